@@ -1,0 +1,4 @@
+"""Step caching without a host: clocks, histories, predictors, schedules, policies and reports.
+
+Everything here is pure torch and can be imported and tested without ComfyUI.
+"""

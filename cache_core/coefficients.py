@@ -1,0 +1,144 @@
+"""Coefficient files: safetensors with JSON metadata, read without pickle, checked, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from .calibration import GramTable
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+# A table of 1000 steps and 4 branches takes 32 MB; anything larger is not one of ours.
+LARGEST_FILE = 64 * 2**20
+_METADATA_KEY = "scaling_cache"
+
+
+class CoefficientError(ValueError):
+    """A coefficient file that cannot be used, with a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a table comes from and what it fits.
+
+    Attributes:
+        family: name of the host's model class.
+        fingerprint: structure of the model, see `nodes.host.fingerprint`.
+        sampler: sampler it was measured with.
+        cfg: guidance scale.
+        shape: latent shape without the batch.
+        samples: number of runs.
+        pack_version: version that wrote the file.
+        source: who measured it, on what.
+    """
+
+    family: str
+    fingerprint: str
+    sampler: str
+    cfg: float
+    shape: tuple[int, ...]
+    samples: int
+    pack_version: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CoefficientFile:
+    """A calibrated table with its provenance."""
+
+    provenance: Provenance
+    table: GramTable
+
+
+def load(path: Path) -> CoefficientFile:
+    """Read a coefficient file.
+
+    Raises:
+        CoefficientError: if the file is missing, too large, damaged or not a coefficient file.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CoefficientError(f"coefficients: cannot read {path.name}: {error.strerror}") from error
+    if size > LARGEST_FILE:
+        raise CoefficientError(
+            f"coefficients: {path.name} has {size} bytes, a coefficient file at most {LARGEST_FILE}"
+        )
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names = set(file.keys())
+            if names != {"sigmas", "gram"} or _METADATA_KEY not in metadata:
+                raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CoefficientError(f"coefficients: {path.name} is damaged: {error}") from error
+    try:
+        table = GramTable(
+            np.asarray(tensors["sigmas"], np.float64), np.asarray(tensors["gram"], np.float64)
+        )
+        return CoefficientFile(_parse(metadata[_METADATA_KEY]), table)
+    except (ValueError, TypeError) as error:
+        raise CoefficientError(f"coefficients: {path.name}: {error}") from error
+
+
+def store(path: Path, content: CoefficientFile) -> None:
+    """Write a coefficient file; readers see the old one or the new one, never a part."""
+    text = json.dumps({"format": FORMAT, **asdict(content.provenance)}, sort_keys=True)
+    data = save(
+        {"sigmas": content.table.sigmas, "gram": content.table.gram}, metadata={_METADATA_KEY: text}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _parse(text: str) -> Provenance:
+    """Provenance from JSON.
+
+    Raises:
+        ValueError: naming the field that is missing, unknown or of a wrong type.
+    """
+    raw = json.loads(text)
+    if not isinstance(raw, dict):
+        raise ValueError("metadata: must be a JSON object")
+    if raw.pop("format", None) != FORMAT:
+        raise ValueError(f"format: this version reads format {FORMAT}")
+    names = {f.name for f in fields(Provenance)}
+    if set(raw) != names:
+        odd = ", ".join(sorted(set(raw) ^ names))
+        raise ValueError(f"metadata: missing or unknown fields: {odd}")
+    for name, kind in _KINDS.items():
+        if not isinstance(raw[name], kind) or isinstance(raw[name], bool):
+            raise ValueError(f"{name}: has a wrong type")
+    if not all(isinstance(n, int) and n > 0 for n in raw["shape"]):
+        raise ValueError("shape: must hold positive numbers")
+    if raw["samples"] < 1:
+        raise ValueError("samples: must be 1 or more")
+    return Provenance(**{**raw, "cfg": float(raw["cfg"]), "shape": tuple(raw["shape"])})
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "family": str,
+    "fingerprint": str,
+    "sampler": str,
+    "cfg": (int, float),
+    "shape": list,
+    "samples": int,
+    "pack_version": str,
+    "source": str,
+}

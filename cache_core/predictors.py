@@ -1,0 +1,95 @@
+"""Predict an output from the computed ones before it, as a function of sigma.
+
+Notation: entries `(sigma_j, d_j)`, newest j = 0. Order 0 repeats `y0 = d_0`; order 1 is the line
+`y1 = d_0 + (d_0 - d_1) * (sigma - sigma_0) / (sigma_0 - sigma_1)`; the scaled predictor is
+`y0 + alpha * (y1 - y0)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .history import Entry, History
+
+Sigma = float | torch.Tensor
+
+
+def extrapolation_ratio(sigma: Sigma, newest: float, older: float) -> Sigma:
+    """Distance to `sigma` from the newest entry, in units of the distance between the two entries.
+
+    A tensor sigma stays on its device, so nothing waits for it.
+    """
+    return (sigma - newest) / (newest - older)
+
+
+def lagrange_weights(sigmas: Sequence[float], sigma: Sigma) -> list[Sigma]:
+    """Weights of the polynomial through all entries, evaluated at `sigma`.
+
+    Exact for polynomials of degree `len(sigmas) - 1`.
+    """
+    weights: list[Sigma] = []
+    for i, here in enumerate(sigmas):
+        weight: Sigma = 1.0
+        for j, other in enumerate(sigmas):
+            if i != j:
+                weight = weight * (sigma - other) / (here - other)
+        weights.append(weight)
+    return weights
+
+
+def combine(entries: Sequence[Entry], weights: Sequence[Sigma]) -> torch.Tensor:
+    """Weighted sum of entry values, as a new tensor in their dtype, summed in float32 or wider.
+
+    Args:
+        weights: one per entry; a float, or a tensor of shape [batch] or [].
+    """
+    total: torch.Tensor | None = None
+    for entry, weight in zip(entries, weights, strict=True):
+        part = _wide(entry.value) * broadcast(weight, entry.value)
+        total = part if total is None else total + part
+    if total is None:
+        raise ValueError("entries: need at least one")
+    return total.to(entries[0].value.dtype)
+
+
+def extrapolate(history: History, sigma: Sigma, order: int) -> torch.Tensor:
+    """Polynomial extrapolation of the given order, or of the highest one the history allows.
+
+    Raises:
+        ValueError: if the history is empty.
+    """
+    entries = list(history)[: order + 1]
+    return combine(entries, lagrange_weights([e.sigma for e in entries], sigma))
+
+
+def scaled(history: History, sigma: Sigma, alpha: Sigma) -> torch.Tensor:
+    """`y0 + alpha * (y1 - y0)`; order 0 while the history has one entry.
+
+    Args:
+        alpha: 0 repeats the last output, 1 is the line; a float or a tensor of shape [batch].
+
+    Raises:
+        ValueError: if the history is empty.
+    """
+    if len(history) < 2:
+        return extrapolate(history, sigma, 0)
+    ratio = alpha * extrapolation_ratio(sigma, history[0].sigma, history[1].sigma)
+    return combine([history[0], history[1]], [1 + ratio, -ratio])
+
+
+def broadcast(weight: Sigma, value: torch.Tensor) -> Sigma:
+    """Shape a [batch] weight so that it multiplies `value` [batch, ...]."""
+    if isinstance(weight, torch.Tensor) and weight.ndim == 1:
+        weight = weight.to(device=value.device, dtype=_wide_dtype(value))
+        return weight.reshape(-1, *[1] * (value.ndim - 1))
+    return weight
+
+
+def _wide_dtype(value: torch.Tensor) -> torch.dtype:
+    return torch.promote_types(value.dtype, torch.float32)
+
+
+def _wide(value: torch.Tensor) -> torch.Tensor:
+    return value.to(_wide_dtype(value))

@@ -1,0 +1,248 @@
+"""The loop of one sampling run: clock, decision, prediction or computed output, history, report.
+
+The host's wrappers only translate into these calls, in this order: `begin` once per evaluation, then
+for each batch of conditionings `predict`, and where that gives None the host computes and `observe`s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from . import measure
+from .alpha import AlphaSource
+from .clock import Clock, Moment
+from .history import Entry, History
+from .policies import Decision, Gap, Policy
+from .predictors import extrapolate, scaled
+from .quantity import Quantity
+from .report import RunReport
+from .settings import PredictorKind
+
+
+@dataclass
+class Stream:
+    """History of one conditioning in one place (window, call of a guidance node)."""
+
+    history: History
+    alpha: AlphaSource
+
+    def fits(self, x: torch.Tensor) -> bool:
+        if len(self.history) == 0:
+            return False
+        value = self.history[0].value
+        return (value.shape, value.dtype, value.device) == (x.shape, x.dtype, x.device)
+
+
+@dataclass
+class CacheRun:
+    """State of one sampling run; dropped with `close`.
+
+    Attributes:
+        clock: turns evaluations into steps.
+        policy: chooses the steps to compute.
+        predictor: how skipped outputs are predicted.
+        quantity: what is cached.
+        make_alpha: makes the alpha source of a new stream from the index of its conditioning.
+        report: what happened.
+        timer: seconds from any origin.
+    """
+
+    clock: Clock
+    policy: Policy
+    predictor: PredictorKind
+    quantity: Quantity
+    make_alpha: Callable[[int], AlphaSource]
+    report: RunReport
+    timer: Callable[[], float] = time.perf_counter
+    _streams: dict[Hashable, Stream] = field(default_factory=dict)
+    _computed: list[float] = field(default_factory=list)
+    _moment: Moment | None = None
+    _decision: Decision = Decision(True, "")
+    _gap: Gap | None = None
+    _measured: float | None = None
+    _started: float | None = None
+    _ran: bool = False
+    _sealed: bool = False
+
+    def begin(self, sigma: Callable[[], float]) -> Decision:
+        """Start an evaluation and decide it. All evaluations of a step share one decision.
+
+        Args:
+            sigma: reads the noise level of the evaluation; only called by a measuring clock, since
+                on a GPU it waits for the device.
+        """
+        self._finish_evaluation()
+        self._started = self.timer()
+        moment = self.clock.tick(sigma() if self.clock.measures else None)
+        self._moment = moment
+        if moment.first:
+            self._gap = self._find_gap(moment.sigma)
+            self._decision = self._decide(moment)
+            self.report.begin_step(moment.step, moment.sigma, self._decision)
+        return self._decision
+
+    def predict(
+        self, key: Hashable, x: torch.Tensor, sigma: torch.Tensor, active: Sequence[bool]
+    ) -> list[torch.Tensor] | None:
+        """Denoised output per conditioning, as new tensors, or None if the model must run.
+
+        Args:
+            key: identity of the call: which conditionings, window and call within the evaluation.
+            x: noisy latent [batch, ...].
+            sigma: noise level [batch], on the latent's device; never read here.
+            active: per conditioning, whether it takes part; one that does not gives zeros.
+        """
+        if self._decision.compute or self._moment is None:
+            self._ran = True
+            return None
+        streams = [self._streams.get((key, i)) for i in range(len(active))]
+        ready = [s for s, on in zip(streams, active, strict=True) if on]
+        if not all(s is not None and s.fits(x) for s in ready):
+            self._must_compute("no history for a conditioning")
+            self._ran = True
+            return None
+        outputs: list[torch.Tensor] = []
+        for stream, on in zip(streams, active, strict=True):
+            if stream is None or not on:
+                outputs.append(torch.zeros_like(x))
+                continue
+            value = self._extrapolate(stream, sigma)
+            denoised = self.quantity.denoised(x, value, sigma)
+            outputs.append(denoised)
+        return outputs
+
+    def observe(
+        self,
+        key: Hashable,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        outputs: Sequence[torch.Tensor],
+        active: Sequence[bool],
+    ) -> None:
+        """Learn from computed outputs. Keeps copies; reads the device once."""
+        moment = self._moment
+        if moment is None or self._sealed:
+            return
+        values: dict[int, torch.Tensor] = {}
+        for i, on in enumerate(active):
+            if not on:
+                continue
+            if outputs[i].shape != x.shape:
+                self.stop("the model's output has another shape than its input")
+                return
+            values[i] = self.quantity.of(x, outputs[i], sigma)
+        if not values:
+            return
+        streams = {i: self._stream(key, i, x) for i in values}
+        products = [measure.project(streams[i].history, v) for i, v in values.items()]
+        packed = torch.cat([*(p.flatten() for p in products), sigma.reshape(-1)[:1].float()])
+        host = packed.cpu()
+        at = float(host[-1])
+        if not self.clock.measures and not self.clock.matches(moment, at):
+            self.clock.measure_from_now()
+            self.report.note("The sampler does not follow its schedule: sigma is read at each step")
+        self._learn(moment, at, streams, values, host[:-1])
+
+    def stop(self, why: str) -> None:
+        """Something is wrong with this run: drop the cache and compute every further step."""
+        self._sealed = True
+        self._streams.clear()
+        self._decision = Decision(True, "caching stopped")
+        self.report.note(f"Caching stopped: {why}")
+
+    def close(self) -> RunReport:
+        """End the run and drop all tensors."""
+        self._finish_evaluation()
+        self._streams.clear()
+        self._moment = None
+        self._sealed = True
+        return self.report
+
+    @property
+    def sigma(self) -> float:
+        """Noise level of the current evaluation as the clock knows it."""
+        return self.clock.sigmas[0] if self._moment is None else self._moment.sigma
+
+    def expected_bytes(self, latent_bytes: int, conditionings: int) -> int:
+        """Bytes that the histories will hold."""
+        return latent_bytes * conditionings * (self.predictor.order + 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the cache now."""
+        return sum(s.history.nbytes for s in self._streams.values())
+
+    def _decide(self, moment: Moment) -> Decision:
+        if self._sealed:
+            return Decision(True, "caching stopped")
+        return self.policy.decide(moment, self._gap)
+
+    def _find_gap(self, sigma: float) -> Gap | None:
+        if len(self._computed) < 2:
+            return None
+        newest, older = self._computed
+        return Gap(sigma - newest, newest - older)
+
+    def _must_compute(self, reason: str) -> None:
+        """The policy wanted to predict but cannot: say so in the record of the step."""
+        self._decision = Decision(True, reason)
+        self.report.records[-1].reason = reason
+
+    def _extrapolate(self, stream: Stream, sigma: torch.Tensor) -> torch.Tensor:
+        if self.predictor is not PredictorKind.SCALING:
+            return extrapolate(stream.history, sigma, self.predictor.order)
+        moment = self._moment
+        assert moment is not None
+        alpha = stream.alpha.at(list(stream.history), moment.sigma, sigma.shape[0])
+        if len(set(alpha)) == 1:
+            return scaled(stream.history, sigma, alpha[0])
+        return scaled(stream.history, sigma, torch.tensor(alpha, device=sigma.device))
+
+    def _stream(self, key: Hashable, index: int, x: torch.Tensor) -> Stream:
+        stream = self._streams.get((key, index))
+        if stream is None or (len(stream.history) and not stream.fits(x)):
+            stream = Stream(History(self.predictor.order + 1), self.make_alpha(index))
+            self._streams[(key, index)] = stream
+        return stream
+
+    def _learn(
+        self,
+        moment: Moment,
+        sigma: float,
+        streams: dict[int, Stream],
+        values: dict[int, torch.Tensor],
+        products: torch.Tensor,
+    ) -> None:
+        batch = next(iter(values.values())).shape[0]
+        rows = products.reshape(len(values), batch, -1)
+        for row, (i, stream) in zip(rows, streams.items(), strict=True):
+            entries = list(stream.history)
+            used = stream.alpha.at(entries, sigma, batch)
+            reading = measure.read(row, measure.ratio_at(stream.history, sigma), used)
+            if not reading.finite:
+                self.stop("the model's output is not finite")
+                return
+            stream.alpha.learn(entries, sigma, reading.alpha)
+            if len(entries) > 1:
+                self._measured = max(self._measured or 0.0, reading.error)
+            stream.history.push(Entry(sigma, moment.step, values[i]))
+        if not self._computed or self._computed[0] != sigma:
+            self._computed = [sigma, *self._computed][:2]
+        self.report.cache_bytes = max(self.report.cache_bytes, self.nbytes)
+
+    def _finish_evaluation(self) -> None:
+        if self._started is None or self._moment is None:
+            return
+        record = self.report.records[-1]
+        record.evaluations += 1
+        record.computed += self._ran
+        record.seconds += self.timer() - self._started
+        self._started = None
+        self._ran = False
+        if self._measured is not None and self._decision.compute:
+            self.policy.observe(self._moment, self._gap, self._measured)
+        self._measured = None

@@ -1,0 +1,20 @@
+"""The nodes of the pack. The only part that imports the host."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+from .host.coefficients import register_folder
+from .scaling_cache import ScalingCache
+
+NODES: list[type[io.ComfyNode]] = [ScalingCache]
+
+
+class ScalingCacheExtension(ComfyExtension):
+    """What the host asks for the nodes."""
+
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        register_folder()
+        return NODES

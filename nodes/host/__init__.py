@@ -1,0 +1,1 @@
+"""Everything that touches the host: wrappers, sampler traits, keys, memory, progress, files."""

@@ -1,0 +1,84 @@
+"""Coefficient files on this machine: the shipped ones and the user's, and which one fits a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ...cache_core.alpha import AlphaSource
+from ...cache_core.calibration import TableAlpha
+from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
+from .fingerprint import family, fingerprint
+
+AUTO, NONE = "auto", "none"
+_FOLDER = "scaling_cache"
+_SHIPPED = Path(__file__).parents[2] / "coefficients"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Alpha source for a run, None to learn during it, and a sentence for the user if one is due."""
+
+    make_alpha: Callable[[int], AlphaSource] | None
+    note: str = ""
+
+
+def register_folder() -> None:
+    """Let users keep coefficient files under models/, extra_model_paths.yaml included."""
+    own = str(Path(folder_paths.models_dir) / _FOLDER)
+    folder_paths.add_model_folder_path(_FOLDER, own, is_default=True)
+    folder_paths.add_model_folder_path(_FOLDER, str(_SHIPPED))
+    paths, _ = folder_paths.folder_names_and_paths[_FOLDER]
+    folder_paths.folder_names_and_paths[_FOLDER] = (paths, {SUFFIX})
+
+
+def choices() -> list[str]:
+    """What the node offers: automatic, none, and each file by name."""
+    return [AUTO, NONE, *folder_paths.get_filename_list(_FOLDER)]
+
+
+def find_alpha(choice: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
+    """Coefficients for a model on a schedule. What cannot be used is said, never raised."""
+    if choice == NONE:
+        return Found(None)
+    if choice != AUTO:
+        try:
+            return _use(choice, patcher, schedule)
+        except CoefficientError as error:
+            return Found(None, f"{error}; alpha is learned during the run")
+    for name in folder_paths.get_filename_list(_FOLDER):
+        try:
+            return _use(name, patcher, schedule)
+        except CoefficientError:
+            continue  # made for another model: the common case, not worth a word
+    return Found(None)
+
+
+def _use(name: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
+    """
+    Raises:
+        CoefficientError: if the file is unusable or does not fit.
+    """
+    path = folder_paths.get_full_path(_FOLDER, name)
+    if path is None:
+        raise CoefficientError(f"coefficients: {name} is gone")
+    file = load(Path(path))
+    _check(file, name, patcher, schedule)
+    return Found(lambda branch: TableAlpha(file.table, branch), f"Coefficients: {name}")
+
+
+def _check(file: CoefficientFile, name: str, patcher: Any, schedule: tuple[float, ...]) -> None:
+    if file.provenance.fingerprint != fingerprint(patcher):
+        raise CoefficientError(
+            f"coefficients: {name} was made for another model ({file.provenance.family}), this is "
+            f"{family(patcher)}"
+        )
+    if not file.table.covers(schedule[:-1]):
+        raise CoefficientError(
+            f"coefficients: {name} covers sigma {file.table.sigmas[0]:.3g} to "
+            f"{file.table.sigmas[-1]:.3g}, this run goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
+        )

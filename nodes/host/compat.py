@@ -1,0 +1,24 @@
+"""One code for many host releases: use what this host knows, drop what it does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+from comfy_api.latest import io
+
+_I = TypeVar("_I")
+
+
+def schema(**fields: Any) -> io.Schema:
+    """A node schema with the fields that this host knows; an unknown one would drop the pack."""
+    known = {f.name for f in dataclasses.fields(io.Schema)}
+    return io.Schema(**{k: v for k, v in fields.items() if k in known})
+
+
+def advanced(widget: _I) -> _I:
+    """Fold an input away under the advanced ones; older hosts have no argument for it."""
+    extra: dict[str, Any] = getattr(widget, "extra_dict", None) or {}
+    extra["advanced"] = True
+    widget.extra_dict = extra  # pyright: ignore[reportAttributeAccessIssue]
+    return widget

@@ -1,0 +1,115 @@
+"""What the host's samplers do between two steps: evaluations of the model and fresh noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...cache_core.plan import SamplerTraits
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Evaluations of each step, and of the first and last ones where they differ.
+
+    The last counts apply to schedules that end at sigma 0, where a sampler has no second point.
+    """
+
+    each: int = 1
+    head: tuple[int, ...] = ()
+    tail: tuple[int, ...] = ()
+    stochastic: bool = False
+    # Whether the option eta = 0 turns the added noise off.
+    eta: bool = False
+
+    def evaluations(self, steps: int, ends_at_zero: bool) -> tuple[int, ...]:
+        counts = [self.each] * steps
+        counts[: len(self.head)] = self.head
+        if ends_at_zero and self.tail:
+            counts[-len(self.tail) :] = self.tail
+        return tuple(counts)
+
+
+_ONE = _Entry()
+_TWO = _Entry(2, tail=(1,))
+_ONE_NOISY = _Entry(stochastic=True)
+_ONE_ETA = _Entry(stochastic=True, eta=True)
+_TWO_ETA = _Entry(2, tail=(1,), stochastic=True, eta=True)
+
+_SAMPLERS: Mapping[str, _Entry] = {
+    **dict.fromkeys(
+        (
+            "euler",
+            "euler_cfg_pp",
+            "lms",
+            "ipndm",
+            "ipndm_v",
+            "deis",
+            "dpmpp_2m",
+            "dpmpp_2m_cfg_pp",
+            "res_multistep",
+            "res_multistep_cfg_pp",
+            "gradient_estimation",
+            "gradient_estimation_cfg_pp",
+            "unipc",
+            "unipc_bh2",
+        ),
+        _ONE,
+    ),
+    **dict.fromkeys(("ddpm", "lcm", "er_sde", "sa_solver"), _ONE_NOISY),
+    **dict.fromkeys(
+        (
+            "euler_ancestral",
+            "euler_ancestral_cfg_pp",
+            "dpmpp_2m_sde",
+            "dpmpp_2m_sde_gpu",
+            "dpmpp_2m_sde_heun",
+            "dpmpp_2m_sde_heun_gpu",
+            "dpmpp_3m_sde",
+            "dpmpp_3m_sde_gpu",
+            "res_multistep_ancestral",
+            "res_multistep_ancestral_cfg_pp",
+        ),
+        _ONE_ETA,
+    ),
+    **dict.fromkeys(("heun", "dpm_2"), _TWO),
+    **dict.fromkeys(
+        (
+            "dpm_2_ancestral",
+            "dpmpp_2s_ancestral",
+            "dpmpp_2s_ancestral_cfg_pp",
+            "dpmpp_sde",
+            "dpmpp_sde_gpu",
+            "seeds_2",
+        ),
+        _TWO_ETA,
+    ),
+    "heunpp2": _Entry(3, tail=(2, 1)),
+    "seeds_3": _Entry(3, tail=(1,), stochastic=True, eta=True),
+    "sa_solver_pece": _Entry(2, head=(1,), stochastic=True),
+}
+# They choose their own sigmas, so that each evaluation has to be measured, but add no noise.
+_FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
+
+
+def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
+    """Traits of a host sampler object on a schedule.
+
+    A sampler that is not known is measured and taken for a noisy one: that predicts less, and is
+    safe for any.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    name = getattr(function, "__name__", type(sampler).__name__)
+    name = name.removeprefix("sample_").removesuffix("_function")
+    options: Mapping[str, Any] = getattr(sampler, "extra_options", None) or {}
+    churned = bool(options.get("s_churn", 0.0))
+    entry = _SAMPLERS.get(name)
+    if entry is None:
+        return SamplerTraits(name, None, stochastic=churned or name not in _FREE_ODE)
+    silent = entry.eta and options.get("eta") == 0
+    return SamplerTraits(
+        name,
+        entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
+        stochastic=churned or (entry.stochastic and not silent),
+    )

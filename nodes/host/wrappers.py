@@ -1,0 +1,192 @@
+"""Step level: the host's wrapper points, translated into calls of a CacheRun.
+
+OUTER_SAMPLE brackets a sampling run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the part of it that
+is skipped. Only the frozen `StepCache` in the model's options lives longer than a run.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP
+
+from ...cache_core.plan import Refusal, plan_run
+from ...cache_core.run import CacheRun
+from ...cache_core.settings import Settings
+from .branches import describe_call
+from .coefficients import find_alpha
+from .memory import reserve
+from .progress import ProgressText, log
+from .samplers import sampler_traits
+
+KEY = "scaling_cache"
+
+
+@dataclass(frozen=True)
+class StepCache:
+    """Immutable configuration carried by the model.
+
+    Attributes:
+        settings: what the user asked for.
+        coefficients: "auto", "none" or the name of a coefficient file.
+        node_id: node to report on, None for scripts.
+    """
+
+    settings: Settings
+    coefficients: str = "auto"
+    node_id: str | None = None
+
+
+@dataclass
+class _Session:
+    """One sampling run as the wrappers see it.
+
+    Attributes:
+        run: the loop.
+        progress: where to report.
+        calls: calls of CALC_COND_BATCH in this evaluation so far.
+    """
+
+    run: CacheRun
+    progress: ProgressText
+    calls: int = 0
+
+
+def install(model: Any, cache: StepCache) -> Any:
+    """A clone of the model that caches steps. Applied twice, the last one counts."""
+    patched = remove(model)
+    for kind, wrapper in _WRAPPERS.items():
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    patched.model_options.setdefault("transformer_options", {})[KEY] = cache
+    return patched
+
+
+def remove(model: Any) -> Any:
+    """A clone of the model without this cache."""
+    patched = model.clone()
+    for kind in _WRAPPERS:
+        patched.remove_wrappers_with_key(kind, KEY)
+    patched.model_options.get("transformer_options", {}).pop(KEY, None)
+    return patched
+
+
+def _outer_sample(
+    executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make the state of this run, and drop it whatever happens."""
+    guider = executor.class_obj
+    saved = guider.model_options
+    cache = saved.get("transformer_options", {}).get(KEY)
+    if not isinstance(cache, StepCache):
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+    progress = ProgressText(cache.node_id)
+    session = _start(cache, guider, sampler, sigmas, progress)
+    if isinstance(session, Refusal):
+        progress.finish(f"Not cached. {session.reason}")
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+    options = create_model_options_clone(saved)
+    options["transformer_options"][KEY] = session
+    guider.model_options = options
+    try:
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+    finally:
+        guider.model_options = saved
+        progress.finish(session.run.close().summary())
+
+
+def _start(
+    cache: StepCache, guider: Any, sampler: Any, sigmas: Any, progress: ProgressText
+) -> _Session | Refusal:
+    """Plan a run, or say why it is sampled plainly."""
+    options = guider.model_options.get("transformer_options", {})
+    if "easycache" in options:
+        return Refusal(
+            "EasyCache or LazyCache is on the same model: remove one of the two nodes"
+        )
+    schedule = tuple(float(s) for s in sigmas.tolist())
+    patcher = guider.model_patcher
+    sampling = patcher.get_model_object("model_sampling")
+    settings = cache.settings
+    # At the ends of the range the host names sigmas that a schedule may pass by rounding.
+    start = sampling.percent_to_sigma(settings.start_percent) if settings.start_percent > 0 else math.inf
+    end = sampling.percent_to_sigma(settings.end_percent) if settings.end_percent < 1 else -math.inf
+    found = find_alpha(cache.coefficients, patcher, schedule)
+    run = plan_run(
+        settings,
+        schedule,
+        sampler_traits(sampler, schedule),
+        (float(start), float(end)),
+        found.make_alpha,
+    )
+    if isinstance(run, Refusal):
+        return run
+    if found.note:
+        run.report.note(found.note)
+    return _Session(run, progress)
+
+
+def _prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make room for the cache once the model is loaded."""
+    result = executor(model, noise_shape, conds, *args, **kwargs)
+    options = kwargs.get("model_options") or (args[0] if args else None) or {}
+    session = options.get("transformer_options", {}).get(KEY)
+    if isinstance(session, _Session):
+        reserve(session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds)), model.load_device)
+    return result
+
+
+def _predict_noise(
+    executor: Any, x: Any, timestep: Any, model_options: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Start an evaluation: decide once for all calls that it makes."""
+    session = model_options.get("transformer_options", {}).get(KEY)
+    if not isinstance(session, _Session):
+        return executor(x, timestep, model_options, *args, **kwargs)
+    session.calls = 0
+    session.run.begin(lambda: float(timestep.reshape(-1)[0]))
+    session.progress.update(session.run.report)
+    return executor(x, timestep, model_options, *args, **kwargs)
+
+
+def _calc_cond_batch(
+    executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: Any
+) -> Any:
+    """Answer from the cache, or let the host compute and remember."""
+    session = model_options.get("transformer_options", {}).get(KEY)
+    if not isinstance(session, _Session):
+        return executor(model, conds, x, timestep, model_options)
+    run = session.run
+    call = describe_call(conds, x, run.sigma, session.calls, model_options)
+    session.calls += 1
+    try:
+        predicted = run.predict(call.key, x, timestep, call.active)
+    except Exception as error:
+        predicted = None
+        _give_up(run, error)
+    if predicted is not None:
+        return predicted
+    outputs = executor(model, conds, x, timestep, model_options)
+    try:
+        run.observe(call.key, x, timestep, outputs, call.active)
+    except Exception as error:
+        _give_up(run, error)
+    return outputs
+
+
+def _give_up(run: CacheRun, error: Exception) -> None:
+    """A fault of the cache, memory included, must not cost the user the picture."""
+    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
+    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+_WRAPPERS = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
+    WrappersMP.PREDICT_NOISE: _predict_noise,
+    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
+}

@@ -1,0 +1,164 @@
+"""The Scaling Cache node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..cache_core.settings import Mode, PredictorKind, Settings, choose
+from .host.coefficients import AUTO, choices
+from .host.compat import advanced, schema
+from .host.wrappers import StepCache, install, remove
+
+_DEFAULTS = Settings()
+
+
+class ScalingCache(io.ComfyNode):
+    """MODEL in, MODEL out: the sampler computes some steps and the cache predicts the others."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ScalingCache",
+            display_name="Scaling Cache",
+            category="advanced/model",
+            description=(
+                "Makes sampling faster: computes some of the steps and predicts the others. "
+                "Put it between the model loader and the sampler."
+            ),
+            search_aliases=["cache", "speed", "teacache", "easycache", "step cache", "faster"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to make faster. Works with any model."),
+                io.Float.Input(
+                    "speedup",
+                    default=_DEFAULTS.speedup,
+                    min=1.0,
+                    max=4.0,
+                    step=0.1,
+                    tooltip=(
+                        "How much faster sampling should be. 1.0 is off, 2.0 computes every second "
+                        "step. Higher is faster and further from the full result."
+                    ),
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=[m.value for m in Mode],
+                    default=_DEFAULTS.mode.value,
+                    tooltip=(
+                        "Target speed-up: compute as few steps as 'speedup' asks for. "
+                        "Error budget: predict as long as the estimated error stays within 'budget'."
+                    ),
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=_DEFAULTS.start_percent,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Predict nothing before this share of the denoising is done.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=_DEFAULTS.end_percent,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Predict nothing after this share of the denoising is done.",
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "predictor",
+                        options=[p.value for p in PredictorKind],
+                        default=_DEFAULTS.predictor.value,
+                        optional=True,
+                        tooltip=(
+                            "How a skipped output is made. Scaling follows the line through the last "
+                            "two outputs as far as it proved right; order 0 repeats the last output; "
+                            "order 1 and 2 extrapolate a line or a parabola."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Float.Input(
+                        "budget",
+                        default=_DEFAULTS.budget,
+                        optional=True,
+                        min=0.0,
+                        max=1.0,
+                        step=0.001,
+                        tooltip=(
+                            "Error budget mode only: allowed mean error of the model's outputs, as a "
+                            "share of their size. 0.02 is hard to see; 0 is off."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Int.Input(
+                        "warmup",
+                        default=_DEFAULTS.warmup,
+                        optional=True,
+                        min=1,
+                        max=1000,
+                        tooltip="Steps at the start that are always computed: they lay out the picture.",
+                    )
+                ),
+                advanced(
+                    io.Int.Input(
+                        "max_gap",
+                        default=_DEFAULTS.max_gap,
+                        optional=True,
+                        min=1,
+                        max=1000,
+                        tooltip="At most so many steps are predicted in a row.",
+                    )
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "coefficients",
+                        options=choices(),
+                        default=AUTO,
+                        optional=True,
+                        tooltip=(
+                            "Calibrated coefficients. Auto takes a file that was made for this model, "
+                            "else learns during the run; none always learns; or choose a file."
+                        ),
+                    )
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, faster.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        speedup: float,
+        mode: str,
+        start_percent: float,
+        end_percent: float,
+        predictor: str = _DEFAULTS.predictor.value,
+        budget: float = _DEFAULTS.budget,
+        warmup: int = _DEFAULTS.warmup,
+        max_gap: int = _DEFAULTS.max_gap,
+        coefficients: str = AUTO,
+    ) -> io.NodeOutput:
+        settings = Settings(
+            speedup=speedup,
+            mode=choose("mode", Mode, mode),
+            budget=budget,
+            start_percent=start_percent,
+            end_percent=end_percent,
+            predictor=choose("predictor", PredictorKind, predictor),
+            warmup=warmup,
+            max_gap=max_gap,
+        )
+        if settings.off:
+            return io.NodeOutput(remove(model))
+        return io.NodeOutput(install(model, StepCache(settings, coefficients, _node_id(cls))))
+
+
+def _node_id(cls: Any) -> str | None:
+    hidden = getattr(cls, "hidden", None)
+    return getattr(hidden, "unique_id", None)
