@@ -36,7 +36,9 @@ class GramTable:
         if self.sigmas.ndim != 1 or steps < 2:
             raise ValueError(f"sigmas: need one axis of 2 or more, got shape {self.sigmas.shape}")
         if self.gram.ndim != 3 or self.gram.shape[1:] != (steps, steps) or not len(self.gram):
-            raise ValueError(f"gram: need shape [branches, {steps}, {steps}], got {self.gram.shape}")
+            raise ValueError(
+                f"gram: need shape [branches, {steps}, {steps}], got {self.gram.shape}"
+            )
         if not (np.isfinite(self.sigmas).all() and np.isfinite(self.gram).all()):
             raise ValueError("gram, sigmas: must be finite")
         if not (np.diff(self.sigmas) < 0).all():

@@ -87,7 +87,9 @@ class Clock:
     def matches(self, moment: Moment, sigma: float) -> bool:
         """Whether a measured sigma is the one expected at the first evaluation of a step."""
         expected = self.sigmas[moment.step]
-        return not moment.first or abs(sigma - expected) <= SIGMA_TOLERANCE * max(abs(expected), 1e-3)
+        return not moment.first or abs(sigma - expected) <= SIGMA_TOLERANCE * max(
+            abs(expected), 1e-3
+        )
 
     def measure_from_now(self) -> None:
         """Give up counting: the sampler does not follow its schedule."""

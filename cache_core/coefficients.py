@@ -67,7 +67,9 @@ def load(path: Path) -> CoefficientFile:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise CoefficientError(f"coefficients: cannot read {path.name}: {error.strerror}") from error
+        raise CoefficientError(
+            f"coefficients: cannot read {path.name}: {error.strerror}"
+        ) from error
     if size > LARGEST_FILE:
         raise CoefficientError(
             f"coefficients: {path.name} has {size} bytes, a coefficient file at most {LARGEST_FILE}"

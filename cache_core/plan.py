@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .alpha import AlphaSource, ConstantAlpha, OnlineAlpha
+from .alpha import AlphaSource, OnlineAlpha
 from .clock import Clock
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
 from .report import RunReport
 from .run import CacheRun
 from .schedules import computed_for_speedup, even_steps, limit_gap, steps_in_window
-from .settings import FEWEST_STEPS, Mode, PredictorKind, Settings
+from .settings import FEWEST_STEPS, Mode, Settings
 
 
 @dataclass(frozen=True)

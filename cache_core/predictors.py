@@ -82,14 +82,15 @@ def scaled(history: History, sigma: Sigma, alpha: Sigma) -> torch.Tensor:
 def broadcast(weight: Sigma, value: torch.Tensor) -> Sigma:
     """Shape a [batch] weight so that it multiplies `value` [batch, ...]."""
     if isinstance(weight, torch.Tensor) and weight.ndim == 1:
-        weight = weight.to(device=value.device, dtype=_wide_dtype(value))
+        weight = weight.to(device=value.device, dtype=wide_dtype(value))
         return weight.reshape(-1, *[1] * (value.ndim - 1))
     return weight
 
 
-def _wide_dtype(value: torch.Tensor) -> torch.dtype:
+def wide_dtype(value: torch.Tensor) -> torch.dtype:
+    """The dtype in which values like this one are cached and summed."""
     return torch.promote_types(value.dtype, torch.float32)
 
 
 def _wide(value: torch.Tensor) -> torch.Tensor:
-    return value.to(_wide_dtype(value))
+    return value.to(wide_dtype(value))

@@ -6,7 +6,7 @@ from enum import Enum
 
 import torch
 
-from .predictors import broadcast
+from .predictors import broadcast, wide_dtype
 
 
 class Quantity(Enum):
@@ -21,7 +21,7 @@ class Quantity(Enum):
     DENOISED = "denoised"
 
     def of(self, x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The quantity as a tensor of its own.
+        """The quantity as a tensor of its own, in float32 or wider.
 
         Args:
             x: noisy latent [batch, ...].
@@ -29,11 +29,12 @@ class Quantity(Enum):
             sigma: noise level [batch].
         """
         if self is Quantity.DENOISED:
-            return denoised.clone()
-        return (x - denoised) / broadcast(sigma, x)
+            return denoised.to(wide_dtype(x), copy=True)
+        wide = wide_dtype(x)
+        return (x.to(wide) - denoised) / broadcast(sigma, x)
 
     def denoised(self, x: torch.Tensor, value: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The denoised output that a (predicted) quantity stands for. May return `value` itself."""
+        """The denoised output that a predicted quantity stands for, in the dtype of x."""
         if self is Quantity.DENOISED:
-            return value
-        return x - value * broadcast(sigma, x)
+            return value.to(x.dtype)
+        return (x - value * broadcast(sigma, x)).to(x.dtype)

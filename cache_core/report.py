@@ -70,7 +70,9 @@ class RunReport:
 
     def seconds_per_step(self, computed: bool) -> float | None:
         """Typical seconds of a computed or predicted step; the first step often includes loading."""
-        times = [r.seconds for r in self.records[1:] if r.evaluations and (r.computed > 0) is computed]
+        times = [
+            r.seconds for r in self.records[1:] if r.evaluations and (r.computed > 0) is computed
+        ]
         return median(times) if times else None
 
     @property

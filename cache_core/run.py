@@ -17,10 +17,12 @@ from .alpha import AlphaSource
 from .clock import Clock, Moment
 from .history import Entry, History
 from .policies import Decision, Gap, Policy
-from .predictors import extrapolate, scaled
+from .predictors import extrapolate, scaled, wide_dtype
 from .quantity import Quantity
 from .report import RunReport
 from .settings import PredictorKind
+
+_FIRST = Decision(True, "not started")
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Stream:
         if len(self.history) == 0:
             return False
         value = self.history[0].value
-        return (value.shape, value.dtype, value.device) == (x.shape, x.dtype, x.device)
+        return (value.shape, value.dtype, value.device) == (x.shape, wide_dtype(x), x.device)
 
 
 @dataclass
@@ -61,7 +63,7 @@ class CacheRun:
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
     _computed: list[float] = field(default_factory=list)
     _moment: Moment | None = None
-    _decision: Decision = Decision(True, "")
+    _decision: Decision = _FIRST
     _gap: Gap | None = None
     _measured: float | None = None
     _started: float | None = None

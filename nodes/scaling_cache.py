@@ -131,7 +131,7 @@ class ScalingCache(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
         cls,
         model: Any,
         speedup: float,

@@ -103,15 +103,17 @@ def _start(
     """Plan a run, or say why it is sampled plainly."""
     options = guider.model_options.get("transformer_options", {})
     if "easycache" in options:
-        return Refusal(
-            "EasyCache or LazyCache is on the same model: remove one of the two nodes"
-        )
+        return Refusal("EasyCache or LazyCache is on the same model: remove one of the two nodes")
     schedule = tuple(float(s) for s in sigmas.tolist())
     patcher = guider.model_patcher
     sampling = patcher.get_model_object("model_sampling")
     settings = cache.settings
     # At the ends of the range the host names sigmas that a schedule may pass by rounding.
-    start = sampling.percent_to_sigma(settings.start_percent) if settings.start_percent > 0 else math.inf
+    start = (
+        sampling.percent_to_sigma(settings.start_percent)
+        if settings.start_percent > 0
+        else math.inf
+    )
     end = sampling.percent_to_sigma(settings.end_percent) if settings.end_percent < 1 else -math.inf
     found = find_alpha(cache.coefficients, patcher, schedule)
     run = plan_run(
@@ -136,7 +138,9 @@ def _prepare_sampling(
     options = kwargs.get("model_options") or (args[0] if args else None) or {}
     session = options.get("transformer_options", {}).get(KEY)
     if isinstance(session, _Session):
-        reserve(session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds)), model.load_device)
+        reserve(
+            session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds)), model.load_device
+        )
     return result
 
 

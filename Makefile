@@ -1,0 +1,31 @@
+# Every target sets up what it needs. COMFYUI_PATH uses another ComfyUI than the one in .host/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+RUN := $(BIN)/python
+
+.PHONY: help setup demo test lint format clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: ## install packages into .venv and the host into .host
+	@$(PYTHON) -m demo.setup
+
+demo: setup ## run the demo workflows in the real host and print one table
+	@$(RUN) -m demo.run
+
+test: setup ## run every test
+	@$(RUN) -m pytest
+
+lint: setup ## ruff and pyright
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m pyright
+
+format: setup ## let ruff rewrite
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+clean: ## remove packages, host and results
+	rm -rf $(VENV) .host demo/out benchmarks/out

@@ -1,0 +1,155 @@
+"""Start the host headless, with this pack installed, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from .fetch import ROOT, host_path, host_python
+
+PACK_NAME = "ComfyUI-ScalingCache"
+# What a user's clone holds of the pack; the rest of the repository is not loaded by the host.
+_PACK_PARTS = ("__init__.py", "cache_core", "nodes", "coefficients", "web", "workflows", "locales")
+_FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models")
+_START_SECONDS = 180
+
+
+class ServerError(RuntimeError):
+    """The host did not start or died, with the end of its log."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running host.
+
+    Attributes:
+        url: where it listens.
+        base: its private folder with models, input, output and custom nodes.
+        log: file with everything it printed.
+    """
+
+    url: str
+    base: Path
+    log: Path
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@contextmanager
+def serve(
+    base: Path,
+    node_packs: dict[str, Path] | None = None,
+    port: int | None = None,
+    arguments: tuple[str, ...] = (),
+) -> Iterator[Server]:
+    """Run the host until the block ends.
+
+    Args:
+        base: private folder, made if missing.
+        node_packs: further node packs by name; this pack is always installed.
+        port: loopback port, default a free one.
+        arguments: further arguments of the host.
+
+    Raises:
+        ServerError: if the port is taken or the host does not come up.
+    """
+    port = _free_port() if port is None else _require_free(port)
+    prepare(base, node_packs or {})
+    log = base / "host.log"
+    command = [
+        host_python(),
+        str(Path(__file__).with_name("launch.py")),
+        str(host_path()),
+        *("--base-directory", str(base), "--port", str(port)),
+        *("--cpu", "--disable-auto-launch", "--disable-api-nodes", "--preview-method", "none"),
+        *("--database-url", "sqlite:///:memory:"),
+        *arguments,
+    ]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        server = Server(f"http://127.0.0.1:{port}", base, log)
+        try:
+            _wait_until_ready(server, process)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def prepare(base: Path, node_packs: dict[str, Path]) -> None:
+    """Lay out the private folder: empty host folders, the pack, further packs, the demo's models."""
+    for name in _FOLDERS:
+        (base / name).mkdir(parents=True, exist_ok=True)
+    pack = base / "custom_nodes" / PACK_NAME
+    pack.mkdir(exist_ok=True)
+    for name in _PACK_PARTS:
+        if (ROOT / name).exists():
+            place(ROOT / name, pack / name)
+    for name, source in node_packs.items():
+        place(source, base / "custom_nodes" / name)
+    weights = ROOT / "demo" / "model" / "weights"
+    for kind, stem in (("diffusion_models", "wan"), ("vae", "vae")):
+        (base / "models" / kind).mkdir(parents=True, exist_ok=True)
+        file = weights / f"scalingcache_demo_{stem}.safetensors"
+        if file.exists():
+            place(file, base / "models" / kind / file.name)
+
+
+def place(source: Path, target: Path) -> None:
+    """Link `source` at `target`, or copy it where links are not allowed."""
+    if target.is_symlink() or target.exists():
+        return
+    try:
+        target.symlink_to(source, target_is_directory=source.is_dir())
+    except OSError:
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, target)
+
+
+def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"the host ended with {process.returncode}:\n{_tail(server)}")
+        try:
+            requests.get(f"{server.url}/system_stats", timeout=5).raise_for_status()
+            return
+        except requests.RequestException:
+            time.sleep(0.2)
+    raise ServerError(f"the host did not answer in {_START_SECONDS} s:\n{_tail(server)}")
+
+
+def _tail(server: Server, lines: int = 30) -> str:
+    return "\n".join(server.log_text().splitlines()[-lines:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _require_free(port: int) -> int:
+    with socket.socket() as probe:
+        # As the host's own socket does: a port in TIME_WAIT is free.
+        if os.name != "nt":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServerError(f"port {port} is taken: choose another or leave it out") from error
+    return port

@@ -1,0 +1,46 @@
+"""Conditioning for the demo model from a prompt in its small vocabulary."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .vocabulary import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, encode, parse
+
+
+class ScalingCacheDemoPrompt(io.ComfyNode):
+    """STRING to CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        words = "; ".join(", ".join(group) for group in (COLOURS, SHAPES, MOTIONS, BACKGROUNDS))
+        return io.Schema(
+            node_id="ScalingCacheDemoPrompt",
+            display_name="Demo Prompt",
+            category="conditioning/scaling cache demo",
+            description="A prompt for the demo model.",
+            inputs=[
+                io.String.Input(
+                    "text",
+                    default="red circle bouncing night",
+                    tooltip=f"One word of each group: {words}. Empty: unconditional.",
+                )
+            ],
+            outputs=[io.Conditioning.Output()],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text: str) -> bool | str:
+        try:
+            parse(text)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, text: str) -> io.NodeOutput:
+        return io.NodeOutput([[encode(parse(text)), {}]])
+
+
+class DemoExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [ScalingCacheDemoPrompt]

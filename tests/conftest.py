@@ -1,0 +1,47 @@
+"""Fixtures. Tests import this pack as `scaling_cache`, loaded by file as the host loads it, and the
+real host either over HTTP (`host`) or in this process (`comfy`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from demo.host.client import Client
+from demo.host.fetch import ROOT
+from demo.host.inprocess import import_host, import_pack
+from demo.host.server import Server, serve
+
+import_pack()
+
+# Timing says nothing about correctness, least of all on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A running host and a client for it."""
+
+    server: Server
+    client: Client
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The real host with this pack, the demo nodes and nodes that inject faults."""
+    packs = {
+        "scalingcache-demo": ROOT / "demo" / "nodes",
+        "scalingcache-faults": ROOT / "tests" / "http" / "fault_nodes",
+    }
+    with serve(tmp_path_factory.mktemp("host"), packs) as server:
+        yield Host(server, Client(server.url))
+
+
+@pytest.fixture(scope="session")
+def comfy() -> Path:
+    """The host importable in this process; gives its folder."""
+    return import_host()

@@ -1,0 +1,163 @@
+"""Coefficient files: what is written comes back, what is broken is refused in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from scaling_cache.cache_core import coefficients
+from scaling_cache.cache_core.calibration import GramTable, TableAlpha
+from scaling_cache.cache_core.coefficients import (
+    CoefficientError,
+    CoefficientFile,
+    Provenance,
+    load,
+    store,
+)
+
+PROVENANCE = Provenance(
+    family="WAN21_T2V",
+    fingerprint="0123456789abcdef",
+    sampler="euler",
+    cfg=4.0,
+    shape=(16, 5, 16, 16),
+    samples=4,
+    pack_version="0.1.0",
+    source="a test",
+)
+SIGMAS = np.array([1.0, 0.6, 0.3, 0.1])
+
+
+@pytest.fixture
+def content() -> CoefficientFile:
+    outputs = np.random.default_rng(0).standard_normal((2, 4, 10))
+    return CoefficientFile(PROVENANCE, GramTable(SIGMAS, outputs @ outputs.transpose(0, 2, 1)))
+
+
+@pytest.fixture
+def path(tmp_path: Path, content: CoefficientFile) -> Path:
+    file = tmp_path / "folder" / "table.safetensors"
+    store(file, content)
+    return file
+
+
+def test_round_trip(path: Path, content: CoefficientFile):
+    again = load(path)
+    assert again.provenance == content.provenance
+    np.testing.assert_array_equal(again.table.gram, content.table.gram)
+    np.testing.assert_array_equal(again.table.sigmas, content.table.sigmas)
+    assert [p.name for p in path.parent.iterdir()] == [path.name], "no partial files are left"
+
+
+def test_alpha_of_a_branch_beyond_the_table_is_that_of_the_last(content: CoefficientFile):
+    table = content.table
+    assert table.alpha(7, 0.1, 0.3, 0.6) == table.alpha(1, 0.1, 0.3, 0.6)
+    assert TableAlpha(table, 0).at([], 0.1, 2) == (1.0, 1.0)
+
+
+def test_missing(tmp_path: Path):
+    with pytest.raises(CoefficientError, match=r"cannot read none\.safetensors"):
+        load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated(path: Path, keep: int):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CoefficientError, match="damaged"):
+        load(path)
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path):
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    file = tmp_path / "trap.safetensors"
+    file.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(CoefficientError, match="damaged"):
+        load(file)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_too_large(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(coefficients, "LARGEST_FILE", 100)
+    with pytest.raises(CoefficientError, match="at most 100"):
+        load(path)
+
+
+def test_foreign(tmp_path: Path):
+    file = tmp_path / "model.safetensors"
+    save_file({"weight": np.ones(3)}, str(file))
+    with pytest.raises(CoefficientError, match="not a coefficient file"):
+        load(file)
+
+
+def write(path: Path, gram: np.ndarray, metadata: dict[str, object]) -> None:
+    tensors = {"sigmas": SIGMAS, "gram": gram}
+    save_file(tensors, str(path), metadata={"scaling_cache": json.dumps(metadata)})
+
+
+def good_metadata() -> dict[str, object]:
+    return {"format": 1, **PROVENANCE.__dict__, "shape": list(PROVENANCE.shape)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format"),
+        ({"cfg": "four"}, "cfg"),
+        ({"samples": 0}, "samples"),
+        ({"samples": True}, "samples"),
+        ({"shape": [16, -1]}, "shape"),
+        ({"extra": 1}, "extra"),
+        ({"family": None}, "family"),
+    ],
+)
+def test_metadata_is_checked(tmp_path: Path, change: dict[str, object], message: str):
+    file = tmp_path / "table.safetensors"
+    write(file, np.eye(4)[None], {**good_metadata(), **change})
+    with pytest.raises(CoefficientError, match=message):
+        load(file)
+
+
+def test_a_missing_field_is_named(tmp_path: Path):
+    metadata = good_metadata()
+    del metadata["source"]
+    write(tmp_path / "table.safetensors", np.eye(4)[None], metadata)
+    with pytest.raises(CoefficientError, match="source"):
+        load(tmp_path / "table.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("gram", "message"),
+    [
+        (np.full((1, 4, 4), np.nan), "finite"),
+        (np.zeros((1, 4, 4)), "zero"),
+        (np.eye(3)[None], "shape"),
+    ],
+)
+def test_values_are_checked(tmp_path: Path, gram: np.ndarray, message: str):
+    write(tmp_path / "table.safetensors", gram, good_metadata())
+    with pytest.raises(CoefficientError, match=message):
+        load(tmp_path / "table.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file(
+    path: Path, content: CoefficientFile, monkeypatch: pytest.MonkeyPatch
+):
+    before = path.read_bytes()
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        store(path, CoefficientFile(replace(PROVENANCE, samples=9), content.table))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]

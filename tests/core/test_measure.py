@@ -1,0 +1,144 @@
+"""Measurements equal least squares done another way."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scaling_cache.cache_core import measure
+from scaling_cache.cache_core.alpha import HIGHEST, ConstantAlpha, OnlineAlpha
+from scaling_cache.cache_core.calibration import GramTable
+from scaling_cache.cache_core.history import Entry, History
+
+
+def drifting(seed: int, sigmas: list[float], batch: int = 2) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    base, slope, bend = torch.randn(3, batch, 3, 5, generator=generator)
+    return [base + slope * s + 0.3 * bend * s * s for s in sigmas]
+
+
+def filled(sigmas: list[float], values: list[torch.Tensor]) -> History:
+    ring = History(len(sigmas))
+    for step, (sigma, value) in enumerate(zip(sigmas, values, strict=True)):
+        ring.push(Entry(sigma, step, value))
+    return ring
+
+
+@given(st.integers(0, 100), st.floats(0.1, 0.8))
+def test_alpha_is_least_squares_and_error_is_that_of_the_prediction(seed: int, sigma: float):
+    sigmas = [1.5, 1.0]
+    *known, value = drifting(seed, [*sigmas, sigma])
+    ring = filled(sigmas, known)
+    ratio = measure.ratio_at(ring, sigma)
+    assert ratio is not None
+    used = (0.7, 1.1)
+    reading = measure.read(measure.project(ring, value), ratio, used)
+    errors = []
+    for i in range(2):
+        line = (ratio * (known[1] - known[0])[i]).flatten().double().numpy()
+        change = (value - known[1])[i].flatten().double().numpy()
+        wanted = np.linalg.lstsq(line[:, None], change, rcond=None)[0][0]
+        assert reading.alpha[i] == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+        missed = np.linalg.norm(change - used[i] * line)
+        errors.append(missed / np.linalg.norm(value[i].double().numpy()))
+    assert reading.error == pytest.approx(max(errors), rel=1e-3, abs=1e-4)
+    assert reading.finite
+
+
+def test_without_a_slope_there_is_no_alpha():
+    (value, other) = drifting(0, [1.0, 0.5])
+    ring = filled([1.0], [value])
+    reading = measure.read(measure.project(ring, other), None, (1.0, 1.0))
+    assert reading.alpha == (None, None)
+    assert reading.error > 0
+
+
+def test_outputs_that_never_change_have_no_alpha_and_no_error():
+    value = torch.ones(1, 4)
+    ring = filled([2.0, 1.0], [value, value.clone()])
+    reading = measure.read(measure.project(ring, value.clone()), 0.5, (1.0,))
+    assert reading.alpha == (None,)
+    assert reading.error == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_not_finite_is_seen(bad: float):
+    value = torch.ones(2, 4)
+    value[1, 2] = bad
+    reading = measure.read(measure.project(History(2), value), None, (1.0, 1.0))
+    assert not reading.finite
+
+
+def test_online_alpha_moves_towards_what_was_right_and_stays_bounded():
+    alpha = OnlineAlpha()
+    assert alpha.at([], 1.0, 1) == (1.0,)
+    for _ in range(30):
+        alpha.learn([], 1.0, [0.6])
+    assert alpha.at([], 1.0, 1)[0] == pytest.approx(0.6, abs=1e-3)
+    for _ in range(30):
+        alpha.learn([], 1.0, [50.0])
+    assert alpha.at([], 1.0, 1)[0] == pytest.approx(HIGHEST, abs=1e-3)
+    alpha.learn([], 1.0, [None])
+    assert alpha.at([], 1.0, 1)[0] == pytest.approx(HIGHEST, abs=1e-3)
+    assert alpha.at([], 1.0, 3) == (1.0, 1.0, 1.0), "another batch starts afresh"
+
+
+def test_constant_alpha_does_not_learn():
+    alpha = ConstantAlpha(0.5)
+    alpha.learn([], 1.0, [1.0])
+    assert alpha.at([], 1.0, 2) == (0.5, 0.5)
+
+
+def table(seed: int = 0, steps: int = 6) -> tuple[GramTable, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    sigmas = np.linspace(1.0, 0.1, steps)
+    base, slope, bend = random.standard_normal((3, 40))
+    outputs = np.stack([base + slope * s + bend * s**2 for s in sigmas])
+    return GramTable(sigmas, (outputs @ outputs.T)[None]), sigmas, outputs
+
+
+@given(st.integers(0, 50), st.permutations(range(6)))
+def test_gram_alpha_is_least_squares_over_raw_outputs(seed: int, order: list[int]):
+    gram, sigmas, outputs = table(seed)
+    older, newest, at = sorted(order[:3])
+    line = (outputs[newest] - outputs[older]) * (
+        (sigmas[at] - sigmas[newest]) / (sigmas[newest] - sigmas[older])
+    )
+    wanted = np.linalg.lstsq(line[:, None], outputs[at] - outputs[newest], rcond=None)[0][0]
+    assert gram.alpha(0, sigmas[at], sigmas[newest], sigmas[older]) == pytest.approx(wanted)
+
+
+def test_gram_alpha_between_calibrated_steps_is_that_of_interpolated_outputs():
+    gram, sigmas, outputs = table()
+    near = np.array([(sigmas[i] + sigmas[i + 1]) / 2 for i in (0, 2, 4)])
+    older, newest, at = ((outputs[i] + outputs[i + 1]) / 2 for i in (0, 2, 4))
+    line = (newest - older) * (near[2] - near[1]) / (near[1] - near[0])
+    wanted = np.linalg.lstsq(line[:, None], at - newest, rcond=None)[0][0]
+    assert gram.alpha(0, near[2], near[1], near[0]) == pytest.approx(wanted)
+
+
+def test_gram_covers_its_range_and_little_more():
+    gram, _, _ = table()
+    assert gram.covers([1.0, 0.5, 0.1])
+    assert not gram.covers([2.0, 0.5])
+    assert not gram.covers([-0.5])
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "gram", "message"),
+    [
+        (np.ones(1), np.ones((1, 1, 1)), "sigmas"),
+        (np.array([1.0, 0.5]), np.ones((2, 2)), "gram"),
+        (np.array([0.5, 1.0]), np.eye(2)[None], "fall"),
+        (np.array([1.0, np.nan]), np.eye(2)[None], "finite"),
+        (np.array([1.0, 0.5]), np.array([[[1.0, 2.0], [0.0, 1.0]]]), "symmetric"),
+        (np.array([1.0, 0.5]), np.zeros((1, 2, 2)), "zero"),
+    ],
+)
+def test_gram_refuses_what_makes_no_sense(sigmas: np.ndarray, gram: np.ndarray, message: str):
+    with pytest.raises(ValueError, match=message):
+        GramTable(sigmas, gram)

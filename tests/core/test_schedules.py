@@ -1,0 +1,120 @@
+"""Schedules have the wanted size, hold what is forced and are even between."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scaling_cache.cache_core.clock import Clock
+from scaling_cache.cache_core.schedules import (
+    computed_for_speedup,
+    even_steps,
+    limit_gap,
+    steps_in_window,
+)
+
+STEPS = st.integers(8, 200)
+
+
+def gaps(computed: tuple[int, ...]) -> list[int]:
+    return [b - a - 1 for a, b in pairwise(computed)]
+
+
+@given(STEPS, st.floats(1, 4))
+def test_number_of_computed_steps_is_nearest_in_ratio(steps: int, speedup: float):
+    computed = computed_for_speedup(steps, speedup)
+    ratio = max(steps / computed / speedup, speedup / (steps / computed))
+    for other in range(1, steps + 1):
+        assert ratio <= max(steps / other / speedup, speedup / (steps / other)) + 1e-9
+
+
+@given(STEPS, st.floats(1, 4), st.integers(1, 6))
+def test_even_steps(steps: int, speedup: float, warmup: int):
+    wanted = computed_for_speedup(steps, speedup)
+    computed = even_steps(steps, wanted, warmup)
+    assert list(computed) == sorted(set(computed))
+    assert set(range(warmup)) <= set(computed)
+    assert computed[-1] == steps - 1
+    assert len(computed) == max(wanted, warmup + 1)
+    between = gaps(computed[warmup - 1 :])
+    assert max(between) - min(between) <= 1
+
+
+@given(STEPS, st.data())
+def test_steps_outside_the_window_are_computed(steps: int, data: st.DataObject):
+    first = data.draw(st.integers(0, steps - 1))
+    stop = data.draw(st.integers(first, steps))
+    computed = even_steps(steps, 1, 1, (first, stop))
+    assert {0, steps - 1, *range(first), *range(stop, steps)} <= set(computed)
+
+
+@given(STEPS, st.integers(1, 8), st.sets(st.integers(0, 199)))
+def test_longest_gap(steps: int, longest: int, chosen: set[int]):
+    computed = limit_gap({0, steps - 1, *(c for c in chosen if c < steps)}, steps, longest)
+    assert {c for c in chosen if c < steps} <= set(computed)
+    assert max(gaps(computed), default=0) <= longest
+    assert len(set(computed)) == len(computed)
+
+
+def test_a_schedule_that_is_short_enough_is_left_alone():
+    assert limit_gap((0, 2, 4, 5), 6, 1) == (0, 2, 4, 5)
+    with pytest.raises(ValueError, match="max_gap"):
+        limit_gap((0,), 6, 0)
+
+
+def test_bad_sizes_name_the_field():
+    with pytest.raises(ValueError, match="steps"):
+        computed_for_speedup(0, 2.0)
+    with pytest.raises(ValueError, match="speedup"):
+        computed_for_speedup(10, 0.5)
+
+
+def test_window_in_sigma():
+    sigmas = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+    assert steps_in_window(sigmas, 0.8, 0.3) == (1, 4)
+    assert steps_in_window(sigmas, float("inf"), -float("inf")) == (0, 5)
+    assert steps_in_window(sigmas, 0.1, 0.0) == (0, 0)
+
+
+# --- clock
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=20))
+def test_a_counted_clock_walks_the_evaluations_of_each_step(evaluations: list[int]):
+    sigmas = [1 - i / len(evaluations) for i in range(len(evaluations) + 1)]
+    clock = Clock(sigmas, evaluations)
+    moments = [clock.tick() for _ in range(sum(evaluations))]
+    assert [m.step for m in moments] == [s for s, n in enumerate(evaluations) for _ in range(n)]
+    assert sum(m.first for m in moments) == len(evaluations)
+    assert clock.planned_evaluations == sum(evaluations)
+    assert clock.tick().step == len(evaluations) - 1, "one evaluation too many does no harm"
+
+
+def test_a_measured_clock_finds_the_step_of_each_sigma():
+    clock = Clock([1.0, 0.7, 0.4, 0.0], None)
+    found = [clock.tick(s) for s in (1.0, 0.85, 0.7, 0.7, 0.5, 0.4, 0.1, 0.9, 5.0)]
+    assert [m.step for m in found] == [0, 0, 1, 1, 1, 2, 2, 0, 0]
+    assert [m.first for m in found] == [True, False, True, False, False, True, False, True, False]
+    assert clock.planned_evaluations is None
+
+
+def test_counted_and_measured_agree_on_a_regular_sampler():
+    sigmas = [14.6, 8.0, 3.0, 1.0, 0.3, 0.0]
+    counted, measured = Clock(sigmas, [1] * 5), Clock(sigmas, None)
+    for sigma in sigmas[:-1]:
+        here = counted.tick()
+        there = measured.tick(sigma * 0.9999)
+        assert (here.step, here.first) == (there.step, there.first)
+        assert counted.matches(here, sigma * 0.9999)
+        assert not counted.matches(here, sigma * 0.9)
+
+
+def test_a_clock_refuses_what_it_cannot_walk():
+    with pytest.raises(ValueError, match="sigmas"):
+        Clock([1.0], None)
+    with pytest.raises(ValueError, match="evaluations"):
+        Clock([1.0, 0.5, 0.0], [1])
+    with pytest.raises(ValueError, match="sigma"):
+        Clock([1.0, 0.0], None).tick()
