@@ -131,6 +131,30 @@ class ScalingCache(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls,
+        mode: Any = None,
+        predictor: Any = None,
+        coefficients: Any = None,
+    ) -> bool | str:
+        """Check the choices before anything runs: not every host checks them itself.
+
+        A value that comes over a link is not known yet; `execute` checks it.
+        """
+        try:
+            for field, kind, value in (
+                ("mode", Mode, mode),
+                ("predictor", PredictorKind, predictor),
+            ):
+                if isinstance(value, str):
+                    choose(field, kind, value)
+        except ValueError as error:
+            return str(error)
+        if isinstance(coefficients, str) and coefficients not in choices():
+            return f"coefficients: must be one of {', '.join(choices())}, got {coefficients!r}"
+        return True
+
+    @classmethod
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
         cls,
         model: Any,

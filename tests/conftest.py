@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 from demo.host.client import Client
 from demo.host.fetch import ROOT
@@ -16,6 +17,7 @@ from demo.host.inprocess import import_host, import_pack
 from demo.host.server import Server, serve
 
 import_pack()
+torch.set_num_threads(1)
 
 # Timing says nothing about correctness, least of all on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -37,7 +39,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         "scalingcache-demo": ROOT / "demo" / "nodes",
         "scalingcache-faults": ROOT / "tests" / "http" / "fault_nodes",
     }
-    with serve(tmp_path_factory.mktemp("host"), packs) as server:
+    # Tiny models: a second thread costs more than it gives.
+    with serve(tmp_path_factory.mktemp("host"), packs, threads=1) as server:
         yield Host(server, Client(server.url))
 
 

@@ -51,6 +51,7 @@ def serve(
     node_packs: dict[str, Path] | None = None,
     port: int | None = None,
     arguments: tuple[str, ...] = (),
+    threads: int | None = None,
 ) -> Iterator[Server]:
     """Run the host until the block ends.
 
@@ -59,6 +60,7 @@ def serve(
         node_packs: further node packs by name; this pack is always installed.
         port: loopback port, default a free one.
         arguments: further arguments of the host.
+        threads: CPU threads of the host, default as many as it likes.
 
     Raises:
         ServerError: if the port is taken or the host does not come up.
@@ -75,8 +77,13 @@ def serve(
         *("--database-url", "sqlite:///:memory:"),
         *arguments,
     ]
+    environment = dict(os.environ)
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
         server = Server(f"http://127.0.0.1:{port}", base, log)
         try:
             _wait_until_ready(server, process)

@@ -38,7 +38,16 @@ def register_folder() -> None:
 
 def choices() -> list[str]:
     """What the node offers: automatic, none, and each file by name."""
-    return [AUTO, NONE, *folder_paths.get_filename_list(_FOLDER)]
+    return [AUTO, NONE, *_files()]
+
+
+def _files() -> list[str]:
+    try:
+        return folder_paths.get_filename_list(_FOLDER)
+    except OSError:
+        # The host remembers folders and fails once one of them is gone.
+        folder_paths.filename_list_cache.pop(_FOLDER, None)
+        return folder_paths.get_filename_list(_FOLDER)
 
 
 def find_alpha(choice: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
@@ -50,7 +59,7 @@ def find_alpha(choice: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
             return _use(choice, patcher, schedule)
         except CoefficientError as error:
             return Found(None, f"{error}; alpha is learned during the run")
-    for name in folder_paths.get_filename_list(_FOLDER):
+    for name in _files():
         try:
             return _use(name, patcher, schedule)
         except CoefficientError:

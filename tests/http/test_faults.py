@@ -1,0 +1,190 @@
+"""What can go wrong in a running host goes no further than it would without the pack."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scaling_cache.cache_core.calibration import GramTable
+from scaling_cache.cache_core.coefficients import CoefficientFile, Provenance, store
+
+from demo.host.client import PromptRefused
+
+CACHE, SAMPLER = "cache", "sampler"
+pytestmark = pytest.mark.host
+
+
+def coefficient_file(path: Path, fingerprint: str) -> None:
+    provenance = Provenance(
+        family="Flux",
+        fingerprint=fingerprint,
+        sampler="euler",
+        cfg=1.0,
+        shape=(16, 64, 64),
+        samples=1,
+        pack_version="0.1.0",
+        source="a test",
+    )
+    table = GramTable(np.array([1.0, 0.5, 0.1]), np.eye(3)[None])
+    store(path, CoefficientFile(provenance, table))
+
+
+@pytest.fixture
+def coefficients(host):
+    """The host's folder for coefficient files, emptied again after the test."""
+    folder = host.server.base / "models" / "scaling_cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+# --- the node does nothing when it is off
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "heun"])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_at_1x_and_in_error_budget_0_the_latent_is_the_hosts_own(workflow, latent, sampler, cfg):
+    plain = latent(workflow(sampler=sampler, cfg=cfg))
+    assert latent(workflow(cache={"speedup": 1.0}, sampler=sampler, cfg=cfg)) == plain
+    budget = {"mode": "error budget", "budget": 0.0}
+    assert latent(workflow(cache=budget, sampler=sampler, cfg=cfg)) == plain
+    assert latent(workflow(cache={"speedup": 2.0}, sampler=sampler, cfg=cfg)) != plain
+    assert latent(workflow(sampler=sampler, cfg=cfg, seed=1)) == plain
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("cache", "field", "allowed"),
+    [
+        ({"speedup": 4.5}, "speedup", "4.0"),
+        ({"speedup": 0.5}, "speedup", "1.0"),
+        ({"mode": "warp"}, "mode", "error budget"),
+        ({"predictor": "magic"}, "predictor", "scaling"),
+        ({"coefficients": "gone.safetensors"}, "coefficients", "auto"),
+        ({"warmup": 0}, "warmup", "1"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(host, workflow, cache, field, allowed):
+    with pytest.raises(PromptRefused) as refused:
+        host.client.run(workflow(cache=cache))
+    errors = str(refused.value.details["node_errors"][CACHE]["errors"])
+    assert field in errors
+    assert allowed in errors
+
+
+def test_start_above_end_names_the_field(host, workflow):
+    outcome = host.client.run(workflow(cache={"start_percent": 0.8, "end_percent": 0.2}))
+    assert outcome.status == "error"
+    assert "start_percent" in outcome.messages[-1][2]["exception_message"]
+
+
+def test_a_file_for_another_model_is_named_and_left_alone(host, workflow, latent, coefficients):
+    coefficient_file(coefficients / "other.safetensors", "another model")
+    chosen = workflow(cache={"coefficients": "other.safetensors"})
+    outcome = host.client.run(chosen)
+    assert outcome.status == "success"
+    assert "made for another model (Flux)" in outcome.text_of(CACHE)
+    assert "learned during the run" in outcome.text_of(CACHE)
+    auto = host.client.run(workflow(cache={"coefficients": "auto"}))
+    assert "another model" not in auto.text_of(CACHE)
+
+
+def test_a_damaged_file_is_named_and_left_alone(host, workflow, coefficients):
+    (coefficients / "broken.safetensors").write_bytes(b"not at all")
+    outcome = host.client.run(workflow(cache={"coefficients": "broken.safetensors"}))
+    assert outcome.status == "success"
+    assert "broken.safetensors is damaged" in outcome.text_of(CACHE)
+
+
+# --- faults in mid-run
+
+
+@pytest.fixture
+def reference(workflow, latent) -> bytes:
+    """A cached run before the fault; the latent after it must be the same."""
+    return latent(workflow(cache={}, seed=77))
+
+
+@pytest.mark.parametrize("step", [0, 5, 6, 15])
+def test_an_exception_in_the_model_is_the_hosts_and_leaves_nothing(
+    host, workflow, latent, reference, step
+):
+    outcome = host.client.run(workflow(cache={}, fault={"fault": "raise", "step": step}))
+    assert outcome.status == "error"
+    message = outcome.messages[-1][2]
+    assert message["node_id"] == SAMPLER
+    assert "injected" in message["exception_message"]
+    assert latent(workflow(cache={}, seed=77)) == reference
+
+
+def test_nan_is_said_and_leaves_nothing(host, workflow, latent, reference):
+    outcome = host.client.run(workflow(cache={}, fault={"fault": "nan", "step": 5}))
+    assert outcome.status == "success", "the host alone does not fail on it either"
+    assert "not finite" in outcome.text_of(CACHE)
+    assert latent(workflow(cache={}, seed=77)) == reference
+
+
+def test_interrupt_leaves_nothing(host, workflow, latent, reference):
+    def cancel(kind: str, data: dict) -> None:
+        if kind == "progress" and data.get("value") == 6:
+            host.client.interrupt()
+
+    slow = workflow(cache={}, fault={"fault": "slow"}, seed=78)
+    outcome = host.client.run(slow, on_message=cancel)
+    assert outcome.status == "interrupted"
+    assert latent(workflow(cache={}, seed=77)) == reference
+
+
+def test_size_and_batch_may_change_from_run_to_run(host, workflow, latent, reference):
+    for change in ({"size": 96}, {"batch": 3}, {"steps": 30}, {"size": 32, "batch": 2}):
+        outcome = host.client.run(workflow(cache={}, **change))
+        assert outcome.status == "success"
+        assert "Caching stopped" not in outcome.text_of(CACHE)
+    assert latent(workflow(cache={}, seed=77)) == reference
+
+
+# --- what the user sees
+
+
+def test_progress_while_sampling_and_a_summary_after(host, workflow):
+    outcome = host.client.run(workflow(cache={}, fault={"fault": "slow"}, steps=10))
+    texts = [text for at, text in outcome.texts if at == CACHE]
+    assert any("so far" in text for text in texts[:-1])
+    assert texts[-1].startswith("computed 5 of 10 evaluations")
+    assert "ms per predicted step" in texts[-1]
+    assert f"[Scaling Cache] {texts[-1]}" in host.server.log_text()
+
+
+def test_under_8_steps_it_steps_aside_and_says_so(host, workflow, latent):
+    outcome = host.client.run(workflow(cache={}, steps=7))
+    assert "fewer than 8" in outcome.text_of(CACHE)
+    assert latent(workflow(cache={}, steps=6)) == latent(workflow(steps=6))
+
+
+def test_next_to_the_hosts_own_cache_it_steps_aside_by_name(host, workflow):
+    prompt = workflow(cache={})
+    prompt["easy"] = {
+        "class_type": "EasyCache",
+        "inputs": {
+            "model": [CACHE, 0],
+            "reuse_threshold": 0.2,
+            "start_percent": 0.15,
+            "end_percent": 0.95,
+            "verbose": False,
+        },
+    }
+    prompt[SAMPLER]["inputs"]["model"] = ["easy", 0]
+    outcome = host.client.run(prompt)
+    assert outcome.status == "success"
+    assert "EasyCache" in outcome.text_of(CACHE)
+
+
+def test_a_demo_prompt_with_an_unknown_word_names_the_allowed_ones(host, workflow):
+    prompt = workflow()
+    prompt["positive"]["inputs"]["text"] = "red elephant left night"
+    with pytest.raises(PromptRefused, match=r"elephant.*allowed are red, green"):
+        host.client.run(prompt)
