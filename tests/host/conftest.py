@@ -1,0 +1,123 @@
+"""A tiny real model in this process and the host's own ways to sample it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+WIDTH = 4096
+
+
+@pytest.fixture(scope="session")
+def tiny(comfy: Path) -> Any:
+    """ModelPatcher of a Wan network with random weights."""
+    path = Path(__file__).parents[1] / "http" / "fault_nodes" / "nodes.py"
+    spec = importlib.util.spec_from_file_location("fault_nodes", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    import comfy.sd  # noqa: F401 - the module above finds it loaded inside the host
+
+    spec.loader.exec_module(module)
+    return module.tiny_wan(2)
+
+
+def conditioning(seed: int, **more: Any) -> list[list[Any]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, 4, WIDTH, generator=generator), dict(more)]]
+
+
+@dataclass
+class Evaluations:
+    """What really reached the network: one entry per call of the conditioning batch."""
+
+    sigmas: list[float] = field(default_factory=list)
+
+
+def counting(model: Any) -> tuple[Any, Evaluations]:
+    """A clone whose conditioning batches are counted where nothing of the pack is in between."""
+    from comfy.patcher_extension import WrappersMP
+
+    seen = Evaluations()
+
+    def count(executor: Any, model: Any, conds: Any, x: Any, timestep: Any, options: Any) -> Any:
+        seen.sigmas.append(float(timestep[0]))
+        return executor(model, conds, x, timestep, options)
+
+    counted = model.clone()
+    counted.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "count", count)
+    return counted, seen
+
+
+@pytest.fixture(scope="session")
+def sample(comfy: Path) -> Callable[..., torch.Tensor]:
+    """The host's KSampler on a tiny latent."""
+
+    def run(
+        model: Any,
+        sampler: str = "euler",
+        steps: int = 12,
+        cfg: float = 4.0,
+        batch: int = 1,
+        size: int = 8,
+        scheduler: str = "simple",
+        positive: Any = None,
+        negative: Any = None,
+        latent: torch.Tensor | None = None,
+        **more: Any,
+    ) -> torch.Tensor:
+        import comfy.sample
+
+        if latent is None:
+            latent = torch.zeros(batch, 16, 1, size, size)
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            return comfy.sample.sample(
+                model,
+                noise,
+                steps,
+                cfg,
+                sampler,
+                scheduler,
+                positive or conditioning(2),
+                negative or conditioning(3),
+                latent,
+                disable_pbar=True,
+                seed=4,
+                **more,
+            )
+
+    return run
+
+
+@pytest.fixture
+def cached(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Any]]]:
+    """The tiny model (or another) with the cache, and the reports of its runs as they end."""
+    from scaling_cache.cache_core.run import CacheRun
+    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.nodes.host.coefficients import register_folder
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    register_folder()
+    reports: list[Any] = []
+    close = CacheRun.close
+
+    def closing(run: CacheRun) -> Any:
+        report = close(run)
+        reports.append(report)
+        return report
+
+    monkeypatch.setattr(CacheRun, "close", closing)
+
+    def make(model: Any = None, **settings: Any) -> tuple[Any, list[Any]]:
+        reports.clear()
+        base = tiny if model is None else model
+        return install(base, StepCache(Settings(**settings), "none")), reports
+
+    return make

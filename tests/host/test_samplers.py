@@ -1,0 +1,124 @@
+"""Every sampler of the host: evaluations are counted rightly and results stay sane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from demo.host.inprocess import import_host
+
+from .conftest import counting
+
+import_host()
+import comfy.samplers  # noqa: E402
+
+ADAPTIVE = {"dpm_adaptive"}
+# Evaluate at sigmas of their own choice, so no step schedule says how many they need.
+FREE = {"dpm_adaptive", "dpm_fast"}
+STOCHASTIC = {
+    name
+    for name in comfy.samplers.SAMPLER_NAMES
+    if any(part in name for part in ("ancestral", "sde", "ddpm", "lcm", "seeds", "sa_solver"))
+}
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+@pytest.mark.parametrize("name", comfy.samplers.SAMPLER_NAMES)
+def test_evaluations_and_result(name: str, cfg: float, tiny: Any, cached: Any, sample: Any):
+    # uni_pc leaves its mark on the schedule it is given, so each run gets its own
+    plain_model, everything = counting(tiny)
+    plain = sample(plain_model, name, cfg=cfg)
+    again = sample(tiny, name, cfg=cfg)
+    assert torch.equal(plain, again), "the host itself must be repeatable for this comparison"
+
+    model, reports = cached(speedup=2.0)
+    # Inside the pack's wrapper: counts what the model really ran for.
+    model, computed = counting(model)
+    result = sample(model, name, cfg=cfg)
+    (report,) = reports
+
+    assert report.computed == len(computed.sigmas)
+    if name not in ADAPTIVE:
+        assert report.evaluations == len(everything.sigmas)
+        assert computed.sigmas[0] == everything.sigmas[0]
+    assert not any("does not follow" in note for note in report.notes)
+    assert not any("stopped" in note for note in report.notes)
+    share = report.computed / report.evaluations
+    assert share < (0.85 if name in STOCHASTIC or name in FREE else 0.6)
+    assert torch.isfinite(result).all()
+    if name not in STOCHASTIC:
+        distance = (result - plain).norm() / plain.norm()
+        assert distance < 0.25, "random weights are a rough field, but not that rough"
+
+
+@pytest.mark.parametrize("name", comfy.samplers.SAMPLER_NAMES)
+def test_a_part_of_a_schedule_that_does_not_end_at_zero(
+    name: str, tiny: Any, cached: Any, sample: Any
+):
+    part = {"steps": 20, "start_step": 2, "last_step": 14, "force_full_denoise": False}
+    plain_model, everything = counting(tiny)
+    sample(plain_model, name, **part)
+    model, reports = cached(speedup=2.0)
+    model, computed = counting(model)
+    sample(model, name, **part)
+    (report,) = reports
+    assert report.computed == len(computed.sigmas)
+    if name not in ADAPTIVE:
+        assert report.evaluations == len(everything.sigmas)
+        assert report.computed < report.evaluations
+    assert not any("does not follow" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "uni_pc", "heun", "euler_ancestral"])
+def test_at_1x_every_bit_is_the_hosts(name: str, tiny: Any, sample: Any):
+    from scaling_cache.nodes.host.wrappers import remove
+    from scaling_cache.nodes.scaling_cache import ScalingCache
+
+    plain = sample(tiny, name)
+    (off,) = ScalingCache.execute(tiny, 1.0, "target speed-up", 0.0, 1.0).args
+    assert torch.equal(sample(off, name), plain)
+    (on,) = ScalingCache.execute(tiny, 2.0, "target speed-up", 0.0, 1.0).args
+    assert not torch.equal(sample(on, name), plain)
+    assert torch.equal(sample(remove(on), name), plain)
+    assert torch.equal(sample(tiny, name), plain), "the model that was given is left alone"
+
+
+@pytest.mark.parametrize("scheduler", comfy.samplers.SCHEDULER_NAMES)
+def test_every_scheduler(scheduler: str, cached: Any, sample: Any):
+    model, reports = cached(speedup=2.0)
+    model, computed = counting(model)
+    assert torch.isfinite(sample(model, scheduler=scheduler)).all()
+    assert reports[0].computed == len(computed.sigmas) < reports[0].evaluations
+    assert not reports[0].notes
+
+
+def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
+    import comfy.sample
+
+    def my_own(model: Any, x: Any, sigmas: Any, extra_args: Any, **_: Any) -> Any:
+        for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+            denoised = model(x, now * x.new_ones([x.shape[0]]), **extra_args)
+            x = denoised + (x - denoised) * after / now
+        return x
+
+    from .conftest import conditioning
+
+    model, reports = cached(speedup=3.0)
+    noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        result = comfy.sample.sample_custom(
+            model,
+            noise,
+            4.0,
+            comfy.samplers.KSAMPLER(my_own),
+            torch.linspace(1, 0, 21),
+            conditioning(1),
+            conditioning(2),
+            torch.zeros_like(noise),
+            disable_pbar=True,
+        )
+    assert torch.isfinite(result).all()
+    assert reports[0].evaluations == 20
+    assert 10 <= reports[0].computed < 20
