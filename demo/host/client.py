@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import time
@@ -10,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import requests
 import websocket
+from numpy.typing import NDArray
+from PIL import Image
 
 _TEXT = 3
 Workflow = dict[str, Any]
@@ -84,6 +88,10 @@ class Client:
         answer = requests.get(f"{self.url}/view", params=item, timeout=60)
         answer.raise_for_status()
         return answer.content
+
+    def image(self, item: dict[str, Any]) -> NDArray[np.uint8]:
+        """An output picture as [height, width, 3]."""
+        return np.asarray(Image.open(io.BytesIO(self.file(item))).convert("RGB"))
 
     def run(
         self,

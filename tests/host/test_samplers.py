@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
     import comfy.sample
 
     def my_own(model: Any, x: Any, sigmas: Any, extra_args: Any, **_: Any) -> Any:
-        for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for now, after in pairwise(sigmas):
             denoised = model(x, now * x.new_ones([x.shape[0]]), **extra_args)
             x = denoised + (x - denoised) * after / now
         return x

@@ -1,0 +1,158 @@
+"""Every shipped workflow fits the host's nodes; help and translations fit the node."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.host.fetch import ROOT
+
+_SPEC = importlib.util.spec_from_file_location(
+    "workflow_check", Path(__file__).with_name("workflow_check.py")
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+check = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(check)
+
+FOLDERS = (ROOT / "workflows", ROOT / "demo" / "workflows")
+TEMPLATES = [path for folder in FOLDERS for path in sorted(folder.glob("*.json"))]
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="session")
+def object_info(host: Any) -> dict[str, Any]:
+    return host.client.get("/object_info")
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: p.stem)
+def test_template_and_its_twin(path: Path, object_info: dict[str, Any]):
+    ui, api = read(path), read(path.parent / "api" / path.name)
+    assert check.check_ui(ui, object_info) == []
+    assert check.check_api(api, object_info) == []
+    sent = check.to_api(ui, object_info)
+    assert set(sent) == set(api)
+    for number, node in api.items():
+        assert sent[number]["class_type"] == node["class_type"]
+        for name, value in node["inputs"].items():
+            assert sent[number]["inputs"][name] == value, (number, name)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda p: p.stem)
+def test_users_get_thumbnails_notes_and_no_demo_nodes(path: Path):
+    assert path.with_suffix(".jpg").stat().st_size > 1000
+    kinds = {node["type"] for node in read(path)["nodes"]}
+    assert "MarkdownNote" in kinds
+    assert "ScalingCache" in kinds
+    assert not any("Demo" in kind for kind in kinds)
+
+
+def test_the_host_lists_the_templates(host: Any):
+    listed = host.client.get("/workflow_templates")["ComfyUI-ScalingCache"]
+    assert set(listed) == {path.stem for path in (ROOT / "workflows").glob("*.json")}
+
+
+@pytest.mark.parametrize("name", ["demo_video_off", "demo_video_on"])
+def test_demo_workflows_run(name: str, host: Any):
+    workflow = read(ROOT / "demo" / "workflows" / "api" / f"{name}.json")
+    for node in workflow.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 8
+    outcome = host.client.run(workflow)
+    assert outcome.status == "success", outcome.messages[-1]
+    pictures = [item for node in outcome.outputs.values() for item in node.get("images", [])]
+    assert len(pictures) == 17 + 1
+    assert host.client.image(pictures[0]).shape == (128, 128, 3)
+
+
+def break_type(w: dict) -> None:
+    w["nodes"][0]["type"] = "NoSuchNode"
+
+
+def break_widgets(w: dict) -> None:
+    w["nodes"][0]["widgets_values"].append(1)
+
+
+def break_value(w: dict) -> None:
+    (node,) = (n for n in w["nodes"] if n["type"] == "ScalingCache")
+    node["widgets_values"][0] = 9.0
+
+
+def break_choice(w: dict) -> None:
+    (node,) = (n for n in w["nodes"] if n["type"] == "ScalingCache")
+    node["widgets_values"][1] = "warp"
+
+
+def break_link(w: dict) -> None:
+    w["links"][0][3] = 999
+
+
+def break_link_type(w: dict) -> None:
+    w["links"][0][5] = "NOISE"
+
+
+def break_place(w: dict) -> None:
+    w["nodes"][1]["pos"] = w["nodes"][0]["pos"]
+
+
+def break_connection(w: dict) -> None:
+    (node,) = (n for n in w["nodes"] if n["type"] == "ScalingCache")
+    node["inputs"][0]["link"] = None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        break_type,
+        break_widgets,
+        break_value,
+        break_choice,
+        break_link,
+        break_link_type,
+        break_place,
+        break_connection,
+    ],
+)
+def test_the_check_finds_damage(damage: Any, object_info: dict[str, Any]):
+    workflow = copy.deepcopy(read(ROOT / "workflows" / "flux1_dev_scaling_cache.json"))
+    damage(workflow)
+    assert check.check_ui(workflow, object_info)
+
+
+# --- texts
+
+
+def test_translations_fit_the_node(object_info: dict[str, Any]):
+    info = object_info["ScalingCache"]
+    english = read(ROOT / "locales" / "en" / "nodeDefs.json")["ScalingCache"]
+    chinese = read(ROOT / "locales" / "zh" / "nodeDefs.json")["ScalingCache"]
+    specs = check.specs_of(info)
+    tooltips = {name: spec[1]["tooltip"] for name, spec in specs.items()}
+    assert {k: v["tooltip"] for k, v in english["inputs"].items()} == tooltips
+    assert english["description"] == info["description"]
+    assert english["display_name"] == info["display_name"]
+    assert set(chinese["inputs"]) == set(tooltips)
+    assert all(entry["name"] and entry["tooltip"] for entry in chinese["inputs"].values())
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_help_names_every_input(language: str, object_info: dict[str, Any]):
+    text = (ROOT / "web" / "docs" / "ScalingCache" / f"{language}.md").read_text()
+    for name in check.specs_of(object_info["ScalingCache"]):
+        assert f"| {name} |" in text
+
+
+def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
+    specs = check.specs_of(object_info["ScalingCache"])
+    folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
+    assert folded == {"predictor", "budget", "warmup", "max_gap", "coefficients"}
+    assert list(specs)[:5] == ["model", "speedup", "mode", "start_percent", "end_percent"]
