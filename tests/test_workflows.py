@@ -104,6 +104,10 @@ def break_place(w: dict) -> None:
     w["nodes"][1]["pos"] = w["nodes"][0]["pos"]
 
 
+def break_id(w: dict) -> None:
+    w["id"] = "flux"
+
+
 def break_connection(w: dict) -> None:
     (node,) = (n for n in w["nodes"] if n["type"] == "ScalingCache")
     node["inputs"][0]["link"] = None
@@ -120,6 +124,7 @@ def break_connection(w: dict) -> None:
         break_link_type,
         break_place,
         break_connection,
+        break_id,
     ],
 )
 def test_the_check_finds_damage(damage: Any, object_info: dict[str, Any]):

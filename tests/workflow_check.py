@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from itertools import combinations
 from typing import Any
 
@@ -76,6 +77,10 @@ def check_ui(workflow: dict[str, Any], object_info: Info) -> list[str]:
     """Problems of a workflow as the frontend saves it."""
     nodes = {n["id"]: n for n in workflow["nodes"]}
     found = [*_overlaps(workflow["nodes"]), *_links(workflow["links"], nodes)]
+    try:
+        uuid.UUID(workflow["id"])
+    except ValueError:
+        found.append(f"id: {workflow['id']!r} is no UUID, the frontend wants one")
     for node in workflow["nodes"]:
         if node["type"] in FRONTEND_ONLY:
             continue

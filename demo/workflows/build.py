@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -434,7 +435,7 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
         by_id[entry[1]]["outputs"][entry[2]]["links"].append(entry[0])
     nodes.append(note_node(graph, len(nodes) + 1))
     return {
-        "id": graph.name,
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, graph.name)),
         "revision": 0,
         "last_node_id": len(nodes),
         "last_link_id": len(links),
