@@ -5,10 +5,20 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .delta_cache import ScalingDeltaCache
+from .first_block_cache import ScalingFirstBlockCache
 from .host.coefficients import register_folder
+from .magcache import ScalingMagCache
 from .scaling_cache import ScalingCache
+from .teacache import ScalingTeaCache
 
-NODES: list[type[io.ComfyNode]] = [ScalingCache]
+NODES: list[type[io.ComfyNode]] = [
+    ScalingCache,
+    ScalingTeaCache,
+    ScalingMagCache,
+    ScalingFirstBlockCache,
+    ScalingDeltaCache,
+]
 
 
 class ScalingCacheExtension(ComfyExtension):

@@ -1,0 +1,83 @@
+"""What a method compares from step to step, and how a difference becomes a number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+
+
+class SignalKind(Enum):
+    """Where the compared tensor comes from. The values are what the docs print.
+
+    TIME depends on the timestep alone, so that all its changes are known before the run.
+    """
+
+    NONE = "none"
+    TIME_EMBEDDING = "time embedding"
+    TIME_PROJECTION = "time projection"
+    MODULATED = "modulated input of block 0"
+    PROBE = "residual of block 0"
+
+    @property
+    def is_time(self) -> bool:
+        return self in (SignalKind.TIME_EMBEDDING, SignalKind.TIME_PROJECTION)
+
+
+class Reference(Enum):
+    """When the tensor that the signal is compared with is replaced by the signal."""
+
+    NONE = "none"
+    EVERY_CALL = "every call"
+    COMPUTED_ONLY = "computed calls"
+
+
+def relative_change(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """`mean|now - before| / mean|before|` over all elements, a scalar on the device, float32 or wider.
+
+    Zero where nothing changed, also where `before` is zero.
+    """
+    wide = torch.promote_types(now.dtype, torch.float32)
+    before = before.to(wide)
+    change = (now.to(wide) - before).abs().mean()
+    return torch.where(change == 0, change, change / before.abs().mean())
+
+
+def changes_along(signals: torch.Tensor) -> torch.Tensor:
+    """Relative change of each row [steps, ...] from the row before it; the first is 0."""
+    flat = signals.flatten(1).float()
+    change = (flat[1:] - flat[:-1]).abs().mean(1) / flat[:-1].abs().mean(1)
+    return torch.cat([change.new_zeros(1), change])
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """Maps a change of the signal to an estimated change of the output, in float64 on the host.
+
+    A fit says nothing outside the changes that it was fitted on, and may turn negative there, which
+    would pay back error that was already spent. So the argument is clamped and the value floored,
+    unless the published rule is wanted to the letter.
+
+    Attributes:
+        coefficients: highest power first.
+        valid: lowest and highest change of the fit, None if unknown.
+        strict: neither clamp nor floor.
+    """
+
+    coefficients: tuple[float, ...]
+    valid: tuple[float, float] | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.coefficients or not all(map(math.isfinite, self.coefficients)):
+            raise ValueError("coefficients: must be one or more finite numbers")
+
+    def __call__(self, change: float) -> float:
+        if self.valid is not None and not self.strict:
+            change = min(max(change, self.valid[0]), self.valid[1])
+        value = 0.0
+        for coefficient in self.coefficients:
+            value = value * change + coefficient
+        return value if self.strict else max(value, 0.0)

@@ -1,0 +1,309 @@
+"""The loop of one sampling run below the step: which runs of blocks are skipped in which call.
+
+The host's hooks translate into these calls: `begin` once per evaluation, `open` once per call of the
+network, then on the call `decide` once, and per span either `keep` (it was computed) or `add`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from .blocks import Layout, Span
+from .branch_policies import BranchPolicy, RunFrame, Verdict
+from .clock import Clock, Moment
+from .methods.base import Method
+from .policies import Decision
+from .report import RunReport
+from .signals import Reference, SignalKind, relative_change
+
+Streams = tuple[torch.Tensor | None, ...]
+_OPEN = Decision(True, "not decided")
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One conditioning of a call.
+
+    Attributes:
+        key: what tells its state from others: window, uuid, shape and the like.
+        index: position among the sampler's conditionings, 0 for the positive one.
+    """
+
+    key: Hashable
+    index: int
+
+
+@dataclass
+class _State:
+    """What is remembered of a branch.
+
+    Attributes:
+        policies: one per span.
+        verdicts: of the step that was decided last.
+        changes: cached change of each stream per span.
+        reference: tensor that the signal is compared with.
+        step: step that was decided last.
+    """
+
+    policies: dict[Span, BranchPolicy]
+    verdicts: dict[Span, Verdict] = field(default_factory=dict)
+    changes: dict[Span, Streams] = field(default_factory=dict)
+    reference: torch.Tensor | None = None
+    step: int = -1
+
+    @property
+    def nbytes(self) -> int:
+        held = [t for streams in self.changes.values() for t in streams if t is not None]
+        if self.reference is not None:
+            held.append(self.reference)
+        return sum(t.numel() * t.element_size() for t in held)
+
+
+@dataclass
+class StackRun:
+    """State of one sampling run; dropped with `close`.
+
+    Attributes:
+        method: what decides.
+        layout: blocks of the network.
+        clock: turns evaluations into steps.
+        window: half-open range of steps that may be skipped.
+        report: what happened.
+        changes: per step, change of a signal that depends on time alone; needed before the first
+            decision where the method's signal is of that kind.
+        to_host: keep cached changes in the host's memory and not on the device.
+        timer: seconds from any origin.
+    """
+
+    method: Method
+    layout: Layout
+    clock: Clock
+    window: tuple[int, int]
+    report: RunReport
+    changes: tuple[float, ...] | None = None
+    to_host: bool = False
+    timer: Callable[[], float] = time.perf_counter
+    spans: tuple[Span, ...] = field(init=False)
+    _states: dict[Hashable, _State] = field(default_factory=dict)
+    _moment: Moment | None = None
+    _started: float | None = None
+    _ran: bool = False
+    _sealed: bool = False
+
+    def __post_init__(self) -> None:
+        self.spans = self.method.spans(self.layout)
+
+    @property
+    def needs_changes(self) -> bool:
+        """Whether the changes of a time signal have still to be set."""
+        return self.method.signal.is_time and self.changes is None
+
+    @property
+    def moment(self) -> Moment | None:
+        """The evaluation under way."""
+        return self._moment
+
+    @property
+    def sealed(self) -> bool:
+        """Whether caching has stopped."""
+        return self._sealed
+
+    def begin(self, sigma: Callable[[], float]) -> None:
+        """Start an evaluation.
+
+        Args:
+            sigma: reads its noise level; only called by a measuring clock, since it waits for the
+                device.
+        """
+        self._finish_evaluation()
+        self._started = self.timer()
+        moment = self.clock.tick(sigma() if self.clock.measures else None)
+        self._moment = moment
+        if moment.first:
+            self.report.begin_step(moment.step, moment.sigma, _OPEN)
+
+    def open(self, branches: Sequence[Branch]) -> NetworkCall | None:
+        """Start a call of the network; None if it must run as if there were no cache."""
+        if self._sealed or self._moment is None:
+            self._ran = True
+            return None
+        states = [self._state(branch) for branch in branches]
+        return NetworkCall(self, states, self._moment.step)
+
+    def plain(self, why: str) -> None:
+        """A call of the network runs without the cache: say why, once."""
+        self._ran = True
+        self.report.note(why)
+        if self.report.records:
+            self.report.records[-1].reason = "not cached"
+
+    def stop(self, why: str) -> None:
+        """Something is wrong with this run: drop the cache and compute every further step."""
+        self._sealed = True
+        self._states.clear()
+        self.report.note(f"Caching stopped: {why}")
+
+    def close(self) -> RunReport:
+        """End the run and drop all tensors."""
+        self._finish_evaluation()
+        self._states.clear()
+        self._moment = None
+        self._sealed = True
+        return self.report
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the cache now."""
+        return sum(state.nbytes for state in self._states.values())
+
+    def _state(self, branch: Branch) -> _State:
+        state = self._states.get(branch.key)
+        if state is None:
+            frame = RunFrame(self.clock.steps, self.window, branch.index)
+            policies = {span: self.method.policy(span, self.layout, frame) for span in self.spans}
+            state = self._states[branch.key] = _State(policies)
+        return state
+
+    def _finish_evaluation(self) -> None:
+        if self._started is None or self._moment is None:
+            return
+        record = self.report.records[-1]
+        record.evaluations += 1
+        record.computed += self._ran
+        record.seconds += self.timer() - self._started
+        self.report.cache_bytes = max(self.report.cache_bytes, self.nbytes)
+        self._started = None
+        self._ran = False
+
+
+class NetworkCall:
+    """One call of the network: a batch of branches, and which spans it skips."""
+
+    def __init__(self, run: StackRun, states: list[_State], step: int) -> None:
+        self._run = run
+        self._states = states
+        self._step = step
+        self._skipped: frozenset[Span] = frozenset()
+        self.decided = False
+
+    @property
+    def wants(self) -> SignalKind:
+        """Tensor that `decide` needs; NONE if it needs none in this call."""
+        signal = self._run.method.signal
+        decided = all(state.step == self._step for state in self._states)
+        return SignalKind.NONE if decided or signal.is_time else signal
+
+    def decide(self, signal: torch.Tensor | None = None) -> None:
+        """Decide the spans of this call. Reads the device once, and only for a signal of data.
+
+        All evaluations of a step share the decision of its first one.
+
+        Args:
+            signal: tensor that the method compares [branches * batch, ...].
+        """
+        fresh = [i for i, state in enumerate(self._states) if state.step != self._step]
+        parts = None if signal is None else signal.chunk(len(self._states))
+        for i, change in zip(fresh, self._changes(fresh, parts), strict=True):
+            state = self._states[i]
+            state.step = self._step
+            for span, policy in state.policies.items():
+                state.verdicts[span] = policy.decide(self._step, change)
+        skipped = frozenset(span for span in self._run.spans if self._may_skip(span))
+        for i in fresh:
+            state = self._states[i]
+            for span, policy in state.policies.items():
+                policy.settle(span not in skipped)
+            every = self._run.method.reference is Reference.EVERY_CALL
+            if parts is not None and (every or len(skipped) < len(self._run.spans)):
+                state.reference = parts[i]
+        self._skipped = skipped
+        self.decided = True
+        self._run._ran |= not skipped
+        self._note_reason()
+
+    def skips(self, span: Span) -> bool:
+        """Whether the blocks of a span do not run in this call."""
+        return span in self._skipped
+
+    def keep(self, span: Span, before: Streams, after: Streams) -> None:
+        """Remember how a computed span changed the streams.
+
+        Args:
+            before: streams as they entered the span; None for one that is not cached.
+            after: streams as they left it.
+        """
+        changes = [
+            None if b is None or a is None else self._place(a - b)
+            for b, a in zip(before, after, strict=True)
+        ]
+        chunks = [
+            (None,) * len(self._states) if c is None else c.chunk(len(self._states))
+            for c in changes
+        ]
+        for state, streams in zip(self._states, zip(*chunks, strict=True), strict=True):
+            state.changes[span] = streams
+
+    def add(self, span: Span, before: Streams) -> Streams:
+        """Streams as a skipped span leaves them, as new tensors.
+
+        Args:
+            before: streams as they entered the span.
+        """
+        out: list[torch.Tensor | None] = []
+        for place, stream in enumerate(before):
+            if stream is None:
+                out.append(None)
+                continue
+            result = stream.clone()
+            for state, part in zip(self._states, result.chunk(len(self._states)), strict=True):
+                change = state.changes[span][place]
+                if change is not None:
+                    scale = state.verdicts[span].scale
+                    change = change.to(part.device, non_blocking=True)
+                    part.add_(change, alpha=scale)
+            out.append(result)
+        return tuple(out)
+
+    def _changes(
+        self, fresh: list[int], parts: Sequence[torch.Tensor] | None
+    ) -> list[float | None]:
+        run = self._run
+        if run.method.signal.is_time:
+            known = run.changes
+            # The first step has nothing before it.
+            value = None if known is None or self._step == 0 else known[self._step]
+            return [value] * len(fresh)
+        if parts is None:
+            return [None] * len(fresh)
+        found: dict[int, torch.Tensor] = {}
+        for i in fresh:
+            reference = self._states[i].reference
+            if reference is not None and reference.shape == parts[i].shape:
+                found[i] = relative_change(parts[i], reference)
+        values = iter(torch.stack(list(found.values())).tolist() if found else ())
+        return [next(values) if i in found else None for i in fresh]
+
+    def _may_skip(self, span: Span) -> bool:
+        """One branch that must compute makes the whole call compute."""
+        return all(
+            span in state.changes and not state.verdicts[span].compute for state in self._states
+        )
+
+    def _place(self, change: torch.Tensor) -> torch.Tensor:
+        if not self._run.to_host or change.device.type == "cpu":
+            return change
+        # Copies back and forth stay in order on the device's stream, so neither waits.
+        held = torch.empty_like(change, device="cpu", pin_memory=change.device.type == "cuda")
+        return held.copy_(change, non_blocking=change.device.type == "cuda")
+
+    def _note_reason(self) -> None:
+        verdicts = [v for state in self._states for v in state.verdicts.values()]
+        asked = next((v for v in verdicts if v.compute), verdicts[0])
+        computes = len(self._skipped) < len(self._run.spans)
+        reason = "nothing cached yet" if computes and not asked.compute else asked.reason
+        if self._run.report.records:
+            self._run.report.records[-1].reason = reason

@@ -1,0 +1,95 @@
+"""Train the demo's VAE on clips from code.
+
+    python -m demo.model.train_vae --minutes 22
+    python -m demo.model.train_vae --minutes 10 --resume
+
+Short crops first, longer clips in the last third. bfloat16 on the CPU, or on a GPU with --device cuda.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import torch
+from torch import Tensor
+
+from ..nodes.vocabulary import training_prompts
+from .clips import FRAMES, SIZE, render
+from .muon import Muon
+from .networks import make_vae
+from .training import Ema, Progress, cosine, save, start
+
+NAME = "vae"
+NOISE = 0.03  # added to latents, so that the decoder forgives small errors
+
+
+def batch(count: int, frames: int, size: int) -> Tensor:
+    """Random crops in space and time [count, 3, frames, size, size], -1 to 1."""
+    prompts = training_prompts()
+    crops = []
+    for _ in range(count):
+        clip = render(random.choice(prompts), random.randrange(2**30))
+        stride = random.choice([1, 2])
+        first = random.randrange(FRAMES - (frames - 1) * stride)
+        y, x = random.randrange(SIZE - size + 1), random.randrange(SIZE - size + 1)
+        part = clip[:, first : first + (frames - 1) * stride + 1 : stride]
+        crops.append(part[:, :, y : y + size, x : x + size])
+    return torch.stack(crops) * 2 - 1
+
+
+def slopes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences between neighbouring pixels: outlines count as much as areas."""
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def loss_of(decoded: Tensor, clip: Tensor, latent: Tensor) -> Tensor:
+    error = decoded - clip
+    edges = sum((a - b).abs().mean() for a, b in zip(slopes(decoded), slopes(clip), strict=True))
+    small = 1e-4 * latent.square().mean() + 1e-3 * torch.relu(latent.abs() - 3).mean()
+    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + small
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=22)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    random.seed(0)
+    torch.manual_seed(0)
+    vae = make_vae().to(arguments.device)
+    kernels = [p for p in vae.parameters() if p.ndim >= 3 and p.shape[0] > 3 and p.numel() > 512]
+    chosen = {id(p) for p in kernels}
+    others = [p for p in vae.parameters() if id(p) not in chosen]
+    optimizers = [
+        Muon(kernels, lr=arguments.rate),
+        torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98)),
+    ]
+    ema = Ema(vae, 0.998)
+    start(NAME, vae, ema, optimizers, arguments.resume)
+    progress = Progress(arguments.minutes)
+    while progress.running:
+        rate = arguments.rate * min(1, progress.steps / 30) * cosine(progress.done, 0.03)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        early = progress.done < 0.7
+        clip = (batch(4, 5, 64) if early else batch(1, 9, 112)).to(arguments.device)
+        with torch.autocast(arguments.device, dtype=torch.bfloat16):
+            latent = vae.encode(clip).float()
+            decoded = vae.decode(latent + NOISE * torch.randn_like(latent)).float()
+        loss = loss_of(decoded, clip, latent)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        ema.update(vae)
+        progress.step(float((decoded - clip).detach().square().mean()))
+    save(NAME, vae, ema, optimizers, progress)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What the nodes of the block caches have in common: inputs, and how they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..cache_core.methods.base import Method
+from .host.compat import advanced
+from .host.progress import ProgressText
+from .host.stack import StackCache, install
+
+CATEGORY = "advanced/model"
+DEVICES = ["model device", "cpu"]
+
+
+def model_input() -> io.Input:
+    return io.Model.Input("model", tooltip="The model to make faster.")
+
+
+def window_inputs(start: float = 0.0, end: float = 1.0) -> list[io.Input]:
+    """Start and end percent."""
+    return [
+        io.Float.Input(
+            name,
+            default=default,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip=f"Skip nothing {where} this share of the denoising is done.",
+        )
+        for name, default, where in (
+            ("start_percent", start, "before"),
+            ("end_percent", end, "after"),
+        )
+    ]
+
+
+def device_input() -> io.Input:
+    return advanced(
+        io.Combo.Input(
+            "cache_device",
+            options=DEVICES,
+            default=DEVICES[0],
+            optional=True,
+            tooltip="Where the cache is kept. The CPU saves video memory and costs transfer time.",
+        )
+    )
+
+
+def gap_input(default: int, tooltip: str) -> io.Input:
+    return advanced(
+        io.Int.Input("max_gap", default=default, min=0, max=1000, optional=True, tooltip=tooltip)
+    )
+
+
+def model_output() -> list[io.Output]:
+    return [io.Model.Output(display_name="model", tooltip="The model, faster.")]
+
+
+def node_id(cls: Any) -> str | None:
+    return getattr(getattr(cls, "hidden", None), "unique_id", None)
+
+
+def refused(cls: Any, model: Any, why: str) -> io.NodeOutput:
+    """The model as it came, and the reason on the node."""
+    ProgressText(node_id(cls)).finish(f"Not cached. {why}")
+    return io.NodeOutput(model)
+
+
+def cached(
+    cls: Any,
+    model: Any,
+    method: Method,
+    start_percent: float,
+    end_percent: float,
+    cache_device: str,
+    *notes: str,
+) -> io.NodeOutput:
+    """The model with a cache.
+
+    Raises:
+        ValueError: naming the field, if a setting is out of range or does not fit the network.
+    """
+    if cache_device not in DEVICES:
+        raise ValueError(f"cache_device: must be one of {', '.join(DEVICES)}, got {cache_device!r}")
+    to_host = cache_device == "cpu"
+    cache = StackCache(method, start_percent, end_percent, to_host, node_id(cls), notes)
+    return io.NodeOutput(install(model, cache))

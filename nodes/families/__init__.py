@@ -1,0 +1,40 @@
+"""Model families: how to reach the block stacks of each. To add one: a file like the others, and its
+line in `FAMILIES`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import auraflow, chroma, flux, hunyuan_video, ltxv, mochi, qwen_image, sd3, wan
+from .base import Family
+
+FAMILIES: tuple[Family, ...] = (
+    flux.FAMILY,
+    chroma.FAMILY,
+    wan.FAMILY,
+    hunyuan_video.FAMILY,
+    ltxv.FAMILY,
+    mochi.FAMILY,
+    qwen_image.FAMILY,
+    sd3.FAMILY,
+    auraflow.FAMILY,
+)
+
+
+def find_family(network: Any) -> Family | None:
+    """The family of a network, None if its blocks cannot be reached.
+
+    Known by the name of its class: importing the host's model modules here would load them all, and
+    they move between releases.
+    """
+    kind = type(network)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return next((f for f in FAMILIES if any(name.endswith(end) for end in f.classes)), None)
+
+
+def why_not(network: Any) -> str:
+    """Sentence for a network without a family."""
+    return (
+        f"The host has no usable hooks around the blocks of {type(network).__name__}: use the "
+        "Scaling Cache node, which works with any model"
+    )

@@ -1,0 +1,111 @@
+"""What the cache must know of a model family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...cache_core.blocks import Layout
+from ...cache_core.signals import SignalKind
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One list of blocks.
+
+    Attributes:
+        kind: key of its replacement hooks.
+        attribute: name of the list on the network.
+        left_out: name of the network's list of indices that never run, if it has one.
+    """
+
+    kind: str
+    attribute: str
+    left_out: str | None = None
+
+    def indices(self, network: Any) -> tuple[int, ...]:
+        """Blocks that run, in order."""
+        skipped = set(getattr(network, self.left_out) or ()) if self.left_out else set()
+        return tuple(i for i in range(len(getattr(network, self.attribute))) if i not in skipped)
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to reach the blocks and the signals of a family.
+
+    Attributes:
+        name: for people.
+        classes: ends of the full names of its network classes.
+        stacks: block stacks in the order in which they run.
+        joined: kind of the stack whose stream holds text and picture in one; empty for none.
+        text_first: whether the text comes first in that stream.
+        adds_after_blocks: whether the host adds in place to what a block returned.
+        modulated: modulated input of block 0 from the network and the arguments of that block.
+        published: keys of the published settings that fit a network, by method.
+        time: time signals [steps, ...] from the network, timesteps [steps] and the dtype to run in.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    stacks: tuple[Stack, ...]
+    joined: str = ""
+    text_first: bool = True
+    adds_after_blocks: bool = False
+    modulated: Callable[[Any, Mapping[str, Any]], torch.Tensor] | None = None
+    published: Callable[[Any], Mapping[str, str]] = lambda network: {}
+    time: Mapping[SignalKind, Callable[[Any, torch.Tensor, torch.dtype], torch.Tensor]] = field(
+        default_factory=dict
+    )
+
+    def layout(self, network: Any) -> Layout:
+        return Layout(tuple((s.kind, len(s.indices(network))) for s in self.stacks))
+
+    def hooks(self, network: Any) -> list[tuple[str, int]]:
+        """Keys of the replacement hooks in the order of the layout."""
+        return [(s.kind, i) for s in self.stacks for i in s.indices(network)]
+
+    def offers(self, signal: SignalKind) -> bool:
+        """Whether the signal can be read here."""
+        if signal is SignalKind.MODULATED:
+            return self.modulated is not None
+        return not signal.is_time or signal in self.time
+
+
+def modulate(
+    normed: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, parts: Any = None
+) -> torch.Tensor:
+    """`normed * (1 + scale) + shift`, with its own row of both per part where there are parts.
+
+    Args:
+        normed: tokens [batch, tokens, width].
+        shift, scale: [batch, rows, width].
+        parts: (first token, end, row) each, or None for one row.
+    """
+    if parts is None:
+        return normed * (1 + scale) + shift
+    pieces = [
+        normed[:, a:b] * (1 + scale[:, row : row + 1]) + shift[:, row : row + 1]
+        for a, b, row in parts
+    ]
+    return torch.cat(pieces, 1)
+
+
+def flux_modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:
+    """Block-0 input of the families that are built from Flux blocks.
+
+    The modulation comes ready with the arguments where it is not the block's own (Flux 2, Chroma).
+    """
+    block = network.double_blocks[0]
+    vec = args["vec"]
+    first = block.img_mod(vec)[0] if block.modulation else vec[0][0]
+    parts = args.get("modulation_dims_img")
+    return modulate(block.img_norm1(args["img"]), first.shift, first.scale, parts)
+
+
+def rms_norm(tokens: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
+    """Root mean square norm without weights."""
+    wide = tokens.float()
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(tokens.dtype)

@@ -1,0 +1,10 @@
+"""Qwen-Image and Qwen-Image-Edit."""
+
+from .base import Family, Stack
+
+FAMILY = Family(
+    name="Qwen-Image",
+    classes=("ldm.qwen_image.model.QwenImageTransformer2DModel",),
+    stacks=(Stack("double_block", "transformer_blocks"),),
+    published=lambda network: {"magcache": "qwen_image"},
+)

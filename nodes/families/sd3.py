@@ -1,0 +1,9 @@
+"""Stable Diffusion 3 and 3.5."""
+
+from .base import Family, Stack
+
+FAMILY = Family(
+    name="SD3",
+    classes=("modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",),
+    stacks=(Stack("double_block", "joint_blocks"),),
+)

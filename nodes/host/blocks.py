@@ -1,0 +1,143 @@
+"""Block level: the host's replacement hooks around each block, translated into calls of a StackRun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...cache_core.blocks import Layout, Span
+from ...cache_core.signals import SignalKind
+from ...cache_core.stack_run import NetworkCall, StackRun, Streams
+from ..families.base import Family
+
+KEY = "scaling_cache_stack"
+
+Args = Mapping[str, Any]
+Block = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BlockPatch:
+    """Replacement of one block. Holds nothing of a run: that comes with the call's options.
+
+    Attributes:
+        number: of the block in the layout.
+        earlier: replacement that was there before, called as if it were the block.
+    """
+
+    number: int
+    earlier: Callable[..., Any] | None = None
+
+    def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+        block: Block = extra["original_block"]
+        if self.earlier is not None:
+            earlier = self.earlier
+
+            def block(a: dict[str, Any]) -> dict[str, Any]:
+                return earlier(a, extra)
+
+        session = (args.get("transformer_options") or {}).get(KEY)
+        walk = getattr(session, "walk", None)
+        return block(args) if walk is None else walk.run_block(self.number, args, block)
+
+
+class BlockWalk:
+    """One call of the network as its blocks see it, from the first to the last."""
+
+    def __init__(
+        self, run: StackRun, call: NetworkCall, family: Family, network: Any, layout: Layout
+    ) -> None:
+        self._run = run
+        self._call = call
+        self._family = family
+        self._network = network
+        self._layout = layout
+        self._span_at = {n: s for s in run.spans for n in range(s.first, s.last + 1)}
+        # A change that reaches the end of the network matters for the picture alone: what follows
+        # reads no text.
+        self._tail = layout.total - 1
+        self._entered: Streams = ()
+        self._tokens = 0
+        self._inside = False
+
+    def run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
+        """Run a block, or stand in for it."""
+        if self._inside:
+            return block(args)
+        self._inside = True
+        try:
+            return self._run_block(number, args, block)
+        finally:
+            self._inside = False
+
+    def _run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
+        if number == 0:
+            self._tokens = args["img"].shape[1]
+            if self._call.wants is SignalKind.PROBE:
+                return self._probe(args, block)
+            self._call.decide(self._signal(args))
+        span = self._span_at.get(number)
+        if span is None:
+            return block(args)
+        if number == span.first:
+            self._entered = self._streams(span, number, args, copy=not self._call.skips(span))
+        if not self._call.skips(span):
+            out = block(args)
+            if number == span.last and not self._run.sealed:
+                self._call.keep(span, self._entered, self._streams(span, number, out))
+                self._entered = ()
+            return out
+        if number == span.last:
+            return self._add(span, args)
+        if number == span.first and self._family.adds_after_blocks:
+            # The host adds to what a block returns: that must not reach the tensors kept above.
+            return {k: _clone(args.get(k)) for k in ("img", "txt")}
+        return {"img": args["img"], "txt": args.get("txt")}
+
+    def _probe(self, args: dict[str, Any], block: Block) -> dict[str, Any]:
+        """Run block 0 and compare what it did."""
+        before = args["img"].clone()
+        out = block(args)
+        self._call.decide(out["img"] - before)
+        return out
+
+    def _signal(self, args: Args) -> torch.Tensor | None:
+        if self._call.wants is not SignalKind.MODULATED or self._family.modulated is None:
+            return None
+        return self._family.modulated(self._network, args)
+
+    def _streams(self, span: Span, number: int, args: Args, copy: bool = False) -> Streams:
+        """The streams of a span: the picture's tokens for one that reaches the end of the network,
+        else all that the stack carries."""
+        img, txt = args["img"], args.get("txt")
+        if span.last == self._tail:
+            img, txt = self._picture(number, img), None
+        return (_clone(img), _clone(txt)) if copy else (img, txt)
+
+    def _picture(self, number: int, img: torch.Tensor) -> torch.Tensor:
+        """The picture's tokens of a stream that may hold the text as well."""
+        if not self._joined(number):
+            return img
+        count = self._tokens
+        return img[:, -count:] if self._family.text_first else img[:, :count]
+
+    def _joined(self, number: int) -> bool:
+        return number in self._layout.numbers(self._family.joined)
+
+    def _add(self, span: Span, args: Args) -> dict[str, Any]:
+        img, txt = self._call.add(span, self._entered)
+        self._entered = ()
+        if span.last != self._tail:
+            return {"img": img, "txt": txt}
+        if not self._joined(span.last):
+            return {"img": img, "txt": args.get("txt")}
+        stream = args["img"].clone()
+        self._picture(span.last, stream).copy_(img)  # pyright: ignore[reportArgumentType]
+        return {"img": stream}
+
+
+def _clone(tensor: Any) -> Any:
+    return tensor.clone() if isinstance(tensor, torch.Tensor) else None

@@ -1,0 +1,343 @@
+"""Stack level: a clone of the model whose blocks ask a StackRun whether to run.
+
+OUTER_SAMPLE brackets a sampling run, PREDICT_NOISE an evaluation, CALC_COND_BATCH names the branches,
+APPLY_MODEL a call of the network, and the replacement hooks of `blocks` do the skipping. Only the frozen
+`StackCache` and the hooks live longer than a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP
+
+from ...cache_core.blocks import Layout
+from ...cache_core.clock import Clock
+from ...cache_core.methods.base import Method
+from ...cache_core.plan import Refusal
+from ...cache_core.report import RunReport
+from ...cache_core.schedules import steps_in_window
+from ...cache_core.settings import FEWEST_STEPS
+from ...cache_core.signals import changes_along
+from ...cache_core.stack_run import Branch, StackRun
+from ..families import find_family, why_not
+from ..families.base import Family
+from .blocks import KEY, BlockPatch, BlockWalk
+from .branches import describe_call
+from .progress import ProgressText, log
+from .samplers import sampler_traits
+from .wrappers import KEY as STEP_KEY
+from .wrappers import StepCache
+
+
+@dataclass(frozen=True)
+class StackCache:
+    """Immutable configuration carried by the model.
+
+    Attributes:
+        method: what decides, with its settings.
+        start_percent: share of the denoising before which every step is computed, 0 to 1.
+        end_percent: share of the denoising after which every step is computed, 0 to 1.
+        to_host: keep the cache in the host's memory.
+        node_id: node to report on, None for scripts.
+        notes: sentences for the summary.
+    """
+
+    method: Method
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    to_host: bool = False
+    node_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("start_percent", "end_percent"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: must be between 0.0 and 1.0, got {value}")
+        if self.start_percent > self.end_percent:
+            raise ValueError(
+                f"start_percent: must not be above end_percent, got {self.start_percent} and "
+                f"{self.end_percent}"
+            )
+
+
+@dataclass
+class Session:
+    """One sampling run as the wrappers see it.
+
+    Attributes:
+        run: the loop.
+        family: of the model.
+        layout: its blocks.
+        progress: where to report.
+        walk: the call of the network that is under way.
+        calls: conditioning batches in this evaluation so far.
+        key: identity of the conditioning batch that is under way.
+        seen: branches of that batch so far; two areas of one prompt share all names.
+    """
+
+    run: StackRun
+    family: Family
+    layout: Layout
+    progress: ProgressText
+    walk: BlockWalk | None = None
+    calls: int = 0
+    key: Hashable = None
+    seen: Counter[Hashable] = field(default_factory=Counter)
+
+
+def why_unsupported(model: Any) -> str:
+    """Why this model cannot be cached below the step; empty if it can."""
+    network = model.model.diffusion_model
+    return "" if find_family(network) is not None else why_not(network)
+
+
+def install(model: Any, cache: StackCache) -> Any:
+    """A clone of the model that caches below the step, or the model itself where that is impossible.
+
+    One such cache fits on a model: the last one counts and says so.
+
+    Raises:
+        ValueError: if the method does not fit the network, naming the field.
+    """
+    network = model.model.diffusion_model
+    family = find_family(network)
+    if family is None:
+        ProgressText(cache.node_id).finish(f"Not cached. {why_not(network)}")
+        return model
+    layout = family.layout(network)
+    cache.method.spans(layout)
+    if not family.offers(cache.method.signal):
+        why = f"{cache.method.name} has no signal for {family.name} models"
+        ProgressText(cache.node_id).finish(f"Not cached. {why}")
+        return model
+    before = model.model_options.get("transformer_options", {}).get(KEY)
+    if isinstance(before, StackCache) and before.node_id != cache.node_id:
+        note = f"{before.method.name} on the same model is off: one block cache per model"
+        cache = StackCache(**{**cache.__dict__, "notes": (*cache.notes, note)})
+    patched = remove(model)
+    for kind, wrapper in _WRAPPERS.items():
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    options = patched.model_options.setdefault("transformer_options", {})
+    options[KEY] = cache
+    earlier = options.get("patches_replace", {}).get("dit", {})
+    for number, (kind, index) in enumerate(family.hooks(network)):
+        patch = BlockPatch(number, earlier.get((kind, index)))
+        patched.set_model_patch_replace(patch, "dit", kind, index)
+    return patched
+
+
+def remove(model: Any) -> Any:
+    """A clone of the model without this cache; replacements that were there before it stay."""
+    patched = model.clone()
+    for kind in _WRAPPERS:
+        patched.remove_wrappers_with_key(kind, KEY)
+    options = patched.model_options.get("transformer_options", {})
+    options.pop(KEY, None)
+    replaced = options.get("patches_replace", {})
+    if "dit" in replaced:
+        kept: dict[Any, Any] = {}
+        for key, patch in replaced["dit"].items():
+            while isinstance(patch, BlockPatch):
+                patch = patch.earlier
+            if patch is not None:
+                kept[key] = patch
+        options["patches_replace"] = {**replaced, "dit": kept}
+    return patched
+
+
+def _outer_sample(
+    executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make the state of this run, and drop it whatever happens."""
+    guider = executor.class_obj
+    saved = guider.model_options
+    cache = saved.get("transformer_options", {}).get(KEY)
+    if not isinstance(cache, StackCache):
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+    progress = ProgressText(cache.node_id)
+    session = _start(cache, guider, sampler, sigmas, progress)
+    if isinstance(session, Refusal):
+        progress.finish(f"Not cached. {session.reason}")
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+    options = create_model_options_clone(saved)
+    options["transformer_options"][KEY] = session
+    guider.model_options = options
+    try:
+        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+    finally:
+        guider.model_options = saved
+        session.walk = None
+        progress.finish(f"{cache.method.name}: {session.run.close().summary()}")
+
+
+def _start(
+    cache: StackCache, guider: Any, sampler: Any, sigmas: Any, progress: ProgressText
+) -> Session | Refusal:
+    """Plan a run, or say why it is sampled plainly."""
+    options = guider.model_options.get("transformer_options", {})
+    if "easycache" in options:
+        return Refusal("EasyCache or LazyCache is on the same model: remove one of the two nodes")
+    if isinstance(options.get(STEP_KEY), StepCache):
+        return Refusal("Scaling Cache is on the same model: remove one of the two nodes")
+    compiled = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    if "torch.compile" in compiled:
+        return Refusal("The model is compiled: a decision per step cannot run inside it")
+    patcher = guider.model_patcher
+    network = patcher.model.diffusion_model
+    family = find_family(network)
+    if family is None:
+        return Refusal(why_not(network))
+    schedule = tuple(float(s) for s in sigmas.tolist())
+    steps = len(schedule) - 1
+    if steps < FEWEST_STEPS:
+        return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
+    window = steps_in_window(schedule, *_sigma_window(cache, patcher))
+    if window[0] >= window[1]:
+        return Refusal("start_percent and end_percent leave no step to skip")
+    layout = family.layout(network)
+    traits = sampler_traits(sampler, schedule)
+    report = RunReport(steps)
+    for note in cache.notes:
+        report.note(note)
+    try:
+        run = StackRun(
+            method=cache.method,
+            layout=layout,
+            clock=Clock(schedule, traits.evaluations),
+            window=window,
+            report=report,
+            to_host=cache.to_host,
+        )
+    except ValueError as error:
+        return Refusal(str(error))
+    return Session(run, family, layout, progress)
+
+
+def _sigma_window(cache: StackCache, patcher: Any) -> tuple[float, float]:
+    """Sigmas at start and end percent; beyond any schedule at the ends of the range."""
+    sampling = patcher.get_model_object("model_sampling")
+    start, end = cache.start_percent, cache.end_percent
+    return (
+        float(sampling.percent_to_sigma(start)) if start > 0 else math.inf,
+        float(sampling.percent_to_sigma(end)) if end < 1 else -math.inf,
+    )
+
+
+def _predict_noise(
+    executor: Any, x: Any, timestep: Any, model_options: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Start an evaluation."""
+    session = model_options.get("transformer_options", {}).get(KEY)
+    if isinstance(session, Session):
+        session.calls = 0
+        session.run.begin(lambda: float(timestep.reshape(-1)[0]))
+        session.progress.update(session.run.report)
+    return executor(x, timestep, model_options, *args, **kwargs)
+
+
+def _calc_cond_batch(
+    executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: Any
+) -> Any:
+    """Name the conditionings that the next calls of the network hold."""
+    session = model_options.get("transformer_options", {}).get(KEY)
+    if isinstance(session, Session):
+        moment = session.run.moment
+        sigma = session.run.clock.sigmas[0] if moment is None else moment.sigma
+        session.key = describe_call(conds, x, sigma, session.calls, model_options).key
+        session.calls += 1
+        session.seen = Counter()
+    return executor(model, conds, x, timestep, model_options)
+
+
+def _apply_model(
+    executor: Any,
+    x: Any,
+    t: Any,
+    c_concat: Any = None,
+    c_crossattn: Any = None,
+    control: Any = None,
+    transformer_options: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Let the blocks of this call of the network find its branches."""
+    options = transformer_options if transformer_options is not None else {}
+    session = options.get(KEY)
+    call = None
+    if isinstance(session, Session):
+        try:
+            call = _open(session, executor.class_obj, x, control, options)
+        except Exception as error:
+            _give_up(session.run, error)
+    try:
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
+    finally:
+        if isinstance(session, Session):
+            session.walk = None
+            if call is not None and not call.decided:
+                session.run.plain("The host did not run the blocks of this model")
+
+
+def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, Any]) -> Any:
+    """Set up the walk through the blocks, unless this call has to run plainly."""
+    run, network = session.run, base.diffusion_model
+    if control is not None:
+        run.plain("ControlNet adds to the blocks: steps with it are computed")
+        return None
+    if not _intact(options, session.family.hooks(network)):
+        run.plain("Another node replaces blocks of this model: steps with it are computed")
+        return None
+    if run.needs_changes:
+        run.changes = _time_changes(session, base, x)
+    names = zip(options["cond_or_uncond"], options["uuids"], strict=True)
+    branches: list[Branch] = []
+    shape = (x.shape[0] // len(options["uuids"]), *x.shape[1:])
+    for index, uuid in names:
+        session.seen[index, uuid] += 1
+        key = (session.key, index, uuid, session.seen[index, uuid], shape)
+        branches.append(Branch(key, index))
+    call = run.open(branches)
+    if call is not None:
+        session.walk = BlockWalk(run, call, session.family, network, session.layout)
+    return call
+
+
+def _intact(options: dict[str, Any], hooks: list[tuple[str, int]]) -> bool:
+    """Whether each block still has this cache's hook: guidance nodes replace some for their calls."""
+    patches = options.get("patches_replace", {}).get("dit", {})
+    return all(
+        isinstance(patches.get(key), BlockPatch) and patches[key].number == number
+        for number, key in enumerate(hooks)
+    )
+
+
+def _time_changes(session: Session, base: Any, x: torch.Tensor) -> tuple[float, ...]:
+    """Changes of a time signal at all steps, in one pass and one read before the first step."""
+    run = session.run
+    sigmas = torch.tensor(run.clock.sigmas[:-1], device=x.device)
+    timesteps = base.model_sampling.timestep(sigmas).float()
+    dtype = base.manual_cast_dtype or base.get_dtype()
+    signal = session.family.time[run.method.signal](base.diffusion_model, timesteps, dtype)
+    return tuple(changes_along(signal).tolist())
+
+
+def _give_up(run: StackRun, error: Exception) -> None:
+    """A fault of the cache must not cost the user the picture."""
+    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
+    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+_WRAPPERS = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREDICT_NOISE: _predict_noise,
+    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
+    WrappersMP.APPLY_MODEL: _apply_model,
+}
