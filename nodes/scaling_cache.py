@@ -131,7 +131,7 @@ class ScalingCache(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
+    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
         cls,
         mode: Any = None,
         predictor: Any = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,14 +35,14 @@ class BlockPatch:
     def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
         block: Block = extra["original_block"]
         if self.earlier is not None:
-            earlier = self.earlier
-
-            def block(a: dict[str, Any]) -> dict[str, Any]:
-                return earlier(a, extra)
-
+            block = partial(_through, self.earlier, extra)
         session = (args.get("transformer_options") or {}).get(KEY)
         walk = getattr(session, "walk", None)
         return block(args) if walk is None else walk.run_block(self.number, args, block)
+
+
+def _through(earlier: Callable[..., Any], extra: dict[str, Any], args: dict[str, Any]) -> Any:
+    return earlier(args, extra)
 
 
 class BlockWalk:

@@ -258,7 +258,10 @@ def build(name: str, seed: int = 0) -> Any:
     model = config.get_model({}, "", device=torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for tensor in model.diffusion_model.parameters():
+        # The position table of SD3 is a buffer that the host fills from the file.
+        network = model.diffusion_model
+        tables = [b for n, b in network.named_buffers() if n == "pos_embed"]
+        for tensor in [*network.parameters(), *tables]:
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.15)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
