@@ -1,0 +1,341 @@
+"""The nodes and the ways in which a cache has to step aside, in the real host."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def nets(comfy: Path) -> Any:
+    import importlib.util
+
+    name = "method_networks"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def flux(nets: Any) -> Any:
+    return nets.build("flux")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the node tells the user."""
+    from scaling_cache.nodes.host.progress import ProgressText
+
+    texts: list[str] = []
+    monkeypatch.setattr(ProgressText, "finish", lambda self, text: texts.append(text))
+    return texts
+
+
+def install(model: Any, method: Any, **more: Any) -> Any:
+    from scaling_cache.nodes.host.stack import StackCache
+    from scaling_cache.nodes.host.stack import install as put
+
+    return put(model, StackCache(method, **more))
+
+
+def mag(**more: Any) -> Any:
+    from scaling_cache.cache_core.methods import MagCache
+
+    return MagCache(((1.0, *[0.97] * 9),), 0.1, 3, 0.2, **more)
+
+
+MAG_STEPS = [0, 1, 4, 7]
+
+
+def steps(nets: Any, model: Any, cached: Any, name: str = "flux", **more: Any) -> list[int]:
+    with nets.Watch(model.model.diffusion_model, name) as watch:
+        nets.sample(cached, name, **more)
+    return [i for i, call in enumerate(watch.calls) if call.out is not None]
+
+
+def test_the_summary_counts_steps(nets: Any, flux: Any, said: list[str]) -> None:
+    assert steps(nets, flux, install(flux, mag())) == MAG_STEPS
+    assert said[-1].startswith("MagCache: computed 4 of 10 evaluations")
+
+
+@pytest.mark.parametrize("more", [{"cfg": 1.0}, {"batch": 2}, {"batch": 3, "cfg": 1.0}])
+def test_batches_and_single_branches(nets: Any, flux: Any, more: dict[str, Any]) -> None:
+    assert steps(nets, flux, install(flux, mag()), **more) == MAG_STEPS
+
+
+def test_each_image_of_a_batch_keeps_its_own_change(nets: Any, flux: Any) -> None:
+    """The first image of a batch is the one that would come alone."""
+    import comfy.sample
+
+    def sample(count: int) -> torch.Tensor:
+        noise = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+        other = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(9))
+        cond = [[torch.ones(1, 5, 24), {"pooled_output": torch.ones(1, 16)}]]
+        full = torch.cat([noise, other])[:count]
+        with torch.inference_mode():
+            return comfy.sample.sample(
+                install(flux, mag()),
+                full,
+                10,
+                3.0,
+                "euler",
+                "simple",
+                cond,
+                [[torch.zeros(1, 5, 24), cond[0][1]]],
+                torch.zeros_like(full),
+                disable_pbar=True,
+                seed=1,
+            )
+
+    torch.testing.assert_close(sample(2)[:1], sample(1), rtol=1e-4, atol=1e-4)
+
+
+def test_split_batches_keep_their_branches(
+    nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little memory: the host runs one branch per call. The picture stays the same."""
+    import comfy.model_management as mm
+
+    cached = install(flux, mag())
+    together = nets.sample(cached, "flux")
+
+    def none(device: Any = None, torch_free_too: bool = False) -> Any:
+        return (0, 0) if torch_free_too else 0
+
+    monkeypatch.setattr(mm, "get_free_memory", none)
+    with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+        apart = nets.sample(cached, "flux")
+    assert len(watch.calls) == 20
+    torch.testing.assert_close(apart, together, rtol=1e-3, atol=1e-3)
+
+
+def test_a_second_evaluation_follows_the_first(nets: Any, flux: Any) -> None:
+    cached = install(flux, mag())
+    with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+        nets.sample(cached, "flux", sampler="heun")
+    ran = [call.out is not None for call in watch.calls]
+    expected = [step in MAG_STEPS for step in range(10) for _ in range(1 if step == 9 else 2)]
+    assert ran == expected
+
+
+def test_two_runs_are_equal_and_leave_nothing(nets: Any, flux: Any) -> None:
+    from scaling_cache.nodes.host.blocks import KEY
+    from scaling_cache.nodes.host.stack import StackCache
+
+    cached = install(flux, mag())
+    assert torch.equal(nets.sample(cached, "flux"), nets.sample(cached, "flux"))
+    assert isinstance(cached.model_options["transformer_options"][KEY], StackCache)
+
+
+def test_an_earlier_replacement_still_runs(nets: Any, flux: Any) -> None:
+    seen: list[int] = []
+
+    def earlier(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        seen.append(1)
+        return extra["original_block"](args)
+
+    patched = flux.clone()
+    patched.set_model_patch_replace(earlier, "dit", "double_block", 1)
+    assert steps(nets, flux, install(patched, mag())) == MAG_STEPS
+    assert len(seen) == len(MAG_STEPS)
+    from scaling_cache.nodes.host.stack import remove
+
+    kept = remove(install(patched, mag())).model_options["transformer_options"]
+    assert list(kept["patches_replace"]["dit"]) == [("double_block", 1)]
+
+
+def test_a_later_replacement_turns_skipping_off(nets: Any, flux: Any, said: list[str]) -> None:
+    cached = install(flux, mag())
+    cached.set_model_patch_replace(lambda a, e: e["original_block"](a), "dit", "single_block", 2)
+    assert steps(nets, flux, cached) == list(range(10))
+    assert "Another node replaces blocks" in said[-1]
+
+
+def test_controlnet_is_computed(nets: Any, flux: Any, said: list[str]) -> None:
+    from comfy.patcher_extension import WrappersMP
+
+    def control(executor: Any, x: Any, t: Any, cc: Any, ca: Any, _: Any, *a: Any, **k: Any) -> Any:
+        return executor(x, t, cc, ca, {"input": [], "output": []}, *a, **k)
+
+    controlled = flux.clone()
+    controlled.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "control", control)
+    assert steps(nets, flux, install(controlled, mag())) == list(range(10))
+    assert said[-1].count("ControlNet") == 1
+
+
+def test_one_block_cache_per_model(nets: Any, flux: Any, said: list[str]) -> None:
+    from scaling_cache.cache_core.methods import FirstBlockCache
+
+    first = install(flux, FirstBlockCache(0.9), node_id="1")
+    assert steps(nets, flux, install(first, mag(), node_id="2")) == MAG_STEPS
+    assert "First Block Cache on the same model is off" in said[-1]
+
+
+def test_it_steps_aside_for_the_other_caches(nets: Any, flux: Any, said: list[str]) -> None:
+    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.nodes.host.wrappers import StepCache
+    from scaling_cache.nodes.host.wrappers import install as put
+
+    nets.sample(put(install(flux, mag()), StepCache(Settings(), "none")), "flux")
+    assert any(text.startswith("Not cached. Scaling Cache is on the same model") for text in said)
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    easy = EasyCacheNode.execute(install(flux, mag()), 0.2, 0.15, 0.95, False).result[0]
+    nets.sample(easy, "flux")
+    assert any("EasyCache" in text for text in said)
+
+
+def test_a_compiled_model_is_not_cached(nets: Any, flux: Any, said: list[str]) -> None:
+    from comfy.patcher_extension import WrappersMP
+
+    compiled = flux.clone()
+    compiled.add_wrapper_with_key(
+        WrappersMP.APPLY_MODEL, "torch.compile", lambda executor, *a, **k: executor(*a, **k)
+    )
+    assert steps(nets, flux, install(compiled, mag())) == list(range(10))
+    assert "compiled" in said[-1]
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_short_runs_are_computed(nets: Any, flux: Any, said: list[str], count: int) -> None:
+    assert steps(nets, flux, install(flux, mag()), steps=count) == list(range(count))
+    assert said[-1].startswith("Not cached.")
+
+
+def test_the_window_limits_skipping(nets: Any, flux: Any) -> None:
+    found = steps(nets, flux, install(flux, mag(), start_percent=0.6))
+    assert set(range(5)) <= set(found) < set(range(10))
+
+
+def test_a_fault_costs_speed_and_not_the_picture(nets: Any, flux: Any, said: list[str]) -> None:
+    from scaling_cache.cache_core.methods import FirstBlockCache
+
+    @dataclass(frozen=True)
+    class Faulty(FirstBlockCache):
+        def policy(self, *args: Any) -> Any:
+            raise RuntimeError("no memory left")
+
+    assert torch.equal(nets.sample(install(flux, Faulty(0.5)), "flux"), nets.sample(flux, "flux"))
+    assert "no memory left" in said[-1]
+
+
+def test_a_method_from_outside_the_package_runs(nets: Any, flux: Any, said: list[str]) -> None:
+    from scaling_cache.cache_core.blocks import Layout, Span
+    from scaling_cache.cache_core.branch_policies import ListPolicy, RunFrame
+    from scaling_cache.cache_core.signals import Reference, SignalKind
+
+    @dataclass(frozen=True)
+    class EverySecond:
+        name: ClassVar[str] = "Every second"
+        reference: ClassVar[Reference] = Reference.NONE
+        signal: ClassVar[SignalKind] = SignalKind.NONE
+
+        def spans(self, layout: Layout) -> tuple[Span, ...]:
+            return (Span(0, layout.total - 1),)
+
+        def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
+            return ListPolicy(frozenset(range(0, frame.steps, 2)))
+
+    assert steps(nets, flux, install(flux, EverySecond())) == [0, 2, 4, 6, 8]
+    assert said[-1].startswith("Every second: computed 5 of 10")
+
+
+class TestNodes:
+    def test_every_schema_is_valid(self, comfy: Path) -> None:
+        import scaling_cache.nodes as pack
+
+        pack.register_folder()
+        ids = [node.GET_SCHEMA().node_id for node in pack.NODES]
+        assert len(ids) == len(set(ids)) == 5
+
+    def test_teacache(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.teacache import ScalingTeaCache as Node
+
+        cached = Node.execute(flux, "auto", 0.4, 0.0, 1.0).result[0]
+        nets.sample(cached, "flux")
+        assert said[-1].startswith("TeaCache: computed")
+        assert "Polynomial: flux" in said[-1]
+        assert Node.execute(flux, "mochi", 0.4, 0.0, 1.0).result[0] is flux
+        assert said[-1] == "Not cached. mochi is for Mochi models, this one is Flux"
+        with pytest.raises(ValueError, match="model_type: must be one of auto, "):
+            Node.execute(flux, "nothing", 0.4, 0.0, 1.0)
+        with pytest.raises(ValueError, match="rel_l1_thresh"):
+            Node.execute(flux, "auto", 11.0, 0.0, 1.0)
+        with pytest.raises(ValueError, match="start_percent"):
+            Node.execute(flux, "auto", 0.4, 0.8, 0.2)
+        with pytest.raises(ValueError, match="cache_device"):
+            Node.execute(flux, "auto", 0.4, 0.0, 1.0, "disk")
+
+    def test_a_family_without_a_polynomial(self, nets: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.teacache import ScalingTeaCache
+
+        sd3 = nets.build("sd3")
+        assert ScalingTeaCache.execute(sd3, "auto", 0.4, 0.0, 1.0).result[0] is sd3
+        assert said[-1].startswith("Not cached. No published settings fit this SD3 model")
+
+    def test_magcache(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.magcache import ScalingMagCache as Node
+
+        published = Node.execute(flux, "auto", True, 0.0, 0, 0.0, 0.0, 1.0).result[0]
+        found = steps(nets, flux, published, steps=28)
+        assert found == [0, 1, 2, 5, 9, 11, 17, 23, 26]
+        off = Node.execute(flux, "auto", False, 0.0, 0, 0.0, 0.0, 1.0).result[0]
+        assert steps(nets, flux, off) == list(range(10))
+
+    def test_first_block_cache_on_the_cpu(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache as Node
+
+        here = nets.sample(Node.execute(flux, 0.9, 0.0, 1.0).result[0], "flux")
+        assert torch.equal(
+            here, nets.sample(Node.execute(flux, 0.9, 0.0, 1.0, "cpu").result[0], "flux")
+        )
+
+    def test_delta_cache(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.delta_cache import ScalingDeltaCache as Node
+
+        def run(settings: str, blocks: str, single: str) -> Any:
+            return Node.execute(flux, settings, blocks, single, 6, 2, 0.0, 1.0).result[0]
+
+        assert steps(nets, flux, run("custom", "0-1", "0-2")) == [0, 1, 2, 3, 4, 5, 6, 8]
+        assert run("hunyuan_video", "", "") is flux
+        assert said[-1] == "Not cached. hunyuan_video does not fit the blocks of this model"
+        for blocks, single, field in (
+            ("", "", "blocks"),
+            ("9", "", "blocks"),
+            ("1,0", "", "blocks"),
+            ("0", "1-9", "single_blocks"),
+            ("0", "x", "single_blocks"),
+        ):
+            with pytest.raises(ValueError, match=f"^{field}: "):
+                run("custom", blocks, single)
+
+    def test_a_model_without_block_hooks(self, comfy: Path, said: list[str]) -> None:
+        from scaling_cache.nodes.delta_cache import ScalingDeltaCache
+        from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache
+        from scaling_cache.nodes.magcache import ScalingMagCache
+        from scaling_cache.nodes.teacache import ScalingTeaCache
+
+        class Model:
+            class model:
+                diffusion_model = torch.nn.Identity()
+
+        model = Model()
+        for result in (
+            ScalingTeaCache.execute(model, "auto", 0.4, 0.0, 1.0),
+            ScalingTeaCache.execute(model, "flux", 0.4, 0.0, 1.0),
+            ScalingMagCache.execute(model, "auto", True, 0.1, 2, 0.2, 0.0, 1.0),
+            ScalingFirstBlockCache.execute(model, 0.1, 0.0, 1.0),
+            ScalingDeltaCache.execute(model, "custom", "0", "", 6, 6, 0.0, 1.0),
+        ):
+            assert result.result[0] is model
+        assert len(said) == 5
+        assert all("no usable hooks around the blocks of Identity" in text for text in said)
