@@ -156,6 +156,12 @@ def test_help_names_every_input(language: str, object_info: dict[str, Any]):
         assert f"| {name} |" in text
 
 
+def test_help_for_other_languages_is_the_english_one():
+    pages = ROOT / "web" / "docs"
+    english = (pages / "ScalingCache" / "en.md").read_text()
+    assert (pages / "ScalingCache.md").read_text() == english
+
+
 def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
     specs = check.specs_of(object_info["ScalingCache"])
     folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
