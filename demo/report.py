@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 import re
 from dataclasses import asdict, dataclass, field
@@ -90,14 +91,15 @@ def summarise(results: list[Result], bed: str, sampler: str, cfg: float) -> list
     plain = results[0]
     rows = []
     for result in results:
+        itself = result is plain
         scores = [
-            fidelity(c.frames, p.frames) for c, p in zip(result.clips, plain.clips, strict=True)
+            (math.inf, 1.0) if itself else fidelity(c.frames, p.frames)
+            for c, p in zip(result.clips, plain.clips, strict=True)
         ]
         counts = [c.counts for c in result.clips]
         seconds = [c.seconds for c in result.clips]
         # Clip by clip, as the runs of one clip were made next to each other.
         speedups = [p.seconds / c.seconds for c, p in zip(result.clips, plain.clips, strict=True)]
-        itself = result is plain
         rows.append(
             Row(
                 bed=bed,
@@ -168,9 +170,8 @@ def save_sheet(results: list[Result], prompts: list[str], folder: Path) -> None:
         parts = [clip.frames[[0, 5, 10, 16]] for clip in result.clips[:2]]
         strip = np.concatenate([frame for part in parts for frame in part], axis=1)
         strips.append(labelled(strip, caption(result, results[0])))
-    sheet = Image.fromarray(np.concatenate(strips))
-    ImageDraw.Draw(sheet).text((8, 4), f"prompts: {'; '.join(prompts[:2])}", fill=(120, 120, 120))
-    sheet.save(folder / "sheet.png")
+    head = labelled(strips[0][:0], f"Prompts: {'; '.join(prompts[:2])}")
+    Image.fromarray(np.concatenate([head, *strips])).save(folder / "sheet.png")
 
 
 def best_near(results: list[Result], name: str, speedup: float = 2.0) -> list[Result]:
