@@ -102,10 +102,24 @@ class AccumulatingPolicy:
 class DistancePolicy:
     """Skips while the signal stays near the one of the last computed step (First Block Cache)."""
 
-    def __init__(self, threshold: float, always: frozenset[int], max_gap: int | None) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        always: frozenset[int],
+        max_gap: int | None,
+        most: int | None = None,
+    ) -> None:
+        """
+        Args:
+            threshold: relative change below which a step is skipped.
+            always: steps that are always computed.
+            max_gap: steps skipped in a row at most.
+            most: steps skipped in all at most.
+        """
         self._threshold = threshold
         self._always = always
         self._max_gap = max_gap
+        self._left = math.inf if most is None else most
         self._row = 0
 
     def decide(self, step: int, change: float | None) -> Verdict:
@@ -117,10 +131,13 @@ class DistancePolicy:
             return Verdict(True, "threshold reached")
         if self._max_gap is not None and self._row >= self._max_gap:
             return Verdict(True, "longest gap reached")
+        if self._left <= 0:
+            return Verdict(True, "as many steps as allowed are skipped")
         return Verdict(False, "below the threshold")
 
     def settle(self, computed: bool) -> None:
         self._row = 0 if computed else self._row + 1
+        self._left -= not computed
 
 
 class ListPolicy:

@@ -68,6 +68,11 @@ def limit_gap(computed: Iterable[int], steps: int, longest: int) -> tuple[int, .
     return tuple(chosen)
 
 
+def every(interval: int, head: int, steps: int) -> tuple[int, ...]:
+    """The first `head` steps, then every `interval`-th after the last of them."""
+    return (*range(min(head, steps)), *range(head - 1 + interval, steps, interval))
+
+
 def steps_in_window(sigmas: tuple[float, ...], start: float, end: float) -> tuple[int, int]:
     """Half-open range of steps whose sigma is not above `start` and still above `end`."""
     inside = [i for i, sigma in enumerate(sigmas[:-1]) if end < sigma <= start]

@@ -19,11 +19,17 @@ class SignalKind(Enum):
     TIME_EMBEDDING = "time embedding"
     TIME_PROJECTION = "time projection"
     MODULATED = "modulated input of block 0"
-    PROBE = "residual of block 0"
+    PROBE = "residual of the first blocks"
+    PROBE_OUTPUT = "output of the first blocks"
 
     @property
     def is_time(self) -> bool:
         return self in (SignalKind.TIME_EMBEDDING, SignalKind.TIME_PROJECTION)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the first blocks have to run for it."""
+        return self in (SignalKind.PROBE, SignalKind.PROBE_OUTPUT)
 
 
 class Reference(Enum):

@@ -19,6 +19,7 @@ from .methods.base import Method
 from .policies import Decision
 from .report import RunReport
 from .signals import Reference, SignalKind, relative_change
+from .stack_predictors import Past
 
 Streams = tuple[torch.Tensor | None, ...]
 _OPEN = Decision(True, "not decided")
@@ -37,6 +38,14 @@ class Branch:
     index: int
 
 
+@dataclass(frozen=True)
+class _Change:
+    """What a span did to each stream at a computed step."""
+
+    past: Past
+    streams: Streams
+
+
 @dataclass
 class _State:
     """What is remembered of a branch.
@@ -44,23 +53,27 @@ class _State:
     Attributes:
         policies: one per span.
         verdicts: of the step that was decided last.
-        changes: cached change of each stream per span.
+        changes: cached changes per span, newest first.
         reference: tensor that the signal is compared with.
+        probe: change by the first blocks at the step under way, for predictors that align.
         step: step that was decided last.
     """
 
     policies: dict[Span, BranchPolicy]
     verdicts: dict[Span, Verdict] = field(default_factory=dict)
-    changes: dict[Span, Streams] = field(default_factory=dict)
+    changes: dict[Span, list[_Change]] = field(default_factory=dict)
     reference: torch.Tensor | None = None
+    probe: torch.Tensor | None = None
     step: int = -1
 
     @property
     def nbytes(self) -> int:
-        held = [t for streams in self.changes.values() for t in streams if t is not None]
-        if self.reference is not None:
-            held.append(self.reference)
-        return sum(t.numel() * t.element_size() for t in held)
+        changes = [change for kept in self.changes.values() for change in kept]
+        held = [t for change in changes for t in change.streams]
+        held += [self.reference, self.probe]
+        # Spans of one step share their probe.
+        held += {id(c.past.probe): c.past.probe for c in changes}.values()
+        return sum(t.numel() * t.element_size() for t in held if t is not None)
 
 
 @dataclass
@@ -197,14 +210,18 @@ class NetworkCall:
         decided = all(state.step == self._step for state in self._states)
         return SignalKind.NONE if decided or signal.is_time else signal
 
-    def decide(self, signal: torch.Tensor | None = None) -> None:
+    def decide(self, signal: torch.Tensor | None = None, probe: torch.Tensor | None = None) -> None:
         """Decide the spans of this call. Reads the device once, and only for a signal of data.
 
         All evaluations of a step share the decision of its first one.
 
         Args:
-            signal: tensor that the method compares [branches * batch, ...].
+            signal: tensor that the method compares [branches * batch, ...]; this run's from now on.
+            probe: change that the first blocks made, where the predictor aligns; likewise.
         """
+        if probe is not None and self._run.method.predictor.aligned:
+            for state, part in zip(self._states, probe.chunk(len(self._states)), strict=True):
+                state.probe = part
         fresh = [i for i, state in enumerate(self._states) if state.step != self._step]
         parts = None if signal is None else signal.chunk(len(self._states))
         for i, change in zip(fresh, self._changes(fresh, parts), strict=True):
@@ -244,8 +261,12 @@ class NetworkCall:
             (None,) * len(self._states) if c is None else c.chunk(len(self._states))
             for c in changes
         ]
+        depth = self._run.method.predictor.depth
         for state, streams in zip(self._states, zip(*chunks, strict=True), strict=True):
-            state.changes[span] = streams
+            # A second evaluation of a step replaces the first: no difference lies between the two.
+            past = [c for c in state.changes.get(span, ()) if c.past.step != self._step]
+            newest = _Change(Past(self._step, state.probe), streams)
+            state.changes[span] = [newest, *past][:depth]
 
     def add(self, span: Span, before: Streams) -> Streams:
         """Streams as a skipped span leaves them, as new tensors.
@@ -260,13 +281,27 @@ class NetworkCall:
                 continue
             result = stream.clone()
             for state, part in zip(self._states, result.chunk(len(self._states)), strict=True):
-                change = state.changes[span][place]
-                if change is not None:
-                    scale = state.verdicts[span].scale
-                    change = change.to(part.device, non_blocking=True)
-                    part.add_(change, alpha=scale)
+                self._add_change(state, span, place, part)
             out.append(result)
         return tuple(out)
+
+    def _add_change(self, state: _State, span: Span, place: int, part: torch.Tensor) -> None:
+        """Add the predicted change of one stream of one branch to `part`."""
+        kept = state.changes[span]
+        now = Past(self._step, state.probe)
+        weights = self._run.method.predictor.weights([c.past for c in kept], now)
+        scale = state.verdicts[span].scale
+        held = [c.streams[place] for c in kept]
+        parts = [(w, t) for w, t in zip(weights, held, strict=True) if t is not None]
+        if len(parts) == 1 and isinstance(weight := parts[0][0], float):
+            part.add_(parts[0][1].to(part.device, non_blocking=True), alpha=weight * scale)
+            return
+        # Weights of both signs cancel: summed in float32 or wider.
+        wide = torch.promote_types(part.dtype, torch.float32)
+        total = part.to(wide, copy=True)
+        for weight, change in parts:
+            total += change.to(part.device, non_blocking=True).to(wide) * (weight * scale)
+        part.copy_(total)
 
     def _changes(
         self, fresh: list[int], parts: Sequence[torch.Tensor] | None

@@ -4,9 +4,20 @@ line in `METHODS`."""
 from __future__ import annotations
 
 from .base import Method
+from .db_cache import DBCache
 from .delta_cache import DeltaCache
+from .dicache import DiCache
 from .first_block_cache import FirstBlockCache
 from .magcache import MagCache
+from .taylorseer import TaylorSeer
 from .teacache import TeaCache
 
-METHODS: tuple[type[Method], ...] = (TeaCache, MagCache, FirstBlockCache, DeltaCache)
+METHODS: tuple[type[Method], ...] = (
+    TeaCache,
+    MagCache,
+    FirstBlockCache,
+    DBCache,
+    DiCache,
+    TaylorSeer,
+    DeltaCache,
+)

@@ -12,8 +12,7 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span, spans_of
 from ..branch_policies import ListPolicy, RunFrame
-from ..signals import Reference, SignalKind
-from .base import check_range
+from .base import Method, check_range
 
 
 @dataclass(frozen=True)
@@ -57,19 +56,16 @@ class StackPlan:
 
 
 @dataclass(frozen=True)
-class DeltaCache:
+class DeltaCache(Method):
     """Attributes:
     plans: one per stack that is cached.
     """
 
     name: ClassVar[str] = "Delta Cache"
-    reference: ClassVar[Reference] = Reference.NONE
+    source: ClassVar[str] = "arXiv 2504.03140, ProfilingDiT"
+    calibration: ClassVar[str] = "list of blocks, schedule"
 
     plans: tuple[StackPlan, ...]
-
-    @property
-    def signal(self) -> SignalKind:
-        return SignalKind.NONE
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
         found: list[Span] = []

@@ -13,11 +13,11 @@ from typing import ClassVar
 from ..blocks import Layout, Span
 from ..branch_policies import DistancePolicy, RunFrame
 from ..signals import Reference, SignalKind
-from .base import check_range, whole_stack
+from .base import Method, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
-class FirstBlockCache:
+class FirstBlockCache(Method):
     """Attributes:
     threshold: residual_diff_threshold of the published code.
     max_gap: steps skipped in a row at most, None for no limit.
@@ -25,6 +25,7 @@ class FirstBlockCache:
 
     name: ClassVar[str] = "First Block Cache"
     reference: ClassVar[Reference] = Reference.COMPUTED_ONLY
+    source: ClassVar[str] = "ParaAttention, Comfy-WaveSpeed, diffusers"
 
     threshold: float = 0.1
     max_gap: int | None = None
@@ -33,11 +34,15 @@ class FirstBlockCache:
     def signal(self) -> SignalKind:
         return SignalKind.PROBE
 
+    @property
+    def probe(self) -> int:
+        return 1
+
     def __post_init__(self) -> None:
         check_range("residual_diff_threshold", self.threshold, 0.0, 1.0)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
-        return whole_stack(layout, live=1)
+        return middle_blocks(layout, first=1)
 
     def policy(self, span: Span, layout: Layout, frame: RunFrame) -> DistancePolicy:
         return DistancePolicy(self.threshold, frame.always(), self.max_gap)

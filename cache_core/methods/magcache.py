@@ -13,12 +13,11 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import RunFrame, Verdict
-from ..signals import Reference, SignalKind
-from .base import check_range, whole_stack
+from .base import Method, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
-class MagCache:
+class MagCache(Method):
     """Attributes:
     ratios: per branch, one ratio per step of the calibration.
     threshold: allowed sum of magnitude errors, magcache_thresh.
@@ -31,7 +30,8 @@ class MagCache:
     """
 
     name: ClassVar[str] = "MagCache"
-    reference: ClassVar[Reference] = Reference.NONE
+    source: ClassVar[str] = "arXiv 2506.09045, Zehong-Ma/MagCache"
+    calibration: ClassVar[str] = "ratio per step"
 
     ratios: tuple[tuple[float, ...], ...]
     threshold: float
@@ -42,10 +42,6 @@ class MagCache:
     never: tuple[int, ...] = ()
     follow_magnitude: bool = False
 
-    @property
-    def signal(self) -> SignalKind:
-        return SignalKind.NONE
-
     def __post_init__(self) -> None:
         check_range("magcache_thresh", self.threshold, 0.0, 10.0)
         check_range("retention_ratio", self.retention, 0.0, 1.0)
@@ -54,7 +50,7 @@ class MagCache:
             raise ValueError("ratios: must hold one list per branch, none of them empty")
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
-        return whole_stack(layout)
+        return middle_blocks(layout)
 
     def policy(self, span: Span, layout: Layout, frame: RunFrame) -> MagnitudePolicy:
         return MagnitudePolicy(self, frame)

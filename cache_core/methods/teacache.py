@@ -13,11 +13,11 @@ from typing import ClassVar
 from ..blocks import Layout, Span
 from ..branch_policies import AccumulatingPolicy, RunFrame
 from ..signals import Polynomial, Reference, SignalKind
-from .base import check_range, whole_stack
+from .base import Method, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
-class TeaCache:
+class TeaCache(Method):
     """Attributes:
     polynomial: fitted for the model.
     threshold: rel_l1_thresh of the published code.
@@ -29,10 +29,12 @@ class TeaCache:
 
     name: ClassVar[str] = "TeaCache"
     reference: ClassVar[Reference] = Reference.EVERY_CALL
+    source: ClassVar[str] = "arXiv 2411.19108, ali-vilab/TeaCache"
+    calibration: ClassVar[str] = "polynomial of degree 4"
 
     polynomial: Polynomial
     threshold: float
-    signal: SignalKind = SignalKind.MODULATED
+    signal: SignalKind = SignalKind.MODULATED  # pyright: ignore[reportIncompatibleMethodOverride]
     head: int = 1
     last: bool = True
     max_gap: int | None = 10
@@ -41,7 +43,7 @@ class TeaCache:
         check_range("rel_l1_thresh", self.threshold, 0.0, 10.0)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
-        return whole_stack(layout)
+        return middle_blocks(layout)
 
     def policy(self, span: Span, layout: Layout, frame: RunFrame) -> AccumulatingPolicy:
         always = frame.always(self.head, self.last)

@@ -60,6 +60,9 @@ class BlockWalk:
         # A change that reaches the end of the network matters for the picture alone: what follows
         # reads no text.
         self._tail = layout.total - 1
+        method = run.method
+        self._probe = method.probe if method.signal.is_probe else 0
+        self._before: torch.Tensor | None = None
         self._entered: Streams = ()
         self._tokens = 0
         self._inside = False
@@ -77,14 +80,19 @@ class BlockWalk:
     def _run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         if number == 0:
             self._tokens = args["img"].shape[1]
-            if self._call.wants is SignalKind.PROBE:
-                return self._probe(args, block)
-            self._call.decide(self._signal(args))
+            if self._probe:
+                self._before = args["img"].clone()
+            else:
+                self._call.decide(self._signal(args))
         span = self._span_at.get(number)
+        if span is not None and number == span.first:
+            # What is not decided may still be computed, and blocks write in place.
+            copy = number < self._probe or not self._call.skips(span)
+            self._entered = self._streams(span, number, args, copy=copy)
+        if number < self._probe:
+            return self._run_probe(number, args, block)
         if span is None:
             return block(args)
-        if number == span.first:
-            self._entered = self._streams(span, number, args, copy=not self._call.skips(span))
         if not self._call.skips(span):
             out = block(args)
             if number == span.last and not self._run.sealed:
@@ -93,16 +101,19 @@ class BlockWalk:
             return out
         if number == span.last:
             return self._add(span, args)
-        if number == span.first and self._family.adds_after_blocks:
+        if number == max(span.first, self._probe) and self._family.adds_after_blocks:
             # The host adds to what a block returns: that must not reach the tensors kept above.
             return {k: _clone(args.get(k)) for k in ("img", "txt")}
         return {"img": args["img"], "txt": args.get("txt")}
 
-    def _probe(self, args: dict[str, Any], block: Block) -> dict[str, Any]:
-        """Run block 0 and compare what it did."""
-        before = args["img"].clone()
+    def _run_probe(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
+        """Run one of the first blocks; after the last of them, compare what they did."""
         out = block(args)
-        self._call.decide(out["img"] - before)
+        if number == self._probe - 1:
+            change = out["img"] - self._before
+            signal = change if self._call.wants is SignalKind.PROBE else out["img"].clone()
+            self._call.decide(None if self._call.wants is SignalKind.NONE else signal, change)
+            self._before = None
         return out
 
     def _signal(self, args: Args) -> torch.Tensor | None:

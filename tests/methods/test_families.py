@@ -69,6 +69,24 @@ def fbc(threshold: float) -> Any:
     return FirstBlockCache(threshold)
 
 
+def db(threshold: float, **more: Any) -> Any:
+    from scaling_cache.cache_core.methods import DBCache
+
+    return DBCache(threshold, **{"first": 1, "head": 2, **more})
+
+
+def di(threshold: float) -> Any:
+    from scaling_cache.cache_core.methods import DiCache
+
+    return DiCache(threshold, retention=0.2, max_gap=None)
+
+
+def seer(order: int) -> Any:
+    from scaling_cache.cache_core.methods import TaylorSeer
+
+    return TaylorSeer(3, order, 2)
+
+
 def mag(threshold: float, **more: Any) -> Any:
     from scaling_cache.cache_core.methods import MagCache
 
@@ -137,6 +155,27 @@ def near_last_computed(signals: Sequence[torch.Tensor], threshold: float) -> lis
     return chosen
 
 
+def differences(steps: list[int], residuals: list[torch.Tensor], step: int, order: int) -> Any:
+    """TaylorSeer's forecast, written again as its recursion on tensors, oldest first."""
+    kept: list[torch.Tensor] = []
+    last = None
+    for now, residual in zip(steps, residuals, strict=True):
+        row = [residual]
+        for older in kept[:order]:
+            row.append((row[-1] - older) / (now - last))
+        kept, last = row, now
+    ahead, total, factor = step - last, torch.zeros_like(kept[0]), 1.0
+    for i, difference in enumerate(kept):
+        total = total + difference * factor
+        factor *= ahead / (i + 1)
+    return total
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    scale = max(float(expected.abs().max()), 1.0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
+
+
 def check_skipped(name: str, calls: list[Any], plain: list[Any], head: str) -> None:
     """On a skipped step the final layer saw the stream before the skipped blocks plus what they had
     changed on the last computed step."""
@@ -155,11 +194,17 @@ def check_skipped(name: str, calls: list[Any], plain: list[Any], head: str) -> N
 
 @pytest.mark.parametrize("name", FAMILIES)
 class TestEveryFamily:
-    @pytest.mark.parametrize("kind", ["fbc", "mag", "delta"])
+    @pytest.mark.parametrize("kind", ["fbc", "mag", "delta", "db", "di"])
     def test_computing_all_changes_nothing(
         self, name: str, kind: str, model: Any, plain: torch.Tensor
     ) -> None:
-        methods = {"fbc": fbc(0.0), "mag": mag(0.0), "delta": delta(model, start=10)}
+        methods = {
+            "fbc": fbc(0.0),
+            "mag": mag(0.0),
+            "delta": delta(model, start=10),
+            "db": db(0.0),
+            "di": di(0.0),
+        }
         with nets.Watch(model.model.diffusion_model, name) as watch:
             out = nets.sample(install(model, methods[kind]), name)
         assert torch.equal(out, plain)
@@ -191,6 +236,79 @@ class TestEveryFamily:
             _, calls, reference = run(model, name, mag(threshold))
             assert computed(calls) == expected
             check_skipped(name, calls, reference, "into")
+
+    @pytest.mark.parametrize("order", [1, 2, 3])
+    def test_taylorseer(self, name: str, order: int, model: Any) -> None:
+        _, calls, reference = run(model, name, seer(order), steps=12)
+        assert computed(calls) == [0, 1, 4, 7, 10]
+        if name == "auraflow":
+            return  # its final module sees the modulated stream
+        done: list[int] = []
+        for step, (call, plain) in enumerate(zip(calls, reference, strict=True)):
+            if call.out is not None:
+                done.append(step)
+                continue
+            residuals = [reference[i].out - reference[i].into for i in done]
+            close(call.final, plain.into + differences(done, residuals, step, order))
+
+    def test_dicache(self, name: str, model: Any) -> None:
+        _, _, whole = run(model, name, di(0.0))
+        changes = sorted(change(b.after_first, a.after_first) for a, b in pairwise(whole))
+        counts = []
+        for factor in (1.5, 2.5, 4.0):
+            threshold = min(changes[4] * factor, 10.0)
+            _, calls, reference = run(model, name, di(threshold))
+            found, past = computed(calls), []
+            sums = [0.0, 0.0]
+            expected = []
+            for step, (call, plain) in enumerate(zip(calls, reference, strict=True)):
+                compute = step < 2 or step == 9
+                if not compute:
+                    before = halves(reference[step - 1].after_first)
+                    for b, part in enumerate(halves(plain.after_first)):
+                        sums[b] += change(part, before[b])
+                        compute |= not sums[b] < threshold
+                if compute:
+                    sums = [0.0, 0.0]
+                    expected.append(step)
+                    past.append((plain.after_first - plain.into, plain.out - plain.into))
+                elif name != "auraflow":
+                    (p_2, r_2), (p_1, r_1) = past[-2:]
+                    probe = halves(plain.after_first - plain.into)
+                    parts = []
+                    for b in range(BRANCHES):
+                        gone = float((probe[b] - halves(p_2)[b]).abs().mean())
+                        apart = float((halves(p_1)[b] - halves(p_2)[b]).abs().mean())
+                        g = min(max(gone / apart, 1.0), 1.5)
+                        parts.append(halves(r_2)[b] + g * (halves(r_1)[b] - halves(r_2)[b]))
+                    close(call.final, plain.into + torch.cat(parts))
+            assert found == expected
+            assert all(call.ran for call in calls)
+            counts.append(len(found))
+        assert counts[-1] < 10
+
+    def test_dbcache(self, name: str, model: Any) -> None:
+        """With one live block at the end, where there are enough."""
+        blocks = len(run(model, name, db(0.0))[1][0].ran)
+        last = 1 if blocks > 2 else 0
+        _, calls, reference = run(model, name, db(1.0, head=4, max_gap=2, last=last))
+        signals = [s.after_first - s.into for s in reference]
+        expected, row = [], 0
+        for step, signal in enumerate(signals):
+            near = expected and all(
+                change(n, c) < 1.0
+                for n, c in zip(halves(signal), halves(signals[expected[-1]]), strict=True)
+            )
+            if step < 4 or row == 2 or not near:
+                expected.append(step)
+                row = 0
+            else:
+                row += 1
+        found = [i for i, call in enumerate(calls) if len(call.ran) == blocks]
+        assert found == expected
+        assert {len(call.ran) for call in calls} <= {blocks, 1 + last}
+        if last == 0:
+            check_skipped(name, calls, reference, "after_first")
 
     def test_delta_cache_runs_the_live_blocks(self, name: str, model: Any, plain: Any) -> None:
         out, calls, _ = run(model, name, delta(model))

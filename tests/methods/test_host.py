@@ -231,13 +231,11 @@ def test_a_fault_costs_speed_and_not_the_picture(nets: Any, flux: Any, said: lis
 def test_a_method_from_outside_the_package_runs(nets: Any, flux: Any, said: list[str]) -> None:
     from scaling_cache.cache_core.blocks import Layout, Span
     from scaling_cache.cache_core.branch_policies import ListPolicy, RunFrame
-    from scaling_cache.cache_core.signals import Reference, SignalKind
+    from scaling_cache.cache_core.methods import Method
 
     @dataclass(frozen=True)
-    class EverySecond:
+    class EverySecond(Method):
         name: ClassVar[str] = "Every second"
-        reference: ClassVar[Reference] = Reference.NONE
-        signal: ClassVar[SignalKind] = SignalKind.NONE
 
         def spans(self, layout: Layout) -> tuple[Span, ...]:
             return (Span(0, layout.total - 1),)
