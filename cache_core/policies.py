@@ -31,7 +31,15 @@ class Gap:
 
 
 class Policy(Protocol):
-    """Chooses computed steps. Called once per step, in order."""
+    """Chooses computed steps. Called once per step, in order.
+
+    Attributes:
+        input_policy: itself if it wants to be told how the input changes, which reads the device at
+            every step; else None.
+    """
+
+    @property
+    def input_policy(self) -> InputPolicy | None: ...
 
     def decide(self, moment: Moment, gap: Gap | None) -> Decision:
         """`gap` is None while there is not enough history to extrapolate."""
@@ -44,6 +52,8 @@ class Policy(Protocol):
 
 class ScheduledPolicy:
     """Computes a fixed list of steps. Needs no value from the run, so no synchronisation."""
+
+    input_policy = None
 
     def __init__(self, computed: tuple[int, ...]) -> None:
         self._computed = frozenset(computed)
@@ -64,6 +74,8 @@ class BudgetPolicy:
     at each computed step. Each predicted step adds its estimated relative error times its share of
     the sigma range; the sum may use the same share of the budget as has been walked of the range.
     """
+
+    input_policy = None
 
     def __init__(
         self, sigmas: tuple[float, ...], budget: float, forced: frozenset[int], longest: int
@@ -112,3 +124,60 @@ class BudgetPolicy:
 
     def _share(self, step: int) -> float:
         return abs(self._sigmas[step] - self._sigmas[step + 1]) / self._span
+
+
+class InputPolicy:
+    """Predicts while the change of the input, times how strongly the output was last seen to follow it,
+    sums up to less than a threshold (EasyCache)."""
+
+    def __init__(self, threshold: float, always: frozenset[int], longest: int) -> None:
+        """
+        Args:
+            threshold: of the sum of relative changes.
+            always: steps that are always computed.
+            longest: steps that may be predicted in a row.
+        """
+        self._threshold = threshold
+        self._always = always
+        self._longest = longest
+        self._change: float | None = None
+        self._rate: float | None = None
+        self._size: float | None = None
+        self._sum = 0.0
+        self._row = 0
+
+    @property
+    def input_policy(self) -> InputPolicy:
+        return self
+
+    def enter(self, change: float | None) -> None:
+        """Mean absolute change of the input from the step before, None at the first step."""
+        self._change = change
+
+    def learn(self, size: float, output_change: float | None, input_change: float | None) -> None:
+        """Means of a computed step: its output, and the changes since the last computed one."""
+        self._size = size
+        if output_change is not None and input_change:
+            self._rate = output_change / input_change
+
+    def decide(self, moment: Moment, gap: Gap | None) -> Decision:
+        decision = self._judge(moment.step)
+        self._row = 0 if decision.compute else self._row + 1
+        if decision.compute:
+            self._sum = 0.0
+        return decision
+
+    def observe(self, moment: Moment, gap: Gap | None, error: float) -> None:
+        return
+
+    def _judge(self, step: int) -> Decision:
+        if step in self._always:
+            return Decision(True, "always computed")
+        if self._rate is None or not self._size or self._change is None:
+            return Decision(True, "not enough history")
+        self._sum += self._rate * self._change / self._size
+        if not self._sum < self._threshold:  # a sum that is not a number computes as well
+            return Decision(True, "threshold reached", self._sum)
+        if self._row >= self._longest:
+            return Decision(True, "longest gap reached")
+        return Decision(False, "below the threshold", self._sum)

@@ -7,6 +7,7 @@ Notation: entries `(sigma_j, d_j)`, newest j = 0. Order 0 repeats `y0 = d_0`; or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -37,6 +38,34 @@ def lagrange_weights(sigmas: Sequence[float], sigma: Sigma) -> list[Sigma]:
                 weight = weight * (sigma - other) / (here - other)
         weights.append(weight)
     return weights
+
+
+def taylor_weights(steps: Sequence[int], step: int) -> tuple[float, ...]:
+    """Weights of the published forecast, one per computed step, newest first.
+
+    `F_0 = f`, `F_{i+1}` is the difference of `F_i` at two neighbouring computed steps over their
+    distance, and the forecast is `sum F_i x^i / i!` with x steps ahead of the newest. Exact for lines;
+    from order 2 on it differs from the polynomial through the points, as the published code does.
+
+    Args:
+        steps: computed steps, falling.
+        step: the step to predict.
+    """
+    count = len(steps)
+    level = [[float(i == j) for j in range(count)] for i in range(count)]
+    total = [0.0] * count
+    ahead = step - steps[0]
+    for order in range(count):
+        factor = ahead**order / math.factorial(order)
+        total = [t + factor * w for t, w in zip(total, level[0], strict=True)]
+        level = [
+            [
+                (a - b) / (steps[i] - steps[i + 1])
+                for a, b in zip(level[i], level[i + 1], strict=True)
+            ]
+            for i in range(len(level) - 1)
+        ]
+    return tuple(total)
 
 
 def combine(entries: Sequence[Entry], weights: Sequence[Sigma]) -> torch.Tensor:
@@ -77,6 +106,22 @@ def scaled(history: History, sigma: Sigma, alpha: Sigma) -> torch.Tensor:
         return extrapolate(history, sigma, 0)
     ratio = alpha * extrapolation_ratio(sigma, history[0].sigma, history[1].sigma)
     return combine([history[0], history[1]], [1 + ratio, -ratio])
+
+
+def forecast(history: History, step: int, order: int) -> torch.Tensor:
+    """TaylorSeer's forecast of the given order, in units of steps; lower while the history is short.
+
+    Of the evaluations of one step, the newest counts.
+
+    Raises:
+        ValueError: if the history is empty.
+    """
+    entries: list[Entry] = []
+    for entry in history:
+        if not entries or entry.step < entries[-1].step:
+            entries.append(entry)
+    entries = entries[: order + 1]
+    return combine(entries, taylor_weights([e.step for e in entries], step))
 
 
 def broadcast(weight: Sigma, value: torch.Tensor) -> Sigma:

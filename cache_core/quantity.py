@@ -14,11 +14,24 @@ class Quantity(Enum):
 
     DERIVATIVE is `(x - denoised) / sigma`, the ODE derivative dx/dsigma of k-diffusion, the same for
     flow, eps and v models. Where a sampler adds fresh noise to x it is useless, since it would call
-    that noise picture; DENOISED does not depend on it.
+    that noise picture; DENOISED does not depend on it. OUTPUT_CHANGE and DENOISED_CHANGE are the
+    derivative and the denoised output less x, as EasyCache and LazyCache keep them.
     """
 
     DERIVATIVE = "derivative"
     DENOISED = "denoised"
+    OUTPUT_CHANGE = "output less input"
+    DENOISED_CHANGE = "denoised less input"
+
+    @classmethod
+    def for_sampler(cls, stochastic: bool) -> Quantity:
+        """What changes slowly with a sampler, which may add fresh noise between steps."""
+        return cls.DENOISED if stochastic else cls.DERIVATIVE
+
+    @property
+    def less_input(self) -> bool:
+        """Whether x is taken away from what the model gave."""
+        return self in (Quantity.OUTPUT_CHANGE, Quantity.DENOISED_CHANGE)
 
     def of(self, x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """The quantity as a tensor of its own, in float32 or wider.
@@ -28,13 +41,20 @@ class Quantity(Enum):
             denoised: model output of the same shape.
             sigma: noise level [batch].
         """
-        if self is Quantity.DENOISED:
-            return denoised.to(wide_dtype(x), copy=True)
         wide = wide_dtype(x)
-        return (x.to(wide) - denoised) / broadcast(sigma, x)
+        if self is Quantity.DENOISED:
+            return denoised.to(wide, copy=True)
+        if self is Quantity.DENOISED_CHANGE:
+            return denoised.to(wide) - x
+        derivative = (x.to(wide) - denoised) / broadcast(sigma, x)
+        return derivative - x if self is Quantity.OUTPUT_CHANGE else derivative
 
     def denoised(self, x: torch.Tensor, value: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """The denoised output that a predicted quantity stands for, in the dtype of x."""
         if self is Quantity.DENOISED:
             return value.to(x.dtype)
+        if self is Quantity.DENOISED_CHANGE:
+            return (x + value).to(x.dtype)
+        if self is Quantity.OUTPUT_CHANGE:
+            value = value + x
         return (x - value * broadcast(sigma, x)).to(x.dtype)

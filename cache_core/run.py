@@ -6,6 +6,7 @@ for each batch of conditionings `predict`, and where that gives None the host co
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from . import measure
 from .alpha import AlphaSource
 from .clock import Clock, Moment
 from .history import Entry, History
+from .input_track import InputTrack
 from .policies import Decision, Gap, Policy
-from .predictors import extrapolate, scaled, wide_dtype
+from .predictors import extrapolate, forecast, scaled, wide_dtype
 from .quantity import Quantity
 from .report import RunReport
 from .settings import PredictorKind
@@ -61,6 +63,7 @@ class CacheRun:
     report: RunReport
     timer: Callable[[], float] = time.perf_counter
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
+    _inputs: InputTrack = field(default_factory=InputTrack)
     _computed: list[float] = field(default_factory=list)
     _moment: Moment | None = None
     _decision: Decision = _FIRST
@@ -68,14 +71,16 @@ class CacheRun:
     _measured: float | None = None
     _started: float | None = None
     _ran: bool = False
+    _compared: bool = False
     _sealed: bool = False
 
-    def begin(self, sigma: Callable[[], float]) -> Decision:
+    def begin(self, sigma: Callable[[], float], x: torch.Tensor | None = None) -> Decision:
         """Start an evaluation and decide it. All evaluations of a step share one decision.
 
         Args:
             sigma: reads the noise level of the evaluation; only called by a measuring clock, since
                 on a GPU it waits for the device.
+            x: noisy latent, for a policy that follows the input.
         """
         self._finish_evaluation()
         self._started = self.timer()
@@ -83,6 +88,9 @@ class CacheRun:
         self._moment = moment
         if moment.first:
             self._gap = self._find_gap(moment.sigma)
+            follower = self.policy.input_policy
+            if follower is not None and x is not None and not self._sealed:
+                follower.enter(self._inputs.enter(x))
             self._decision = self._decide(moment)
             self.report.begin_step(moment.step, moment.sigma, self._decision)
         return self._decision
@@ -141,18 +149,21 @@ class CacheRun:
             return
         streams = {i: self._stream(key, i, x) for i in values}
         products = [measure.project(streams[i].history, v) for i, v in values.items()]
-        packed = torch.cat([*(p.flatten() for p in products), sigma.reshape(-1)[:1].float()])
-        host = packed.cpu()
+        compared = self._compare(moment, x, values)
+        parts = [*(p.flatten() for p in products), compared, sigma.reshape(-1)[:1].float()]
+        host = torch.cat(parts).cpu()
         at = float(host[-1])
+        self._tell(host[-1 - len(compared) : -1].tolist())
         if not self.clock.measures and not self.clock.matches(moment, at):
             self.clock.measure_from_now()
             self.report.note("The sampler does not follow its schedule: sigma is read at each step")
-        self._learn(moment, at, streams, values, host[:-1])
+        self._learn(moment, at, streams, values, host[: -1 - len(compared)])
 
     def stop(self, why: str) -> None:
         """Something is wrong with this run: drop the cache and compute every further step."""
         self._sealed = True
         self._streams.clear()
+        self._inputs.clear()
         self._decision = Decision(True, "caching stopped")
         self.report.note(f"Caching stopped: {why}")
 
@@ -160,6 +171,7 @@ class CacheRun:
         """End the run and drop all tensors."""
         self._finish_evaluation()
         self._streams.clear()
+        self._inputs.clear()
         self._moment = None
         self._sealed = True
         return self.report
@@ -176,7 +188,7 @@ class CacheRun:
     @property
     def nbytes(self) -> int:
         """Bytes held by the cache now."""
-        return sum(s.history.nbytes for s in self._streams.values())
+        return sum(s.history.nbytes for s in self._streams.values()) + self._inputs.nbytes
 
     def _decide(self, moment: Moment) -> Decision:
         if self._sealed:
@@ -195,14 +207,40 @@ class CacheRun:
         self.report.records[-1].reason = reason
 
     def _extrapolate(self, stream: Stream, sigma: torch.Tensor) -> torch.Tensor:
-        if self.predictor is not PredictorKind.SCALING:
-            return extrapolate(stream.history, sigma, self.predictor.order)
         moment = self._moment
         assert moment is not None
+        if self.predictor.is_taylor:
+            return forecast(stream.history, moment.step, self.predictor.order)
+        if self.predictor is not PredictorKind.SCALING:
+            return extrapolate(stream.history, sigma, self.predictor.order)
         alpha = stream.alpha.at(list(stream.history), moment.sigma, sigma.shape[0])
         if len(set(alpha)) == 1:
             return scaled(stream.history, sigma, alpha[0])
         return scaled(stream.history, sigma, torch.tensor(alpha, device=sigma.device))
+
+    def _compare(
+        self, moment: Moment, x: torch.Tensor, values: dict[int, torch.Tensor]
+    ) -> torch.Tensor:
+        """Comparisons for a policy that follows the input: of the first conditioning of the first call
+        of a step. Empty for others."""
+        if (
+            self.policy.input_policy is None
+            or not moment.first
+            or 0 not in values
+            or self._compared
+        ):
+            return x.new_zeros(0, dtype=torch.float32)
+        self._compared = True
+        output = values[0] + x if self.quantity.less_input else values[0]
+        return self._inputs.compare(x, output)
+
+    def _tell(self, compared: list[float]) -> None:
+        follower = self.policy.input_policy
+        if follower is None or not compared:
+            return
+        size, output, entered = (None if math.isnan(value) else value for value in compared)
+        if size is not None:
+            follower.learn(size, output, entered)
 
     def _stream(self, key: Hashable, index: int, x: torch.Tensor) -> Stream:
         stream = self._streams.get((key, index))
@@ -245,6 +283,7 @@ class CacheRun:
         record.seconds += self.timer() - self._started
         self._started = None
         self._ran = False
+        self._compared = False
         if self._measured is not None and self._decision.compute:
             self.policy.observe(self._moment, self._gap, self._measured)
         self._measured = None

@@ -1,11 +1,16 @@
-"""What a user sets on the node, checked."""
+"""Scaling Cache as a step method: what a user sets on the node, checked, and the policy it means."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import ClassVar, TypeVar
+
+from .policies import BudgetPolicy, Policy, ScheduledPolicy
+from .quantity import Quantity
+from .schedules import computed_for_speedup, even_steps, limit_gap
+from .traits import SamplerTraits, StepFrame
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
@@ -27,11 +32,19 @@ class PredictorKind(Enum):
     ORDER_0 = "order 0"
     ORDER_1 = "order 1"
     ORDER_2 = "order 2"
+    TAYLOR_1 = "Taylor 1"
+    TAYLOR_2 = "Taylor 2"
+    TAYLOR_3 = "Taylor 3"
 
     @property
     def order(self) -> int:
         """Past slopes the predictor needs."""
-        return {"order 0": 0, "order 2": 2}.get(self.value, 1)
+        return 1 if self is PredictorKind.SCALING else int(self.value[-1])
+
+    @property
+    def is_taylor(self) -> bool:
+        """Whether it counts in steps, as TaylorSeer does, and not in sigma."""
+        return self.value.startswith("Taylor")
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,9 @@ class Settings:
         ValueError: naming the field and the allowed values.
     """
 
+    name: ClassVar[str] = "Scaling Cache"
+    source: ClassVar[str] = "this pack"
+
     speedup: float = 2.0
     mode: Mode = Mode.TARGET
     budget: float = 0.02
@@ -64,15 +80,9 @@ class Settings:
     def __post_init__(self) -> None:
         _between("speedup", self.speedup, 1.0, 4.0)
         _between("budget", self.budget, 0.0, 1.0)
-        _between("start_percent", self.start_percent, 0.0, 1.0)
-        _between("end_percent", self.end_percent, 0.0, 1.0)
         _between("warmup", self.warmup, 1, 1000)
         _between("max_gap", self.max_gap, 1, 1000)
-        if self.start_percent > self.end_percent:
-            raise ValueError(
-                f"start_percent: must not be above end_percent, got {self.start_percent} and "
-                f"{self.end_percent}"
-            )
+        check_window(self.start_percent, self.end_percent)
 
     @property
     def off(self) -> bool:
@@ -80,6 +90,30 @@ class Settings:
         if self.mode is Mode.TARGET:
             return self.speedup == 1.0
         return self.budget == 0.0
+
+    def quantity(self, traits: SamplerTraits) -> Quantity:
+        """What is cached."""
+        return Quantity.for_sampler(traits.stochastic)
+
+    def policy(self, frame: StepFrame) -> Policy:
+        """A fresh policy for one run; notes where the target cannot be met."""
+        steps, traits = frame.steps, frame.traits
+        longest = 1 if traits.stochastic else self.max_gap
+        warmup = max(self.warmup, self.predictor.order + 1)
+        if self.mode is Mode.BUDGET:
+            forced = frozenset(even_steps(steps, 0, warmup, frame.window))
+            return BudgetPolicy(frame.sigmas, self.budget, forced, longest)
+        wanted = computed_for_speedup(steps, self.speedup)
+        computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        if len(computed) > wanted:
+            why = "by the settings"
+            if traits.stochastic:
+                why = f"{traits.name} adds noise at each step"
+            frame.report.note(
+                f"Less than {self.speedup:.1f}x: {why}, {len(computed)} of {steps} steps must be "
+                "computed"
+            )
+        return ScheduledPolicy(computed)
 
 
 def choose(field: str, kind: type[_E], value: str) -> _E:
@@ -93,6 +127,19 @@ def choose(field: str, kind: type[_E], value: str) -> _E:
     except ValueError:
         allowed = ", ".join(repr(member.value) for member in kind)
         raise ValueError(f"{field}: must be one of {allowed}, got {value!r}") from None
+
+
+def check_window(start_percent: float, end_percent: float) -> None:
+    """
+    Raises:
+        ValueError: naming the field.
+    """
+    _between("start_percent", start_percent, 0.0, 1.0)
+    _between("end_percent", end_percent, 0.0, 1.0)
+    if start_percent > end_percent:
+        raise ValueError(
+            f"start_percent: must not be above end_percent, got {start_percent} and {end_percent}"
+        )
 
 
 def _between(field: str, value: float, low: float, high: float) -> None:

@@ -5,12 +5,13 @@ A predictor is a weighted sum of remembered changes, newest first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+
+from .predictors import taylor_weights
 
 Weights = Sequence[float | torch.Tensor]
 
@@ -117,34 +118,6 @@ class Align:
         along = torch.where(apart > 0, gone / apart, torch.ones_like(apart))
         along = along.clamp(self.low, self.high)
         return (along, 1 - along)
-
-
-def taylor_weights(steps: Sequence[int], step: int) -> tuple[float, ...]:
-    """Weights of the published forecast, one per computed step, newest first.
-
-    `F_0 = f`, `F_{i+1}` is the difference of `F_i` at two neighbouring computed steps over their
-    distance, and the forecast is `sum F_i x^i / i!` with x steps ahead of the newest. Exact for lines;
-    from order 2 on it differs from the polynomial through the points, as the published code does.
-
-    Args:
-        steps: computed steps, falling.
-        step: the step to predict.
-    """
-    count = len(steps)
-    level = [[float(i == j) for j in range(count)] for i in range(count)]
-    total = [0.0] * count
-    ahead = step - steps[0]
-    for order in range(count):
-        factor = ahead**order / math.factorial(order)
-        total = [t + factor * w for t, w in zip(total, level[0], strict=True)]
-        level = [
-            [
-                (a - b) / (steps[i] - steps[i + 1])
-                for a, b in zip(level[i], level[i + 1], strict=True)
-            ]
-            for i in range(len(level) - 1)
-        ]
-    return tuple(total)
 
 
 REUSE = Reuse()

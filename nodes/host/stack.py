@@ -7,14 +7,12 @@ APPLY_MODEL a call of the network, and the replacement hooks of `blocks` do the 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.blocks import Layout
@@ -23,11 +21,12 @@ from ...cache_core.methods.base import Method
 from ...cache_core.plan import Refusal
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
-from ...cache_core.settings import FEWEST_STEPS
+from ...cache_core.settings import FEWEST_STEPS, check_window
 from ...cache_core.signals import changes_along
 from ...cache_core.stack_run import Branch, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
+from . import bracket, cfg
 from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
 from .progress import ProgressText, log
@@ -57,15 +56,7 @@ class StackCache:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("start_percent", "end_percent"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: must be between 0.0 and 1.0, got {value}")
-        if self.start_percent > self.end_percent:
-            raise ValueError(
-                f"start_percent: must not be above end_percent, got {self.start_percent} and "
-                f"{self.end_percent}"
-            )
+        check_window(self.start_percent, self.end_percent)
 
 
 @dataclass
@@ -91,6 +82,11 @@ class Session:
     calls: int = 0
     key: Hashable = None
     seen: Counter[Hashable] = field(default_factory=Counter)
+
+    def close(self) -> str:
+        """Drop all tensors; gives the summary for the user."""
+        self.walk = None
+        return f"{self.run.method.name}: {self.run.close().summary()}"
 
 
 def why_unsupported(model: Any) -> str:
@@ -125,6 +121,7 @@ def install(model: Any, cache: StackCache) -> Any:
     patched = remove(model)
     for kind, wrapper in _WRAPPERS.items():
         patched.add_wrapper_with_key(kind, KEY, wrapper)
+    cfg.move_inside(patched)
     options = patched.model_options.setdefault("transformer_options", {})
     options[KEY] = cache
     earlier = options.get("patches_replace", {}).get("dit", {})
@@ -153,33 +150,17 @@ def remove(model: Any) -> Any:
     return patched
 
 
-def _outer_sample(
-    executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
-) -> Any:
+def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
     """Make the state of this run, and drop it whatever happens."""
-    guider = executor.class_obj
-    saved = guider.model_options
-    cache = saved.get("transformer_options", {}).get(KEY)
-    if not isinstance(cache, StackCache):
-        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
-    progress = ProgressText(cache.node_id)
-    session = _start(cache, guider, sampler, sigmas, progress)
-    if isinstance(session, Refusal):
-        progress.finish(f"Not cached. {session.reason}")
-        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
-    options = create_model_options_clone(saved)
-    options["transformer_options"][KEY] = session
-    guider.model_options = options
-    try:
-        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
-    finally:
-        guider.model_options = saved
-        session.walk = None
-        progress.finish(f"{cache.method.name}: {session.run.close().summary()}")
+    return bracket.sample(KEY, StackCache, _start, executor, args, kwargs)
 
 
 def _start(
-    cache: StackCache, guider: Any, sampler: Any, sigmas: Any, progress: ProgressText
+    cache: StackCache,
+    guider: Any,
+    sampler: Any,
+    schedule: tuple[float, ...],
+    progress: ProgressText,
 ) -> Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
     options = guider.model_options.get("transformer_options", {})
@@ -195,11 +176,11 @@ def _start(
     family = find_family(network)
     if family is None:
         return Refusal(why_not(network))
-    schedule = tuple(float(s) for s in sigmas.tolist())
     steps = len(schedule) - 1
     if steps < FEWEST_STEPS:
         return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
-    window = steps_in_window(schedule, *_sigma_window(cache, patcher))
+    ends = bracket.sigma_range(patcher, cache.start_percent, cache.end_percent)
+    window = steps_in_window(schedule, *ends)
     if window[0] >= window[1]:
         return Refusal("start_percent and end_percent leave no step to skip")
     layout = family.layout(network)
@@ -219,16 +200,6 @@ def _start(
     except ValueError as error:
         return Refusal(str(error))
     return Session(run, family, layout, progress)
-
-
-def _sigma_window(cache: StackCache, patcher: Any) -> tuple[float, float]:
-    """Sigmas at start and end percent; beyond any schedule at the ends of the range."""
-    sampling = patcher.get_model_object("model_sampling")
-    start, end = cache.start_percent, cache.end_percent
-    return (
-        float(sampling.percent_to_sigma(start)) if start > 0 else math.inf,
-        float(sampling.percent_to_sigma(end)) if end < 1 else -math.inf,
-    )
 
 
 def _predict_noise(

@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.run import CacheRun
-from ...cache_core.settings import Settings
+from ...cache_core.step_methods.base import StepMethod
+from . import bracket, cfg
 from .branches import describe_call
 from .coefficients import find_alpha
 from .memory import reserve
@@ -30,12 +30,12 @@ class StepCache:
     """Immutable configuration carried by the model.
 
     Attributes:
-        settings: what the user asked for.
+        method: what decides, with its settings.
         coefficients: "auto", "none" or the name of a coefficient file.
         node_id: node to report on, None for scripts.
     """
 
-    settings: Settings
+    method: StepMethod
     coefficients: str = "auto"
     node_id: str | None = None
 
@@ -45,14 +45,20 @@ class _Session:
     """One sampling run as the wrappers see it.
 
     Attributes:
+        name: of the method.
         run: the loop.
         progress: where to report.
         calls: calls of CALC_COND_BATCH in this evaluation so far.
     """
 
+    name: str
     run: CacheRun
     progress: ProgressText
     calls: int = 0
+
+    def close(self) -> str:
+        """Drop all tensors; gives the summary for the user."""
+        return f"{self.name}: {self.run.close().summary()}"
 
 
 def install(model: Any, cache: StepCache) -> Any:
@@ -60,6 +66,7 @@ def install(model: Any, cache: StepCache) -> Any:
     patched = remove(model)
     for kind, wrapper in _WRAPPERS.items():
         patched.add_wrapper_with_key(kind, KEY, wrapper)
+    cfg.move_inside(patched)
     patched.model_options.setdefault("transformer_options", {})[KEY] = cache
     return patched
 
@@ -73,61 +80,36 @@ def remove(model: Any) -> Any:
     return patched
 
 
-def _outer_sample(
-    executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
-) -> Any:
+def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
     """Make the state of this run, and drop it whatever happens."""
-    guider = executor.class_obj
-    saved = guider.model_options
-    cache = saved.get("transformer_options", {}).get(KEY)
-    if not isinstance(cache, StepCache):
-        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
-    progress = ProgressText(cache.node_id)
-    session = _start(cache, guider, sampler, sigmas, progress)
-    if isinstance(session, Refusal):
-        progress.finish(f"Not cached. {session.reason}")
-        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
-    options = create_model_options_clone(saved)
-    options["transformer_options"][KEY] = session
-    guider.model_options = options
-    try:
-        return executor(noise, latent, sampler, sigmas, *args, **kwargs)
-    finally:
-        guider.model_options = saved
-        progress.finish(session.run.close().summary())
+    return bracket.sample(KEY, StepCache, _start, executor, args, kwargs)
 
 
 def _start(
-    cache: StepCache, guider: Any, sampler: Any, sigmas: Any, progress: ProgressText
+    cache: StepCache,
+    guider: Any,
+    sampler: Any,
+    schedule: tuple[float, ...],
+    progress: ProgressText,
 ) -> _Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
     options = guider.model_options.get("transformer_options", {})
     if "easycache" in options:
         return Refusal("EasyCache or LazyCache is on the same model: remove one of the two nodes")
-    schedule = tuple(float(s) for s in sigmas.tolist())
-    patcher = guider.model_patcher
-    sampling = patcher.get_model_object("model_sampling")
-    settings = cache.settings
-    # At the ends of the range the host names sigmas that a schedule may pass by rounding.
-    start = (
-        sampling.percent_to_sigma(settings.start_percent)
-        if settings.start_percent > 0
-        else math.inf
-    )
-    end = sampling.percent_to_sigma(settings.end_percent) if settings.end_percent < 1 else -math.inf
+    patcher, method = guider.model_patcher, cache.method
     found = find_alpha(cache.coefficients, patcher, schedule)
     run = plan_run(
-        settings,
+        method,
         schedule,
         sampler_traits(sampler, schedule),
-        (float(start), float(end)),
+        bracket.sigma_range(patcher, method.start_percent, method.end_percent),
         found.make_alpha,
     )
     if isinstance(run, Refusal):
         return run
     if found.note:
         run.report.note(found.note)
-    return _Session(run, progress)
+    return _Session(method.name, run, progress)
 
 
 def _prepare_sampling(
@@ -152,7 +134,7 @@ def _predict_noise(
     if not isinstance(session, _Session):
         return executor(x, timestep, model_options, *args, **kwargs)
     session.calls = 0
-    session.run.begin(lambda: float(timestep.reshape(-1)[0]))
+    session.run.begin(lambda: float(timestep.reshape(-1)[0]), x)
     session.progress.update(session.run.report)
     return executor(x, timestep, model_options, *args, **kwargs)
 

@@ -270,7 +270,7 @@ def test_only_the_frozen_settings_outlive_a_run(cached: Any, sample: Any):
     kept = model.model_options["transformer_options"][KEY]
     assert isinstance(kept, StepCache)
     with pytest.raises(AttributeError):
-        kept.settings = None
+        kept.method = None
 
 
 # --- faults

@@ -154,7 +154,7 @@ def test_progress_while_sampling_and_a_summary_after(host, workflow):
     outcome = host.client.run(workflow(cache={}, fault={"fault": "slow"}, steps=10))
     texts = [text for at, text in outcome.texts if at == CACHE]
     assert any("so far" in text for text in texts[:-1])
-    assert texts[-1].startswith("computed 5 of 10 evaluations")
+    assert texts[-1].startswith("Scaling Cache: computed 5 of 10 evaluations")
     assert "ms per predicted step" in texts[-1]
     assert f"[Scaling Cache] {texts[-1]}" in host.server.log_text()
 

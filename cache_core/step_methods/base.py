@@ -1,0 +1,45 @@
+"""What every method that works on whole steps is made of."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from ..policies import Policy
+from ..quantity import Quantity
+from ..settings import PredictorKind
+from ..traits import SamplerTraits, StepFrame
+
+
+class StepMethod(Protocol):
+    """A method that skips the whole network. Instances are immutable and live in the model's options.
+
+    Attributes:
+        name: what the user reads.
+        source: paper and code.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    @property
+    def start_percent(self) -> float:
+        """Share of the denoising before which every step is computed, 0 to 1."""
+        ...
+
+    @property
+    def end_percent(self) -> float:
+        """Share of the denoising after which every step is computed, 0 to 1."""
+        ...
+
+    @property
+    def predictor(self) -> PredictorKind:
+        """How a skipped output is predicted."""
+        ...
+
+    def quantity(self, traits: SamplerTraits) -> Quantity:
+        """What is cached."""
+        ...
+
+    def policy(self, frame: StepFrame) -> Policy:
+        """A fresh policy for one run."""
+        ...

@@ -1,0 +1,48 @@
+"""What a step method may know of a run before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .report import RunReport
+
+
+@dataclass(frozen=True)
+class SamplerTraits:
+    """What a cache must know of a sampler.
+
+    Attributes:
+        name: the host's name, for messages.
+        evaluations: model evaluations of each step, None if only the sampler knows.
+        stochastic: whether it adds fresh noise between steps.
+    """
+
+    name: str
+    evaluations: tuple[int, ...] | None
+    stochastic: bool
+
+
+@dataclass(frozen=True)
+class StepFrame:
+    """One run.
+
+    Attributes:
+        sigmas: schedule, the final sigma included.
+        traits: of the sampler.
+        window: half-open range of steps that may be predicted, from start and end percent.
+        report: where to note what the user should know.
+    """
+
+    sigmas: tuple[float, ...]
+    traits: SamplerTraits
+    window: tuple[int, int]
+    report: RunReport
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    def outside(self) -> frozenset[int]:
+        """Steps that may not be predicted."""
+        first, stop = self.window
+        return frozenset(i for i in range(self.steps) if not first <= i < stop)

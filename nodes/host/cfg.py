@@ -1,0 +1,171 @@
+"""The negative conditioning: the host's wrapper points, translated into calls of a CfgRun.
+
+It works inside a step cache, which asks for outputs at computed steps only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from comfy.patcher_extension import WrappersMP
+
+from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun
+from ...cache_core.clock import Clock
+from ...cache_core.plan import Refusal
+from ...cache_core.report import RunReport
+from ...cache_core.schedules import steps_in_window
+from ...cache_core.settings import FEWEST_STEPS
+from . import bracket
+from .branches import describe_call
+from .progress import ProgressText, log
+from .samplers import sampler_traits
+
+KEY = "scaling_cache_cfg"
+
+
+@dataclass(frozen=True)
+class CfgConfig:
+    """Immutable configuration carried by the model.
+
+    Attributes:
+        cache: what the user asked for.
+        node_id: node to report on, None for scripts.
+    """
+
+    cache: CfgCache
+    node_id: str | None = None
+
+
+@dataclass
+class _Session:
+    """One sampling run as the wrappers see it.
+
+    Attributes:
+        run: the loop.
+        progress: where to report.
+        calls: calls of CALC_COND_BATCH in this evaluation so far.
+    """
+
+    run: CfgRun
+    progress: ProgressText
+    calls: int = 0
+
+    def close(self) -> str:
+        """Drop all tensors; gives the summary for the user."""
+        return f"CFG Cache: both conditionings {self.run.close().summary()}"
+
+
+def install(model: Any, config: CfgConfig) -> Any:
+    """A clone of the model that skips the negative conditioning at some steps."""
+    patched = remove(model)
+    for kind, wrapper in _WRAPPERS.items():
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    patched.model_options.setdefault("transformer_options", {})[KEY] = config
+    return patched
+
+
+def remove(model: Any) -> Any:
+    """A clone of the model without this cache."""
+    patched = model.clone()
+    for kind in _WRAPPERS:
+        patched.remove_wrappers_with_key(kind, KEY)
+    patched.model_options.get("transformer_options", {}).pop(KEY, None)
+    return patched
+
+
+def move_inside(model: Any) -> None:
+    """Put this cache's wrappers last on a model that has them: the last one is the innermost."""
+    for kind, wrapper in _WRAPPERS.items():
+        if model.get_wrappers(kind, KEY):
+            model.remove_wrappers_with_key(kind, KEY)
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+
+
+def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Make the state of this run, and drop it whatever happens."""
+    return bracket.sample(KEY, CfgConfig, _start, executor, args, kwargs)
+
+
+def _start(
+    config: CfgConfig,
+    guider: Any,
+    sampler: Any,
+    schedule: tuple[float, ...],
+    progress: ProgressText,
+) -> _Session | Refusal:
+    """Plan a run, or say why it is sampled plainly."""
+    steps = len(schedule) - 1
+    if steps < FEWEST_STEPS:
+        return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
+    cache, patcher = config.cache, guider.model_patcher
+
+    def inside(start: float, end: float) -> tuple[int, int]:
+        return steps_in_window(schedule, *bracket.sigma_range(patcher, start, end))
+
+    window = inside(cache.start_percent, cache.end_percent)
+    if window[0] >= window[1]:
+        return Refusal("start_percent and end_percent leave no step to skip")
+    run = CfgRun(
+        cache,
+        Clock(schedule, sampler_traits(sampler, schedule).evaluations),
+        window,
+        inside(*LOW_BAND),
+        inside(*HIGH_BAND),
+        RunReport(steps),
+    )
+    return _Session(run, progress)
+
+
+def _predict_noise(
+    executor: Any, x: Any, timestep: Any, model_options: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Start an evaluation."""
+    session = model_options.get("transformer_options", {}).get(KEY)
+    if isinstance(session, _Session):
+        session.calls = 0
+        session.run.begin(lambda: float(timestep.reshape(-1)[0]))
+        session.progress.update(session.run.report)
+    return executor(x, timestep, model_options, *args, **kwargs)
+
+
+def _calc_cond_batch(
+    executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: Any
+) -> Any:
+    """Run both conditionings and remember their difference, or the positive one alone."""
+    session = model_options.get("transformer_options", {}).get(KEY)
+    if not isinstance(session, _Session):
+        return executor(model, conds, x, timestep, model_options)
+    run = session.run
+    call = describe_call(conds, x, run.sigma, session.calls, model_options)
+    session.calls += 1
+    # Latents without rows and columns have no frequencies over them.
+    if call.active != (True, True) or x.ndim < 4:
+        run.report.note("Needs a positive and a negative conditioning: with cfg 1 there is no gain")
+        run.runs_plain()
+        return executor(model, conds, x, timestep, model_options)
+    if run.skips(call.key, x):
+        positive = executor(model, [conds[0], None], x, timestep, model_options)[0]
+        try:
+            return [positive, run.negative(call.key, positive, timestep)]
+        except Exception as error:
+            _give_up(run, error)
+    outputs = executor(model, conds, x, timestep, model_options)
+    try:
+        run.observe(call.key, (outputs[0], outputs[1]), timestep)
+    except Exception as error:
+        _give_up(run, error)
+    return outputs
+
+
+def _give_up(run: CfgRun, error: Exception) -> None:
+    """A fault of the cache must not cost the user the picture."""
+    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
+    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+_WRAPPERS = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREDICT_NOISE: _predict_noise,
+    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
+}

@@ -1,0 +1,98 @@
+"""The cache of the negative conditioning."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scaling_cache.cache_core.cfg_cache import CfgCache, CfgRun, split
+from scaling_cache.cache_core.clock import Clock
+from scaling_cache.cache_core.report import RunReport
+
+STEPS = 20
+SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
+
+
+def make_run(**settings: float) -> CfgRun:
+    clock = Clock(SIGMAS, (1,) * STEPS)
+    cache = CfgCache(**{"interval": 4, **settings})
+    return CfgRun(cache, clock, (8, STEPS), (4, 16), (14, STEPS), RunReport(STEPS))
+
+
+@given(st.integers(2, 20), st.integers(2, 20), st.integers(0, 99))
+def test_bands_add_up_and_split_by_frequency(height: int, width: int, seed: int):
+    value = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    bands = split(value)
+    torch.testing.assert_close(bands.low + bands.high, value)
+    again = split(bands.low)
+    torch.testing.assert_close(again.low, bands.low, rtol=1e-4, atol=1e-4)
+    # Written again with the full, centred spectrum.
+    spectrum = torch.fft.fftshift(torch.fft.fft2(value), dim=(-2, -1))
+    y = torch.arange(height)[:, None] - height // 2
+    x = torch.arange(width) - width // 2
+    near = (y**2 + x**2).float().sqrt() <= min(height, width) // 5
+    low = torch.fft.ifft2(torch.fft.ifftshift(spectrum * near, dim=(-2, -1))).real
+    torch.testing.assert_close(bands.low, low, rtol=1e-4, atol=1e-4)
+
+
+def drive(run: CfgRun, difference: torch.Tensor) -> list[tuple[bool, torch.Tensor]]:
+    """Whether the negative one was skipped, and the derivative's difference that came out."""
+    x = torch.randn(1, 2, 10, 10, generator=torch.Generator().manual_seed(0))
+    out = []
+    for step in range(STEPS):
+        run.begin(lambda: 0.0)
+        sigma = torch.tensor([SIGMAS[step]])
+        positive = x * 0.3
+        skipped = run.skips("key", x)
+        if skipped:
+            negative = run.negative("key", positive, sigma)
+        else:
+            negative = positive - SIGMAS[step] * difference
+            run.observe("key", (positive, negative), sigma)
+        out.append((skipped, (positive - negative) / SIGMAS[step]))
+    return out
+
+
+def test_a_steady_difference_is_predicted_exactly_with_factors_of_one():
+    difference = torch.randn(1, 2, 10, 10)
+    out = drive(make_run(low=1.0, high=1.0), difference)
+    computed = [step for step, (skipped, _) in enumerate(out) if not skipped]
+    assert computed == [*range(8), 11, 15, 19]
+    for _, found in out:
+        torch.testing.assert_close(found, difference, rtol=1e-4, atol=1e-4)
+
+
+def test_bands_are_raised_where_the_paper_raises_them():
+    difference = torch.randn(1, 2, 10, 10)
+    bands = split(difference)
+    out = drive(make_run(low=1.1, high=1.3), difference)
+    for step, (low, high) in {9: (1.1, 1.0), 14: (1.1, 1.3), 17: (1.0, 1.3)}.items():
+        skipped, found = out[step]
+        assert skipped
+        torch.testing.assert_close(found, bands.low * low + bands.high * high, rtol=1e-4, atol=1e-4)
+
+
+def test_owns_what_it_keeps_and_drops_it():
+    run = make_run()
+    drive(run, torch.ones(1, 2, 10, 10))
+    assert run.report.cache_bytes == 2 * 200 * 4
+    report = run.close()
+    assert report.computed == 11
+    assert not run.skips("key", torch.zeros(1, 2, 10, 10))
+
+
+def test_a_value_that_is_not_finite_ends_skipping():
+    run = make_run()
+    out = drive(run, torch.full((1, 2, 10, 10), float("nan")))
+    assert not any(skipped for skipped, _ in out)
+    assert "not finite" in run.close().summary()
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [({"interval": 0}, "interval"), ({"low": 3.0}, "low"), ({"high": -1.0}, "high")],
+)
+def test_bad_values_are_named(settings: dict[str, float], field: str):
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        make_run(**settings)

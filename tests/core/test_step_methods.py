@@ -1,0 +1,165 @@
+"""The published methods on whole steps, against their rules written again."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
+from scaling_cache.cache_core.predictors import taylor_weights
+from scaling_cache.cache_core.run import CacheRun
+from scaling_cache.cache_core.schedules import every
+from scaling_cache.cache_core.step_methods import (
+    STEP_METHODS,
+    EasyCache,
+    LazyCache,
+    StepTaylorSeer,
+)
+
+STEPS = 20
+SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
+EVERYWHERE = (math.inf, -math.inf)
+
+
+def make_run(method: Any, window: tuple[float, float] = EVERYWHERE) -> CacheRun:
+    run = plan_run(method, SIGMAS, SamplerTraits("euler", (1,) * STEPS, False), window)
+    assert isinstance(run, CacheRun)
+    return run
+
+
+def field(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """A derivative that depends on x and bends with sigma."""
+    grid = torch.linspace(-1, 1, x[0].numel()).reshape(x[0].shape)
+    return 0.3 * x + grid * math.cos(2 * sigma) + grid**2 * sigma
+
+
+def sample(run: CacheRun) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
+    """Euler with two conditionings; gives x, the first derivative and whether it was computed."""
+    x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen = []
+    for step in range(STEPS):
+        at = SIGMAS[step]
+        sigma = torch.tensor([at])
+        run.begin(lambda: 0.0, x)
+        outputs = run.predict("key", x, sigma, (True, True))
+        computed = outputs is None
+        if outputs is None:
+            outputs = [x - at * field(x, at), x - at * 0.5 * field(x, at)]
+            run.observe("key", x, sigma, outputs, (True, True))
+        derivative = (x - outputs[0]) / at
+        seen.append((x.clone(), derivative, computed))
+        x = x + derivative * (SIGMAS[step + 1] - at)
+    return seen
+
+
+def mean(value: torch.Tensor) -> float:
+    return float(value.abs().mean())
+
+
+@pytest.mark.parametrize("kind", [EasyCache, LazyCache])
+@pytest.mark.parametrize("threshold", [0.05, 0.15, 0.4])
+def test_easycache_is_the_papers_rule(kind: Any, threshold: float):
+    seen = sample(make_run(kind(threshold, head=3)))
+    total, rate, size = 0.0, None, None
+    reference: tuple[torch.Tensor, torch.Tensor] | None = None
+    skipped = 0
+    for step, (x, derivative, computed) in enumerate(seen):
+        at = SIGMAS[step]
+        # EasyCache follows the derivative, LazyCache the denoised picture.
+        output = derivative if kind is EasyCache else x - at * derivative
+        must = step < 3 or step == STEPS - 1
+        if not must:
+            assert rate is not None
+            assert size is not None
+            total += rate * mean(x - seen[step - 1][0]) / size
+            must = not total < threshold
+        assert computed is must
+        if computed:
+            if reference is not None:
+                rate = mean(output - reference[1]) / mean(x - reference[0])
+            size, reference, total = mean(output), (x, output), 0.0
+        else:
+            assert reference is not None
+            torch.testing.assert_close(output, x + (reference[1] - reference[0]))
+            skipped += 1
+    assert skipped > 0 or threshold == 0.05
+
+
+def test_easycache_computes_everything_at_zero_and_outside_its_window():
+    assert all(computed for _, _, computed in sample(make_run(EasyCache(0.0))))
+    seen = sample(make_run(EasyCache(9.0, head=0), (0.61, 0.31)))
+    computed = [step for step, (_, _, c) in enumerate(seen) if c]
+    assert {*range(8), *range(14, STEPS)} <= set(computed)
+    assert len(computed) < STEPS
+
+
+def test_easycache_stops_at_the_longest_gap_and_keeps_nothing():
+    run = make_run(EasyCache(10.0, head=2, max_gap=3))
+    computed = [step for step, (_, _, c) in enumerate(sample(run)) if c]
+    assert computed == [0, 1, 5, 9, 13, 17, 19]
+    assert run.nbytes > 0
+    run.close()
+    assert run.nbytes == 0
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_taylorseer_forecasts_from_its_differences(order: int):
+    seen = sample(make_run(StepTaylorSeer(4, order, 2)))
+    assert [s for s, (_, _, c) in enumerate(seen) if c] == [0, 1, 5, 9, 13, 17]
+    kept: list[torch.Tensor] = []
+    last = 0
+    for step, (_, derivative, computed) in enumerate(seen):
+        if computed:
+            row = [derivative]
+            for older in kept[:order]:
+                row.append((row[-1] - older) / (step - last))
+            kept, last = row, step
+            continue
+        expected = sum(d * (step - last) ** i / math.factorial(i) for i, d in enumerate(kept))
+        torch.testing.assert_close(derivative, expected, rtol=1e-4, atol=1e-4)
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=4, unique=True), st.integers(1, 9))
+def test_taylor_weights_sum_to_one_and_are_exact_on_lines(steps: list[int], ahead: int):
+    steps = sorted(steps, reverse=True)
+    weights = taylor_weights(steps, steps[0] + ahead)
+    assert sum(weights) == pytest.approx(1)
+    if len(steps) > 1:
+        line = sum(w * (3 + 2 * s) for w, s in zip(weights, steps, strict=True))
+        assert line == pytest.approx(3 + 2 * (steps[0] + ahead), abs=1e-6)
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 60))
+def test_every_counts_from_the_last_of_the_first_steps(interval: int, head: int, steps: int):
+    found = every(interval, head, steps)
+    assert list(found) == [s for s in range(steps) if s < head or (s - head + 1) % interval == 0]
+
+
+@pytest.mark.parametrize(
+    ("make", "field_name"),
+    [
+        (lambda: EasyCache(-0.1), "threshold"),
+        (lambda: EasyCache(head=-1), "warmup"),
+        (lambda: EasyCache(max_gap=0), "max_gap"),
+        (lambda: LazyCache(start_percent=0.9, end_percent=0.1), "start_percent"),
+        (lambda: StepTaylorSeer(interval=0), "interval"),
+        (lambda: StepTaylorSeer(order=4), "order"),
+        (lambda: StepTaylorSeer(head=0), "warmup"),
+    ],
+)
+def test_bad_values_are_named(make: Any, field_name: str):
+    with pytest.raises(ValueError, match=f"^{field_name}: "):
+        make()
+
+
+def test_methods_have_names_of_their_own():
+    assert len({method.name for method in STEP_METHODS}) == len(STEP_METHODS)
+
+
+def test_short_runs_are_refused():
+    traits = SamplerTraits("euler", (1,) * 4, False)
+    assert isinstance(plan_run(EasyCache(), SIGMAS[-5:], traits, EVERYWHERE), Refusal)
