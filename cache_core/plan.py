@@ -10,7 +10,7 @@ from .clock import Clock
 from .report import RunReport
 from .run import CacheRun
 from .schedules import steps_in_window
-from .settings import FEWEST_STEPS
+from .settings import FEWEST_STEPS, PredictorKind
 from .step_methods.base import StepMethod
 from .traits import SamplerTraits, StepFrame
 
@@ -28,6 +28,7 @@ def plan_run(
     traits: SamplerTraits,
     window: tuple[float, float],
     make_alpha: Callable[[int], AlphaSource] | None = None,
+    predictor: PredictorKind | None = None,
 ) -> CacheRun | Refusal:
     """Set up a run.
 
@@ -39,6 +40,7 @@ def plan_run(
             to the second.
         make_alpha: alpha source for a new stream from the index of its conditioning; default:
             learned during the run.
+        predictor: in place of the method's own.
     """
     steps = len(sigmas) - 1
     if steps < FEWEST_STEPS:
@@ -50,7 +52,7 @@ def plan_run(
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
         policy=method.policy(StepFrame(sigmas, traits, inside, report)),
-        predictor=method.predictor,
+        predictor=predictor or method.predictor,
         quantity=method.quantity(traits),
         make_alpha=make_alpha or _alpha,
         report=report,

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
 from .schedules import computed_for_speedup, even_steps, limit_gap
+from .signals import Reference, SignalKind
 from .traits import SamplerTraits, StepFrame
 
 # A run this short has no steps between which outputs change slowly.
@@ -67,6 +68,8 @@ class Settings:
 
     name: ClassVar[str] = "Scaling Cache"
     source: ClassVar[str] = "this pack"
+    signal: ClassVar[SignalKind] = SignalKind.NONE
+    reference: ClassVar[Reference] = Reference.NONE
 
     speedup: float = 2.0
     mode: Mode = Mode.TARGET

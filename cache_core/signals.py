@@ -16,6 +16,7 @@ class SignalKind(Enum):
     """
 
     NONE = "none"
+    INPUT = "input of the model"
     TIME_EMBEDDING = "time embedding"
     TIME_PROJECTION = "time projection"
     MODULATED = "modulated input of block 0"

@@ -19,7 +19,7 @@ from .methods.base import Method
 from .policies import Decision
 from .report import RunReport
 from .signals import Reference, SignalKind, relative_change
-from .stack_predictors import Past
+from .stack_predictors import Past, StackPredictor
 
 Streams = tuple[torch.Tensor | None, ...]
 _OPEN = Decision(True, "not decided")
@@ -89,6 +89,7 @@ class StackRun:
         changes: per step, change of a signal that depends on time alone; needed before the first
             decision where the method's signal is of that kind.
         to_host: keep cached changes in the host's memory and not on the device.
+        predictor: in place of the method's own.
         timer: seconds from any origin.
     """
 
@@ -99,8 +100,10 @@ class StackRun:
     report: RunReport
     changes: tuple[float, ...] | None = None
     to_host: bool = False
+    predictor: StackPredictor | None = None
     timer: Callable[[], float] = time.perf_counter
     spans: tuple[Span, ...] = field(init=False)
+    forecast: StackPredictor = field(init=False)
     _states: dict[Hashable, _State] = field(default_factory=dict)
     _moment: Moment | None = None
     _started: float | None = None
@@ -109,6 +112,7 @@ class StackRun:
 
     def __post_init__(self) -> None:
         self.spans = self.method.spans(self.layout)
+        self.forecast = self.predictor or self.method.predictor
 
     @property
     def needs_changes(self) -> bool:
@@ -219,7 +223,7 @@ class NetworkCall:
             signal: tensor that the method compares [branches * batch, ...]; this run's from now on.
             probe: change that the first blocks made, where the predictor aligns; likewise.
         """
-        if probe is not None and self._run.method.predictor.aligned:
+        if probe is not None and self._run.forecast.aligned:
             for state, part in zip(self._states, probe.chunk(len(self._states)), strict=True):
                 state.probe = part
         fresh = [i for i, state in enumerate(self._states) if state.step != self._step]
@@ -261,7 +265,7 @@ class NetworkCall:
             (None,) * len(self._states) if c is None else c.chunk(len(self._states))
             for c in changes
         ]
-        depth = self._run.method.predictor.depth
+        depth = self._run.forecast.depth
         for state, streams in zip(self._states, zip(*chunks, strict=True), strict=True):
             # A second evaluation of a step replaces the first: no difference lies between the two.
             past = [c for c in state.changes.get(span, ()) if c.past.step != self._step]
@@ -289,7 +293,7 @@ class NetworkCall:
         """Add the predicted change of one stream of one branch to `part`."""
         kept = state.changes[span]
         now = Past(self._step, state.probe)
-        weights = self._run.method.predictor.weights([c.past for c in kept], now)
+        weights = self._run.forecast.weights([c.past for c in kept], now)
         scale = state.verdicts[span].scale
         held = [c.streams[place] for c in kept]
         parts = [(w, t) for w, t in zip(weights, held, strict=True) if t is not None]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .cfg_cache import ScalingCfgCache
 from .delta_cache import ScalingDeltaCache
 from .first_block_cache import ScalingFirstBlockCache
 from .host.coefficients import register_folder
 from .magcache import ScalingMagCache
 from .scaling_cache import ScalingCache
+from .step_cache_advanced import ScalingStepCacheAdvanced
 from .teacache import ScalingTeaCache
 
 NODES: list[type[io.ComfyNode]] = [
@@ -18,6 +20,8 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingMagCache,
     ScalingFirstBlockCache,
     ScalingDeltaCache,
+    ScalingCfgCache,
+    ScalingStepCacheAdvanced,
 ]
 
 

@@ -83,8 +83,17 @@ def cached(
     Raises:
         ValueError: naming the field, if a setting is out of range or does not fit the network.
     """
-    if cache_device not in DEVICES:
-        raise ValueError(f"cache_device: must be one of {', '.join(DEVICES)}, got {cache_device!r}")
-    to_host = cache_device == "cpu"
+    to_host = on_host(cache_device)
     cache = StackCache(method, start_percent, end_percent, to_host, node_id(cls), notes)
     return io.NodeOutput(install(model, cache))
+
+
+def on_host(cache_device: str) -> bool:
+    """Whether the cache is kept in the host's memory.
+
+    Raises:
+        ValueError: if the device is not offered.
+    """
+    if cache_device not in DEVICES:
+        raise ValueError(f"cache_device: must be one of {', '.join(DEVICES)}, got {cache_device!r}")
+    return cache_device == DEVICES[1]

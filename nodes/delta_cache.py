@@ -93,7 +93,7 @@ class ScalingDeltaCache(io.ComfyNode):
             return common.refused(cls, model, why_unsupported(model))
         layout = family.layout(network)
         if settings == CUSTOM:
-            method = _custom(family, blocks, single_blocks, start_step, interval)
+            method = custom_lists(family, blocks, single_blocks, start_step, interval)
         elif settings not in _PUBLISHED:
             allowed = ", ".join([*_PUBLISHED, CUSTOM])
             raise ValueError(f"settings: must be one of {allowed}, got {settings!r}")
@@ -106,7 +106,7 @@ class ScalingDeltaCache(io.ComfyNode):
         return common.cached(cls, model, method, start_percent, end_percent, cache_device)
 
 
-def _custom(
+def custom_lists(
     family: Family, blocks: str, single_blocks: str, start: int, interval: int
 ) -> DeltaCache:
     """Lists as the user wrote them, on one schedule.

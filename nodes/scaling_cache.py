@@ -70,7 +70,7 @@ class ScalingCache(io.ComfyNode):
                 advanced(
                     io.Combo.Input(
                         "predictor",
-                        options=[p.value for p in PredictorKind],
+                        options=[p.value for p in PredictorKind if not p.is_taylor],
                         default=_DEFAULTS.predictor.value,
                         optional=True,
                         tooltip=(

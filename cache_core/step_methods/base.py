@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 from ..policies import Policy
 from ..quantity import Quantity
 from ..settings import PredictorKind
+from ..signals import Reference, SignalKind
 from ..traits import SamplerTraits, StepFrame
 
 
@@ -16,10 +17,14 @@ class StepMethod(Protocol):
     Attributes:
         name: what the user reads.
         source: paper and code.
+        signal: what is compared.
+        reference: when the compared tensor is replaced.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
+    signal: ClassVar[SignalKind] = SignalKind.NONE
+    reference: ClassVar[Reference] = Reference.NONE
 
     @property
     def start_percent(self) -> float:

@@ -18,6 +18,7 @@ from typing import ClassVar
 from ..policies import InputPolicy
 from ..quantity import Quantity
 from ..settings import PredictorKind, check_window
+from ..signals import Reference, SignalKind
 from ..traits import SamplerTraits, StepFrame
 
 
@@ -31,6 +32,8 @@ class EasyCache:
 
     name: ClassVar[str] = "EasyCache"
     source: ClassVar[str] = "arXiv 2507.02860, H-EmbodVis/EasyCache"
+    signal: ClassVar[SignalKind] = SignalKind.INPUT
+    reference: ClassVar[Reference] = Reference.EVERY_CALL
     cached: ClassVar[Quantity] = Quantity.OUTPUT_CHANGE
 
     threshold: float = 0.05

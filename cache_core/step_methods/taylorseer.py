@@ -14,6 +14,7 @@ from ..policies import ScheduledPolicy
 from ..quantity import Quantity
 from ..schedules import every
 from ..settings import PredictorKind, check_window
+from ..signals import Reference, SignalKind
 from ..traits import SamplerTraits, StepFrame
 
 _PREDICTORS = (PredictorKind.TAYLOR_1, PredictorKind.TAYLOR_2, PredictorKind.TAYLOR_3)
@@ -29,6 +30,9 @@ class StepTaylorSeer:
 
     name: ClassVar[str] = "TaylorSeer"
     source: ClassVar[str] = "arXiv 2503.06923, ComfyUI-TaylorSeer's lite nodes"
+
+    signal: ClassVar[SignalKind] = SignalKind.NONE
+    reference: ClassVar[Reference] = Reference.NONE
 
     interval: int = 5
     order: int = 1

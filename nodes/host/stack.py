@@ -23,6 +23,7 @@ from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
 from ...cache_core.settings import FEWEST_STEPS, check_window
 from ...cache_core.signals import changes_along
+from ...cache_core.stack_predictors import StackPredictor
 from ...cache_core.stack_run import Branch, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
@@ -46,6 +47,7 @@ class StackCache:
         to_host: keep the cache in the host's memory.
         node_id: node to report on, None for scripts.
         notes: sentences for the summary.
+        predictor: in place of the method's own.
     """
 
     method: Method
@@ -54,6 +56,7 @@ class StackCache:
     to_host: bool = False
     node_id: str | None = None
     notes: tuple[str, ...] = ()
+    predictor: StackPredictor | None = None
 
     def __post_init__(self) -> None:
         check_window(self.start_percent, self.end_percent)
@@ -196,6 +199,7 @@ def _start(
             window=window,
             report=report,
             to_host=cache.to_host,
+            predictor=cache.predictor,
         )
     except ValueError as error:
         return Refusal(str(error))

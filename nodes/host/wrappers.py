@@ -14,6 +14,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.run import CacheRun
+from ...cache_core.settings import PredictorKind
 from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg
 from .branches import describe_call
@@ -33,11 +34,13 @@ class StepCache:
         method: what decides, with its settings.
         coefficients: "auto", "none" or the name of a coefficient file.
         node_id: node to report on, None for scripts.
+        predictor: in place of the method's own.
     """
 
     method: StepMethod
     coefficients: str = "auto"
     node_id: str | None = None
+    predictor: PredictorKind | None = None
 
 
 @dataclass
@@ -104,6 +107,7 @@ def _start(
         sampler_traits(sampler, schedule),
         bracket.sigma_range(patcher, method.start_percent, method.end_percent),
         found.make_alpha,
+        cache.predictor,
     )
     if isinstance(run, Refusal):
         return run

@@ -253,7 +253,7 @@ class TestNodes:
 
         pack.register_folder()
         ids = [node.GET_SCHEMA().node_id for node in pack.NODES]
-        assert len(ids) == len(set(ids)) == 5
+        assert len(ids) == len(set(ids)) == 7
 
     def test_teacache(self, nets: Any, flux: Any, said: list[str]) -> None:
         from scaling_cache.nodes.teacache import ScalingTeaCache as Node
@@ -337,3 +337,114 @@ class TestNodes:
             assert result.result[0] is model
         assert len(said) == 5
         assert all("no usable hooks around the blocks of Identity" in text for text in said)
+
+
+class TestAdvanced:
+    def make(self, model: Any, **more: Any) -> Any:
+        from scaling_cache.nodes.step_cache_advanced import ScalingStepCacheAdvanced as Node
+
+        inputs: dict[str, Any] = {
+            "method": "Scaling Cache",
+            "granularity": "auto",
+            "predictor": "auto",
+            "speedup": 2.0,
+            "threshold": 0.0,
+            "interval": 3,
+            "warmup": 2,
+            "max_gap": 6,
+            "start_percent": 0.0,
+            "end_percent": 1.0,
+            **more,
+        }
+        return Node.execute(model, **inputs).result[0]
+
+    def test_every_offered_combination_runs(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.cache_core.combinations import METHOD_NAMES, granularities, predictors
+
+        seen = 0
+        for method in METHOD_NAMES:
+            for level in granularities(method):
+                for predictor in ("auto", *predictors(method, level)):
+                    model = self.make(
+                        flux,
+                        method=method,
+                        granularity=level.value,
+                        predictor=predictor,
+                        threshold=0.9,
+                        blocks="0",
+                    )
+                    said.clear()
+                    assert torch.isfinite(nets.sample(model, "flux")).all()
+                    assert said[-1].startswith(f"{method}: computed"), (method, predictor, said)
+                    seen += 1
+        assert seen > 50
+
+    def test_the_schedule_is_the_methods_own(self, nets: Any, flux: Any) -> None:
+        seer = {"method": "TaylorSeer", "interval": 3, "warmup": 2}
+        assert steps(nets, flux, self.make(flux, **seer, granularity="blocks")) == [0, 1, 4, 7]
+        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+            nets.sample(self.make(flux, **seer), "flux")
+        assert len(watch.calls) == 4
+
+    def test_one_method_takes_the_place_of_the_other(self, nets: Any, flux: Any) -> None:
+        block = self.make(flux, method="TaylorSeer", granularity="blocks")
+        step = self.make(block, method="TaylorSeer", granularity="whole step")
+        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+            nets.sample(step, "flux")
+        assert len(watch.calls) == 4
+        assert all(call.out is not None for call in watch.calls)
+
+    def test_off_is_the_model_without_a_cache(self, nets: Any, flux: Any) -> None:
+        off = self.make(flux, speedup=1.0)
+        assert torch.equal(nets.sample(off, "flux"), nets.sample(flux, "flux"))
+
+    @pytest.mark.parametrize(
+        ("more", "field"),
+        [
+            ({"method": "EasyCache", "threshold": 11.0}, "threshold"),
+            ({"method": "DBCache", "first_blocks": 3}, "first_blocks"),
+            (
+                {"method": "DBCache", "first_blocks": 2, "last_blocks": 3},
+                "first_blocks, last_blocks",
+            ),
+            ({"method": "Delta Cache", "blocks": "9"}, "blocks"),
+            ({"method": "TaylorSeer", "order": 4}, "order"),
+            ({"method": "TeaCache", "granularity": "whole step"}, "granularity"),
+            ({"predictor": "alignment"}, "predictor"),
+            ({"cache_device": "disk"}, "cache_device"),
+            ({"speedup": 5.0}, "speedup"),
+        ],
+    )
+    def test_bad_values_are_named(self, more: dict[str, Any], field: str, flux: Any) -> None:
+        with pytest.raises(ValueError, match=f"^{field}: "):
+            self.make(flux, **more)
+
+    def test_bad_combinations_are_refused_before_anything_runs(self, comfy: Path) -> None:
+        from scaling_cache.nodes.step_cache_advanced import ScalingStepCacheAdvanced as Node
+
+        assert Node.validate_inputs("TeaCache", "auto", "Taylor 1") is True
+        assert Node.validate_inputs("TeaCache", "auto", None) is True
+        why = Node.validate_inputs("TeaCache", "auto", "alignment")
+        assert "which this method does not run before it decides" in why
+
+    def test_a_model_without_hooks_says_why(self, said: list[str]) -> None:
+        class Model:
+            class model:
+                diffusion_model = torch.nn.Identity()
+
+        model = Model()
+        assert self.make(model, method="DBCache") is model
+        assert "no usable hooks" in said[-1]
+
+    def test_the_cfg_cache_node(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.cfg_cache import ScalingCfgCache as Node
+
+        model = Node.execute(flux, 3, 0.0, 1.0).result[0]
+        cached = self.make(model, method="TaylorSeer", granularity="blocks")
+        nets.sample(cached, "flux")
+        assert any("both conditionings computed" in text for text in said)
+        assert any(text.startswith("TaylorSeer: computed 4 of 10") for text in said)
+        off = Node.execute(flux, 1, 0.0, 1.0).result[0]
+        assert torch.equal(nets.sample(off, "flux"), nets.sample(flux, "flux"))
+        with pytest.raises(ValueError, match=r"^interval: "):
+            Node.execute(flux, 0, 0.0, 1.0)

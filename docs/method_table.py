@@ -1,0 +1,133 @@
+"""Write the table of methods into docs/methods.md from the methods themselves.
+
+python -m docs.method_table
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cache_core.methods import (
+    DBCache,
+    DeltaCache,
+    DiCache,
+    FirstBlockCache,
+    MagCache,
+    Method,
+    TaylorSeer,
+    TeaCache,
+)
+from cache_core.methods.delta_cache import WAN_14B
+from cache_core.settings import Settings
+from cache_core.signals import Polynomial, Reference, SignalKind
+from cache_core.step_methods import STEP_METHODS, EasyCache, StepMethod
+
+PAGE = Path(__file__).with_name("methods.md")
+BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
+HEAD = (
+    "method",
+    "leaves out",
+    "signal",
+    "reference replaced",
+    "predictor",
+    "needs to know of a model",
+    "keeps per conditioning",
+    "waits for the device",
+    "source",
+)
+_TEA = TeaCache(Polynomial((1.0, 0.0)), 0.1)
+# One of each, as a user gets it.
+BLOCK_METHODS: tuple[Method, ...] = (
+    _TEA,
+    MagCache(((1.0,),), 0.1, 2, 0.2),
+    FirstBlockCache(),
+    DBCache(),
+    DiCache(),
+    TaylorSeer(),
+    WAN_14B,
+)
+
+
+def block_row(method: Method) -> tuple[str, ...]:
+    signal = method.signal.value
+    waits = "one number per step"
+    if isinstance(method, TeaCache):
+        signal += "; time embedding (Wan)"
+        waits += "; Wan once, before the first step"
+    elif method.signal is SignalKind.NONE:
+        waits = "never"
+    spans = "each run of skipped blocks" if isinstance(method, DeltaCache) else "the blocks"
+    depth = method.predictor.depth
+    kept = f"change of {spans}" + (f", {depth} times" if depth > 1 else "")
+    if method.predictor.aligned:
+        kept += ", and of the first blocks"
+    if method.signal is not SignalKind.NONE:
+        kept += ", the compared tensor"
+    left = "listed blocks" if isinstance(method, DeltaCache) else "blocks"
+    if method.signal.is_probe:
+        left += " but the first ones"
+    return (
+        method.name,
+        left,
+        signal,
+        _reference(method.reference),
+        method.predictor.name,
+        method.calibration,
+        kept,
+        waits,
+        method.source,
+    )
+
+
+def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
+    method: Any = kind()
+    predictor = method.predictor
+    kept = f"{predictor.order + 1} latents" if predictor.order else "1 latent"
+    waits = "one number per computed step"
+    needs = "none"
+    if isinstance(method, EasyCache):
+        kept += ", and 3 for the run"
+        waits = "one number per step"
+    if isinstance(method, Settings):
+        needs = "none; alpha if calibrated"
+    return (
+        method.name,
+        "whole step",
+        method.signal.value,
+        _reference(method.reference),
+        "reuse" if predictor.value == "order 0" else predictor.value,
+        needs,
+        kept,
+        waits,
+        method.source,
+    )
+
+
+def table() -> str:
+    """The table in Markdown."""
+    rows = [HEAD, ("---",) * len(HEAD)]
+    rows += [step_row(kind) for kind in STEP_METHODS]
+    rows += [block_row(method) for method in BLOCK_METHODS]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def filled(page: str) -> str:
+    """A page with the table between its marks.
+
+    Raises:
+        ValueError: if the page has no marks.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"{PAGE.name}: no line {BEGIN.strip()!r} and {END.strip()!r}")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def _reference(reference: Reference) -> str:
+    return "-" if reference is Reference.NONE else reference.value
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
