@@ -136,10 +136,16 @@ def test_the_check_finds_damage(damage: Any, object_info: dict[str, Any]):
 # --- texts
 
 
-def test_translations_fit_the_node(object_info: dict[str, Any]):
-    info = object_info["ScalingCache"]
-    english = read(ROOT / "locales" / "en" / "nodeDefs.json")["ScalingCache"]
-    chinese = read(ROOT / "locales" / "zh" / "nodeDefs.json")["ScalingCache"]
+def pack_nodes(object_info: dict[str, Any]) -> list[str]:
+    module = "custom_nodes.ComfyUI-ScalingCache"
+    return [name for name, info in object_info.items() if info["python_module"] == module]
+
+
+@pytest.mark.parametrize("node", sorted(read(ROOT / "locales" / "en" / "nodeDefs.json")))
+def test_translations_fit_the_node(node: str, object_info: dict[str, Any]):
+    info = object_info[node]
+    english = read(ROOT / "locales" / "en" / "nodeDefs.json")[node]
+    chinese = read(ROOT / "locales" / "zh" / "nodeDefs.json")[node]
     specs = check.specs_of(info)
     tooltips = {name: spec[1]["tooltip"] for name, spec in specs.items()}
     assert {k: v["tooltip"] for k, v in english["inputs"].items()} == tooltips
@@ -147,6 +153,20 @@ def test_translations_fit_the_node(object_info: dict[str, Any]):
     assert english["display_name"] == info["display_name"]
     assert set(chinese["inputs"]) == set(tooltips)
     assert all(entry["name"] and entry["tooltip"] for entry in chinese["inputs"].values())
+
+
+def test_every_node_is_translated_has_help_and_folds(object_info: dict[str, Any]):
+    nodes = pack_nodes(object_info)
+    assert len(nodes) == 7
+    assert set(nodes) == set(read(ROOT / "locales" / "en" / "nodeDefs.json"))
+    script = (ROOT / "web" / "fold_advanced.js").read_text()
+    for node in nodes:
+        text = (ROOT / "web" / "docs" / node / "en.md").read_text()
+        assert f'"{node}"' in script
+        if node == "ScalingCache":
+            continue  # a table, see below
+        for name in check.specs_of(object_info[node]):
+            assert name == "model" or f"{name}" in text, (node, name)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -2,10 +2,20 @@
 // only in the widget's options. "Show Advanced" in the node's menu brings them back.
 import { app } from "../../scripts/app.js";
 
+const NODES = [
+  "ScalingCache",
+  "ScalingTeaCache",
+  "ScalingMagCache",
+  "ScalingFirstBlockCache",
+  "ScalingDeltaCache",
+  "ScalingCfgCache",
+  "ScalingStepCacheAdvanced",
+];
+
 app.registerExtension({
   name: "ScalingCache.FoldAdvanced",
   nodeCreated(node) {
-    if (node.comfyClass !== "ScalingCache") return;
+    if (!NODES.includes(node.comfyClass)) return;
     for (const widget of node.widgets ?? []) {
       if (widget.options?.advanced) widget.advanced = true;
     }
