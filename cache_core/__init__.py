@@ -2,3 +2,5 @@
 
 Everything here is pure torch and can be imported and tested without ComfyUI.
 """
+
+VERSION = "0.1.0"

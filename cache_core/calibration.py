@@ -67,6 +67,11 @@ class GramTable:
         below = ratio * float(slope @ gram @ slope)
         return float((at - near) @ gram @ slope) / below if below else 1.0
 
+    def on(self, sigmas: Sequence[float]) -> Floats:
+        """Products of the outputs at other sigmas [n, n], of all branches together."""
+        weights = np.stack([self._weights(sigma) for sigma in sigmas])
+        return weights @ self.gram.sum(0) @ weights.T
+
     def _weights(self, sigma: float) -> Floats:
         """Weights of linear interpolation between calibrated steps; constant beyond the ends."""
         rising = self.sigmas[::-1]

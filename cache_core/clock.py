@@ -57,6 +57,11 @@ class Clock:
         return len(self.sigmas) - 1
 
     @property
+    def step(self) -> int:
+        """Step of the latest evaluation, -1 before the first."""
+        return self._step
+
+    @property
     def measures(self) -> bool:
         """Whether `tick` needs the sigma of the evaluation."""
         return self._steps_of is None

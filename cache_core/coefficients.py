@@ -19,6 +19,8 @@ SUFFIX = ".safetensors"
 # A table of 1000 steps and 4 branches takes 32 MB; anything larger is not one of ours.
 LARGEST_FILE = 64 * 2**20
 _METADATA_KEY = "scaling_cache"
+_TENSORS_IN_ORDER = ("sigmas", "gram", "guided")
+_TENSORS = frozenset(_TENSORS_IN_ORDER)
 
 
 class CoefficientError(ValueError):
@@ -52,10 +54,16 @@ class Provenance:
 
 @dataclass(frozen=True)
 class CoefficientFile:
-    """A calibrated table with its provenance."""
+    """Calibrated tables with their provenance.
+
+    Attributes:
+        table: outputs per conditioning, from which alpha follows.
+        guided: one branch, what guidance made of them, from which the steps to compute follow.
+    """
 
     provenance: Provenance
     table: GramTable
+    guided: GramTable
 
 
 def load(path: Path) -> CoefficientFile:
@@ -78,16 +86,15 @@ def load(path: Path) -> CoefficientFile:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             names = set(file.keys())
-            if names != {"sigmas", "gram"} or _METADATA_KEY not in metadata:
+            if names != _TENSORS or _METADATA_KEY not in metadata:
                 raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise CoefficientError(f"coefficients: {path.name} is damaged: {error}") from error
     try:
-        table = GramTable(
-            np.asarray(tensors["sigmas"], np.float64), np.asarray(tensors["gram"], np.float64)
-        )
-        return CoefficientFile(_parse(metadata[_METADATA_KEY]), table)
+        sigmas, gram, guided = (np.asarray(tensors[n], np.float64) for n in _TENSORS_IN_ORDER)
+        provenance = _parse(metadata[_METADATA_KEY])
+        return CoefficientFile(provenance, GramTable(sigmas, gram), GramTable(sigmas, guided))
     except (ValueError, TypeError) as error:
         raise CoefficientError(f"coefficients: {path.name}: {error}") from error
 
@@ -95,9 +102,11 @@ def load(path: Path) -> CoefficientFile:
 def store(path: Path, content: CoefficientFile) -> None:
     """Write a coefficient file; readers see the old one or the new one, never a part."""
     text = json.dumps({"format": FORMAT, **asdict(content.provenance)}, sort_keys=True)
-    data = save(
-        {"sigmas": content.table.sigmas, "gram": content.table.gram}, metadata={_METADATA_KEY: text}
-    )
+    table = content.table
+    tensors = (table.sigmas, table.gram, content.guided.gram)
+    # Views would be written as the memory behind them lies.
+    named = {n: np.ascontiguousarray(t) for n, t in zip(_TENSORS_IN_ORDER, tensors, strict=True)}
+    data = save(named, metadata={_METADATA_KEY: text})
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:

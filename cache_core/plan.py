@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .alpha import AlphaSource, OnlineAlpha
+from .calibration import GramTable
 from .clock import Clock
 from .report import RunReport
 from .run import CacheRun
@@ -29,6 +30,7 @@ def plan_run(
     window: tuple[float, float],
     make_alpha: Callable[[int], AlphaSource] | None = None,
     predictor: PredictorKind | None = None,
+    guided: GramTable | None = None,
 ) -> CacheRun | Refusal:
     """Set up a run.
 
@@ -41,6 +43,7 @@ def plan_run(
         make_alpha: alpha source for a new stream from the index of its conditioning; default:
             learned during the run.
         predictor: in place of the method's own.
+        guided: calibrated products of the guided outputs.
     """
     steps = len(sigmas) - 1
     if steps < FEWEST_STEPS:
@@ -51,7 +54,7 @@ def plan_run(
         return Refusal("start_percent and end_percent leave no step to predict")
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
-        policy=method.policy(StepFrame(sigmas, traits, inside, report)),
+        policy=method.policy(StepFrame(sigmas, traits, inside, report, guided)),
         predictor=predictor or method.predictor,
         quantity=method.quantity(traits),
         make_alpha=make_alpha or _alpha,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import ClassVar, TypeVar
 
+from .optimiser import best_steps
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
 from .schedules import computed_for_speedup, even_steps, limit_gap
@@ -108,6 +110,10 @@ class Settings:
             return BudgetPolicy(frame.sigmas, self.budget, forced, longest)
         wanted = computed_for_speedup(steps, self.speedup)
         computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        falls = all(a > b for a, b in pairwise(frame.sigmas))
+        if frame.guided is not None and falls and self.predictor is PredictorKind.SCALING:
+            forced = even_steps(steps, 0, warmup, frame.window)
+            computed = best_steps(frame.guided, frame.sigmas, len(computed), forced, longest)
         if len(computed) > wanted:
             why = "by the settings"
             if traits.stochastic:

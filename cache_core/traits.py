@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .calibration import GramTable
 from .report import RunReport
 
 
@@ -31,12 +32,14 @@ class StepFrame:
         traits: of the sampler.
         window: half-open range of steps that may be predicted, from start and end percent.
         report: where to note what the user should know.
+        guided: calibrated products of the guided outputs, if there are some for this model.
     """
 
     sigmas: tuple[float, ...]
     traits: SamplerTraits
     window: tuple[int, int]
     report: RunReport
+    guided: GramTable | None = None
 
     @property
     def steps(self) -> int:

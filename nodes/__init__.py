@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .calibrate_cache import ScalingCalibrateCache
 from .cfg_cache import ScalingCfgCache
 from .delta_cache import ScalingDeltaCache
 from .first_block_cache import ScalingFirstBlockCache
@@ -22,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingDeltaCache,
     ScalingCfgCache,
     ScalingStepCacheAdvanced,
+    ScalingCalibrateCache,
 ]
 
 

@@ -157,7 +157,7 @@ def test_translations_fit_the_node(node: str, object_info: dict[str, Any]):
 
 def test_every_node_is_translated_has_help_and_folds(object_info: dict[str, Any]):
     nodes = pack_nodes(object_info)
-    assert len(nodes) == 7
+    assert len(nodes) == 8
     assert set(nodes) == set(read(ROOT / "locales" / "en" / "nodeDefs.json"))
     script = (ROOT / "web" / "fold_advanced.js").read_text()
     for node in nodes:

@@ -10,6 +10,7 @@ const NODES = [
   "ScalingDeltaCache",
   "ScalingCfgCache",
   "ScalingStepCacheAdvanced",
+  "ScalingCalibrateCache",
 ];
 
 app.registerExtension({

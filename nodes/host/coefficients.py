@@ -10,30 +10,32 @@ from typing import Any
 import folder_paths
 
 from ...cache_core.alpha import AlphaSource
-from ...cache_core.calibration import TableAlpha
+from ...cache_core.calibration import GramTable, TableAlpha
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
 from .fingerprint import family, fingerprint
 
 AUTO, NONE = "auto", "none"
-_FOLDER = "scaling_cache"
+FOLDER = "scaling_cache"
 _SHIPPED = Path(__file__).parents[2] / "coefficients"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Alpha source for a run, None to learn during it, and a sentence for the user if one is due."""
+    """Alpha source for a run, None to learn during it, a sentence for the user if one is due, and
+    products of the guided outputs where the steps can be chosen from them."""
 
     make_alpha: Callable[[int], AlphaSource] | None
     note: str = ""
+    guided: GramTable | None = None
 
 
 def register_folder() -> None:
     """Let users keep coefficient files under models/, extra_model_paths.yaml included."""
-    own = str(Path(folder_paths.models_dir) / _FOLDER)
-    folder_paths.add_model_folder_path(_FOLDER, own, is_default=True)
-    folder_paths.add_model_folder_path(_FOLDER, str(_SHIPPED))
-    paths, _ = folder_paths.folder_names_and_paths[_FOLDER]
-    folder_paths.folder_names_and_paths[_FOLDER] = (paths, {SUFFIX})
+    own = str(Path(folder_paths.models_dir) / FOLDER)
+    folder_paths.add_model_folder_path(FOLDER, own, is_default=True)
+    folder_paths.add_model_folder_path(FOLDER, str(_SHIPPED))
+    paths, _ = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, {SUFFIX})
 
 
 def choices() -> list[str]:
@@ -43,11 +45,11 @@ def choices() -> list[str]:
 
 def _files() -> list[str]:
     try:
-        return folder_paths.get_filename_list(_FOLDER)
+        return folder_paths.get_filename_list(FOLDER)
     except OSError:
         # The host remembers folders and fails once one of them is gone.
-        folder_paths.filename_list_cache.pop(_FOLDER, None)
-        return folder_paths.get_filename_list(_FOLDER)
+        folder_paths.filename_list_cache.pop(FOLDER, None)
+        return folder_paths.get_filename_list(FOLDER)
 
 
 def find_alpha(choice: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
@@ -72,12 +74,13 @@ def _use(name: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
     Raises:
         CoefficientError: if the file is unusable or does not fit.
     """
-    path = folder_paths.get_full_path(_FOLDER, name)
+    path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         raise CoefficientError(f"coefficients: {name} is gone")
     file = load(Path(path))
     _check(file, name, patcher, schedule)
-    return Found(lambda branch: TableAlpha(file.table, branch), f"Coefficients: {name}")
+    note = f"Coefficients: {name}"
+    return Found(lambda branch: TableAlpha(file.table, branch), note, file.guided)
 
 
 def _check(file: CoefficientFile, name: str, patcher: Any, schedule: tuple[float, ...]) -> None:

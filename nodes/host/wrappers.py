@@ -108,6 +108,7 @@ def _start(
         bracket.sigma_range(patcher, method.start_percent, method.end_percent),
         found.make_alpha,
         cache.predictor,
+        found.guided,
     )
     if isinstance(run, Refusal):
         return run

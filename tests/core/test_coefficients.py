@@ -36,8 +36,9 @@ SIGMAS = np.array([1.0, 0.6, 0.3, 0.1])
 
 @pytest.fixture
 def content() -> CoefficientFile:
-    outputs = np.random.default_rng(0).standard_normal((2, 4, 10))
-    return CoefficientFile(PROVENANCE, GramTable(SIGMAS, outputs @ outputs.transpose(0, 2, 1)))
+    outputs = np.random.default_rng(0).standard_normal((3, 4, 10))
+    gram = outputs @ outputs.transpose(0, 2, 1)
+    return CoefficientFile(PROVENANCE, GramTable(SIGMAS, gram[:2]), GramTable(SIGMAS, gram[2:]))
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_round_trip(path: Path, content: CoefficientFile):
     assert again.provenance == content.provenance
     np.testing.assert_array_equal(again.table.gram, content.table.gram)
     np.testing.assert_array_equal(again.table.sigmas, content.table.sigmas)
+    np.testing.assert_array_equal(again.guided.gram, content.guided.gram)
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no partial files are left"
 
 
@@ -99,7 +101,7 @@ def test_foreign(tmp_path: Path):
 
 
 def write(path: Path, gram: np.ndarray, metadata: dict[str, object]) -> None:
-    tensors = {"sigmas": SIGMAS, "gram": gram}
+    tensors = {"sigmas": SIGMAS, "gram": gram, "guided": gram}
     save_file(tensors, str(path), metadata={"scaling_cache": json.dumps(metadata)})
 
 
@@ -158,6 +160,6 @@ def test_a_failed_write_leaves_the_old_file(
 
     monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(OSError, match="disk full"):
-        store(path, CoefficientFile(replace(PROVENANCE, samples=9), content.table))
+        store(path, replace(content, provenance=replace(PROVENANCE, samples=9)))
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]

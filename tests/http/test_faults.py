@@ -28,7 +28,7 @@ def coefficient_file(path: Path, fingerprint: str) -> None:
         source="a test",
     )
     table = GramTable(np.array([1.0, 0.5, 0.1]), np.eye(3)[None])
-    store(path, CoefficientFile(provenance, table))
+    store(path, CoefficientFile(provenance, table, table))
 
 
 @pytest.fixture

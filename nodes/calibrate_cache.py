@@ -1,0 +1,118 @@
+"""The Calibrate Cache node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io, ui
+
+from . import block_inputs as common
+from .host.calibrate import Plan, calibrate, save
+from .host.compat import schema
+
+_MORE = 3
+
+
+class ScalingCalibrateCache(io.ComfyNode):
+    """Samples plainly and writes a coefficient file that Scaling Cache then uses for this model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ScalingCalibrateCache",
+            display_name="Calibrate Cache",
+            category=common.CATEGORY,
+            description=(
+                "Samples a few pictures with all steps computed and writes down how the model's outputs "
+                "change. Scaling Cache then chooses the steps to compute for this model and predicts "
+                "the others better."
+            ),
+            search_aliases=["coefficients", "calibration", "cache"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to calibrate, as you sample with it."),
+                io.Conditioning.Input("positive", tooltip="A prompt that is typical of yours."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt."),
+                io.Latent.Input("latent_image", tooltip="An empty latent of your usual size."),
+                io.String.Input(
+                    "name",
+                    default="my_model",
+                    tooltip="Name of the coefficient file, in models/scaling_cache.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Seed of the first run; further runs count up from it.",
+                ),
+                io.Int.Input(
+                    "runs",
+                    default=2,
+                    min=1,
+                    max=64,
+                    tooltip="Runs per positive conditioning. Four runs in all are a good start.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=30,
+                    min=1,
+                    max=1000,
+                    tooltip="As many as you sample with, or more: fewer can be served from more.",
+                ),
+                io.Float.Input(
+                    "cfg", default=5.0, min=0.0, max=100.0, step=0.1, tooltip="As you sample."
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    default="euler",
+                    tooltip="One that adds no noise; the result serves other samplers too.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    default="simple",
+                    tooltip="As you sample.",
+                ),
+                *(
+                    io.Conditioning.Input(
+                        f"positive_{i + 2}", optional=True, tooltip="A further prompt."
+                    )
+                    for i in range(_MORE)
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="summary", tooltip="What was measured and written.")
+            ],
+        )
+
+    @classmethod
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent_image: Any,
+        name: str,
+        seed: int,
+        runs: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        **more: Any,
+    ) -> io.NodeOutput:
+        positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
+        plan = Plan([seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler)
+        file = calibrate(model, positives, negative, latent_image, plan)
+        path = save(name, file)
+        made = file.provenance
+        text = (
+            f"{path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
+            f"cfg {cfg:g}. Scaling Cache uses it from now on for this model (coefficients: auto)."
+        )
+        return io.NodeOutput(text, ui=ui.PreviewText(text))

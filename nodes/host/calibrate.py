@@ -1,0 +1,154 @@
+"""Run a model plainly and write down how its outputs relate, as a coefficient file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import folder_paths
+import latent_preview
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ...cache_core import VERSION
+from ...cache_core.clock import Clock
+from ...cache_core.coefficients import SUFFIX, CoefficientFile, Provenance, store
+from ...cache_core.quantity import Quantity
+from ...cache_core.recording import GramRecorder
+from ...cache_core.settings import FEWEST_STEPS
+from . import cfg, stack, wrappers
+from .coefficients import FOLDER
+from .fingerprint import family, fingerprint
+from .samplers import sampler_traits
+
+KEY = "scaling_cache_record"
+# Branches of the recorder: conditionings by index, and what guidance made of them.
+_POSITIVE, _NEGATIVE, _GUIDED = 0, 1, 2
+_NAME = re.compile(r"[\w][\w .-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample for a calibration.
+
+    Attributes:
+        seeds: one run each per positive conditioning.
+    """
+
+    seeds: Sequence[int]
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+
+    def __post_init__(self) -> None:
+        if self.steps < FEWEST_STEPS:
+            raise ValueError(f"steps: must be {FEWEST_STEPS} or more, got {self.steps}")
+
+
+def calibrate(
+    model: Any, positives: Sequence[Any], negative: Any, latent: dict[str, Any], plan: Plan
+) -> CoefficientFile:
+    """Sample plainly, once per conditioning and seed.
+
+    Raises:
+        ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
+    """
+    model = stack.remove(wrappers.remove(cfg.remove(model)))
+    device = model.load_device
+    sampler = comfy.samplers.KSampler(
+        model, plan.steps, device, plan.sampler_name, plan.scheduler, model_options={}
+    )
+    schedule = tuple(float(s) for s in sampler.sigmas.tolist())
+    traits = sampler_traits(comfy.samplers.sampler_object(plan.sampler_name), schedule)
+    if traits.stochastic:
+        raise ValueError(
+            f"sampler_name: {plan.sampler_name} adds noise at each step; calibrate with euler, the "
+            "coefficients serve other samplers"
+        )
+    recorder = GramRecorder(schedule)
+    image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    for positive in positives:
+        for seed in plan.seeds:
+            recorded = record(model, recorder, Clock(schedule, traits.evaluations))
+            comfy.sample.sample(
+                recorded,
+                comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
+                plan.steps,
+                plan.cfg,
+                plan.sampler_name,
+                plan.scheduler,
+                positive,
+                negative,
+                image,
+                noise_mask=latent.get("noise_mask"),
+                callback=latent_preview.prepare_callback(recorded, plan.steps),
+                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                seed=seed,
+            )
+            recorder.finish_run()
+    try:
+        tables = recorder.table(_POSITIVE, _NEGATIVE), recorder.table(_GUIDED)
+    except ValueError as error:
+        raise ValueError(f"model: cannot be calibrated: {error}") from error
+    provenance = Provenance(
+        family=family(model),
+        fingerprint=fingerprint(model),
+        sampler=plan.sampler_name,
+        cfg=plan.cfg,
+        shape=tuple(image.shape[1:]),
+        samples=recorder.samples,
+        pack_version=VERSION,
+        source="Calibrate Cache",
+    )
+    return CoefficientFile(provenance, *tables)
+
+
+def record(model: Any, recorder: GramRecorder, clock: Clock) -> Any:
+    """A clone of the model whose next run is recorded."""
+    quantity = Quantity.DERIVATIVE
+
+    def predict_noise(
+        executor: Any, x: Any, timestep: Any, model_options: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        moment = clock.tick(float(timestep.reshape(-1)[0]) if clock.measures else None)
+        guided = executor(x, timestep, model_options, *args, **kwargs)
+        if moment.first:
+            recorder.observe(_GUIDED, moment.step, quantity.of(x, guided, timestep))
+        return guided
+
+    def calc_cond_batch(
+        executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: Any
+    ) -> Any:
+        outputs = executor(model, conds, x, timestep, model_options)
+        for branch, (cond, output) in enumerate(zip(conds, outputs, strict=True)):
+            if cond is not None and branch < _GUIDED and isinstance(output, torch.Tensor):
+                recorder.observe(branch, clock.step, quantity.of(x, output, timestep))
+        return outputs
+
+    recorded = model.clone()
+    recorded.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
+    recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
+    return recorded
+
+
+def save(name: str, file: CoefficientFile) -> Path:
+    """Write a file where the nodes look for it.
+
+    Raises:
+        ValueError: if the name is not a plain file name.
+    """
+    if not _NAME.fullmatch(name) or name.startswith("."):
+        raise ValueError(
+            f"name: must be letters, digits, spaces, dots, dashes or underscores, got {name!r}"
+        )
+    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
+    store(path, file)
+    folder_paths.filename_list_cache.pop(FOLDER, None)
+    return path

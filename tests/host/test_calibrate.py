@@ -1,0 +1,157 @@
+"""Calibration in the real host: what is measured, written, found again and used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from .conftest import conditioning, counting
+
+
+@pytest.fixture
+def folder(tmp_path: Path, comfy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    import folder_paths
+    from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
+
+    register_folder()
+    monkeypatch.setitem(
+        folder_paths.folder_names_and_paths, FOLDER, ([str(tmp_path)], {".safetensors"})
+    )
+    folder_paths.filename_list_cache.pop(FOLDER, None)
+    yield tmp_path
+    folder_paths.filename_list_cache.pop(FOLDER, None)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    from scaling_cache.nodes.host.progress import ProgressText
+
+    texts: list[str] = []
+    monkeypatch.setattr(ProgressText, "finish", lambda self, text: texts.append(text))
+    return texts
+
+
+def run(model: Any, **more: Any) -> Any:
+    from scaling_cache.nodes.calibrate_cache import ScalingCalibrateCache as Node
+
+    inputs: dict[str, Any] = {
+        "positive": conditioning(2),
+        "negative": conditioning(3),
+        "latent_image": {"samples": torch.zeros(1, 16, 1, 8, 8)},
+        "name": "tiny",
+        "seed": 5,
+        "runs": 2,
+        "steps": 12,
+        "cfg": 4.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        **more,
+    }
+    with torch.inference_mode():
+        return Node.execute(model, **inputs).result[0]
+
+
+def put(model: Any, coefficients: str = "auto", **settings: Any) -> Any:
+    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    return install(model, StepCache(Settings(**settings), coefficients))
+
+
+def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, said: list[str]):
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.optimiser import best_steps
+
+    text = run(tiny, positive_2=conditioning(7))
+    assert text.startswith("tiny.safetensors: WAN21_T2V, 4 samples, 12 steps euler, cfg 4")
+    file = load(folder / "tiny.safetensors")
+    assert file.provenance.shape == (16, 1, 8, 8)
+    assert file.table.gram.shape == (2, 12, 12)
+    assert not np.allclose(file.table.gram[0], file.guided.gram[0])
+    for steps in (12, 20):
+        said.clear()
+        counted, seen = counting(put(tiny, speedup=2.0))
+        sample(counted, steps=steps)
+        assert "Coefficients: tiny.safetensors" in said[-1]
+        plain, every = counting(tiny)
+        sample(plain, steps=steps)
+        schedule = tuple(every.sigmas)
+        chosen = best_steps(file.guided, (*schedule, 0.0), steps // 2, (0, 1, 2), 6)
+        assert seen.sigmas == [schedule[i] for i in chosen]
+
+
+def test_the_recorded_products_are_those_of_the_outputs(tiny: Any, sample: Any, folder: Path):
+    """Once more from the callback of the sampler, which sees x and the guided picture."""
+    from scaling_cache.cache_core.coefficients import load
+
+    run(tiny, runs=1, seed=1)
+    file = load(folder / "tiny.safetensors")
+    derivatives = []
+
+    def callback(step: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
+        derivatives.append(((x - denoised) / file.guided.sigmas[step]).flatten().double())
+
+    noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    import comfy.sample
+
+    with torch.inference_mode():
+        comfy.sample.sample(
+            tiny,
+            noise,
+            12,
+            4.0,
+            "euler",
+            "simple",
+            conditioning(2),
+            conditioning(3),
+            torch.zeros_like(noise),
+            callback=callback,
+            disable_pbar=True,
+            seed=1,
+        )
+    stacked = torch.stack(derivatives)
+    np.testing.assert_allclose(file.guided.gram[0], (stacked @ stacked.T).numpy(), rtol=1e-3)
+
+
+def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
+    from scaling_cache.cache_core.coefficients import load
+
+    plain = sample(tiny)
+    run(tiny)
+    first = load(folder / "tiny.safetensors")
+    run(put(tiny, "none", speedup=3.0))
+    again = load(folder / "tiny.safetensors")
+    np.testing.assert_array_equal(first.guided.gram, again.guided.gram)
+    assert torch.equal(sample(tiny), plain)
+
+
+def test_one_conditioning_is_enough(tiny: Any, folder: Path):
+    from scaling_cache.cache_core.coefficients import load
+
+    run(tiny, cfg=1.0)
+    file = load(folder / "tiny.safetensors")
+    np.testing.assert_allclose(file.table.gram[0], file.guided.gram[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "uni_pc"])
+def test_other_samplers(sampler: str, tiny: Any, folder: Path):
+    assert sampler in run(tiny, sampler_name=sampler, runs=1)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"sampler_name": "euler_ancestral"}, "sampler_name"),
+        ({"steps": 4}, "steps"),
+        ({"name": "../up"}, "name"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_bad_values_are_named(more: dict[str, Any], field: str, tiny: Any, folder: Path):
+    with pytest.raises(ValueError, match=rf"^{field}: "):
+        run(tiny, **{"runs": 1, "steps": 8, **more})
+    assert not list(folder.iterdir())
