@@ -1,9 +1,9 @@
 """Choose the steps to compute from calibration data.
 
-Predicted steps leave about `sum dsigma_i (d_i - d_hat_i)` in the final result: what the sampler integrates,
-with the sign it has. Its size follows from the Gram matrix of the outputs. So every run of steps between two
-computed ones has a cost, and the cheapest chain of computed steps is found by dynamic programming over the
-last two of them.
+Predicted steps leave about `sum dsigma_i (d_i - d_hat_i)` in the final result: what the sampler
+integrates, with the sign it has. Its size follows from the Gram matrix of the outputs. So every run of
+steps between two computed ones has a cost, and the cheapest chain of computed steps is found by
+dynamic programming over the last two of them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from cache_core.methods import (
 from cache_core.methods.delta_cache import WAN_14B
 from cache_core.settings import Settings
 from cache_core.signals import Polynomial, Reference, SignalKind
-from cache_core.step_methods import STEP_METHODS, EasyCache, StepMethod
+from cache_core.step_methods import STEP_METHODS, EasyCache, SmoothCache, StepMethod
 
 PAGE = Path(__file__).with_name("methods.md")
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
@@ -90,7 +90,9 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         kept += ", and 3 for the run"
         waits = "one number per step"
     if isinstance(method, Settings):
-        needs = "none; alpha if calibrated"
+        needs = "none; better with a coefficient file"
+    if isinstance(method, SmoothCache):
+        needs = "coefficient file"
     return (
         method.name,
         "whole step",

@@ -18,7 +18,13 @@ from ..cache_core.combinations import (
 )
 from ..cache_core.methods import DBCache, DiCache, FirstBlockCache, Method, TaylorSeer
 from ..cache_core.settings import Settings
-from ..cache_core.step_methods import EasyCache, LazyCache, StepMethod, StepTaylorSeer
+from ..cache_core.step_methods import (
+    EasyCache,
+    LazyCache,
+    SmoothCache,
+    StepMethod,
+    StepTaylorSeer,
+)
 from . import block_inputs as common
 from .delta_cache import custom_lists
 from .families import find_family
@@ -198,6 +204,12 @@ def make_step_method(name: str, inputs: Inputs) -> StepMethod:
             inputs.longest or kind.max_gap,
             **inputs.window,
         )
+    if name == SmoothCache.name:
+        return SmoothCache(
+            inputs.threshold or SmoothCache.threshold,
+            inputs.longest or SmoothCache.max_gap,
+            **inputs.window,
+        )
     if name == StepTaylorSeer.name:
         return StepTaylorSeer(inputs.interval, inputs.order, inputs.warmup, **inputs.window)
     return Settings(
@@ -279,7 +291,7 @@ def _settings() -> list[io.Input]:
             step=0.01,
             tooltip=(
                 "Methods that compare (TeaCache, MagCache, First Block Cache, DBCache, DiCache, "
-                "EasyCache, LazyCache): higher skips more. 0 is the recommended value."
+                "EasyCache, LazyCache, SmoothCache): higher skips more. 0 is the recommended value."
             ),
         ),
         io.Int.Input(

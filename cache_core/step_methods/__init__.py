@@ -6,6 +6,13 @@ from __future__ import annotations
 from ..settings import Settings
 from .base import StepMethod
 from .easycache import EasyCache, LazyCache
+from .smoothcache import SmoothCache
 from .taylorseer import StepTaylorSeer
 
-STEP_METHODS: tuple[type[StepMethod], ...] = (Settings, StepTaylorSeer, EasyCache, LazyCache)
+STEP_METHODS: tuple[type[StepMethod], ...] = (
+    Settings,
+    StepTaylorSeer,
+    EasyCache,
+    LazyCache,
+    SmoothCache,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,8 +18,10 @@ from scaling_cache.cache_core.step_methods import (
     STEP_METHODS,
     EasyCache,
     LazyCache,
+    SmoothCache,
     StepTaylorSeer,
 )
+from scaling_cache.cache_core.step_methods.smoothcache import smooth_steps
 
 STEPS = 20
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
@@ -146,6 +149,8 @@ def test_every_counts_from_the_last_of_the_first_steps(interval: int, head: int,
         (lambda: EasyCache(head=-1), "warmup"),
         (lambda: EasyCache(max_gap=0), "max_gap"),
         (lambda: LazyCache(start_percent=0.9, end_percent=0.1), "start_percent"),
+        (lambda: SmoothCache(threshold=-1.0), "threshold"),
+        (lambda: SmoothCache(max_gap=0), "max_gap"),
         (lambda: StepTaylorSeer(interval=0), "interval"),
         (lambda: StepTaylorSeer(order=4), "order"),
         (lambda: StepTaylorSeer(head=0), "warmup"),
@@ -154,6 +159,30 @@ def test_every_counts_from_the_last_of_the_first_steps(interval: int, head: int,
 def test_bad_values_are_named(make: Any, field_name: str):
     with pytest.raises(ValueError, match=f"^{field_name}: "):
         make()
+
+
+@given(st.floats(0.0, 1.0), st.integers(1, 5), st.integers(0, 99))
+def test_smoothcache_repeats_while_the_calibrated_error_allows(
+    threshold: float, longest: int, seed: int
+):
+    random = np.random.default_rng(seed)
+    values = np.cumsum(random.normal(size=(STEPS, 8)) * 0.4, 0) + 3
+    forced = frozenset({0, 7, STEPS - 1})
+    found = smooth_steps(values @ values.T, threshold, forced, longest)
+    last = 0
+    for step in range(STEPS):
+        error = np.linalg.norm(values[step] - values[last]) / np.linalg.norm(values[step])
+        if abs(error - threshold) < 1e-6:
+            return  # rounding decides
+        repeats = step not in forced and step - last <= longest and error <= threshold
+        assert (step in found) is not repeats
+        last = last if repeats else step
+
+
+def test_smoothcache_without_a_file_computes_and_says_what_it_needs():
+    run = make_run(SmoothCache())
+    assert all(computed for _, _, computed in sample(run))
+    assert "Calibrate Cache" in run.close().summary()
 
 
 def test_methods_have_names_of_their_own():

@@ -129,6 +129,21 @@ def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: A
     assert torch.equal(sample(tiny), plain)
 
 
+def test_smoothcache_takes_its_schedule_from_the_file(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    from scaling_cache.cache_core.step_methods import SmoothCache
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    run(tiny)
+    counted, seen = counting(install(tiny, StepCache(SmoothCache(10.0, 2))))
+    sample(counted)
+    assert len(seen.sigmas) == 5  # 0 3 6 9 11
+    counted, seen = counting(install(tiny, StepCache(SmoothCache(0.0))))
+    sample(counted)
+    assert len(seen.sigmas) == 12
+
+
 def test_one_conditioning_is_enough(tiny: Any, folder: Path):
     from scaling_cache.cache_core.coefficients import load
 
