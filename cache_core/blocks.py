@@ -79,6 +79,17 @@ def spans_of(field: str, blocks: Sequence[int], numbers: range) -> tuple[Span, .
     return tuple(spans)
 
 
+def format_blocks(blocks: Sequence[int]) -> str:
+    """A list such as `0, 2-7`, as `parse_blocks` reads it, from rising numbers."""
+    runs: list[list[int]] = []
+    for block in blocks:
+        if runs and block == runs[-1][-1] + 1:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
 def parse_blocks(field: str, text: str) -> tuple[int, ...]:
     """Numbers from a list such as `0, 2-7, 10-20`.
 

@@ -39,7 +39,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class _Change:
+class Change:
     """What a span did to each stream at a computed step."""
 
     past: Past
@@ -61,7 +61,7 @@ class _State:
 
     policies: dict[Span, BranchPolicy]
     verdicts: dict[Span, Verdict] = field(default_factory=dict)
-    changes: dict[Span, list[_Change]] = field(default_factory=dict)
+    changes: dict[Span, list[Change]] = field(default_factory=dict)
     reference: torch.Tensor | None = None
     probe: torch.Tensor | None = None
     step: int = -1
@@ -269,7 +269,7 @@ class NetworkCall:
         for state, streams in zip(self._states, zip(*chunks, strict=True), strict=True):
             # A second evaluation of a step replaces the first: no difference lies between the two.
             past = [c for c in state.changes.get(span, ()) if c.past.step != self._step]
-            newest = _Change(Past(self._step, state.probe), streams)
+            newest = Change(Past(self._step, state.probe), streams)
             state.changes[span] = [newest, *past][:depth]
 
     def add(self, span: Span, before: Streams) -> Streams:

@@ -11,6 +11,7 @@ from .delta_cache import ScalingDeltaCache
 from .first_block_cache import ScalingFirstBlockCache
 from .host.coefficients import register_folder
 from .magcache import ScalingMagCache
+from .profile_blocks import ScalingProfileBlocks
 from .scaling_cache import ScalingCache
 from .step_cache_advanced import ScalingStepCacheAdvanced
 from .teacache import ScalingTeaCache
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingCfgCache,
     ScalingStepCacheAdvanced,
     ScalingCalibrateCache,
+    ScalingProfileBlocks,
 ]
 
 

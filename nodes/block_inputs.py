@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.samplers
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import Method
@@ -53,6 +54,43 @@ def gap_input(default: int, tooltip: str) -> io.Input:
     return advanced(
         io.Int.Input("max_gap", default=default, min=0, max=1000, optional=True, tooltip=tooltip)
     )
+
+
+def run_inputs() -> list[io.Input]:
+    """What a plain run needs besides the model."""
+    return [
+        io.Conditioning.Input("positive", tooltip="A prompt that is typical of yours."),
+        io.Conditioning.Input("negative", tooltip="The negative prompt."),
+        io.Latent.Input("latent_image", tooltip="An empty latent of your usual size."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=False,
+            tooltip="Seed of the first run; further runs count up from it.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=30,
+            min=1,
+            max=1000,
+            tooltip="As many as you sample with, or more: fewer can be served from more.",
+        ),
+        io.Float.Input("cfg", default=5.0, min=0.0, max=100.0, step=0.1, tooltip="As you sample."),
+        io.Combo.Input(
+            "sampler_name",
+            options=comfy.samplers.KSampler.SAMPLERS,
+            default="euler",
+            tooltip="One that adds no noise; the result serves other samplers too.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=comfy.samplers.KSampler.SCHEDULERS,
+            default="simple",
+            tooltip="As you sample.",
+        ),
+    ]
 
 
 def model_output() -> list[io.Output]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 from comfy_api.latest import io, ui
 
 from . import block_inputs as common
@@ -33,21 +32,11 @@ class ScalingCalibrateCache(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="The model to calibrate, as you sample with it."),
-                io.Conditioning.Input("positive", tooltip="A prompt that is typical of yours."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt."),
-                io.Latent.Input("latent_image", tooltip="An empty latent of your usual size."),
+                *common.run_inputs(),
                 io.String.Input(
                     "name",
                     default="my_model",
                     tooltip="Name of the coefficient file, in models/scaling_cache.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="Seed of the first run; further runs count up from it.",
                 ),
                 io.Int.Input(
                     "runs",
@@ -55,28 +44,6 @@ class ScalingCalibrateCache(io.ComfyNode):
                     min=1,
                     max=64,
                     tooltip="Runs per positive conditioning. Four runs in all are a good start.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=30,
-                    min=1,
-                    max=1000,
-                    tooltip="As many as you sample with, or more: fewer can be served from more.",
-                ),
-                io.Float.Input(
-                    "cfg", default=5.0, min=0.0, max=100.0, step=0.1, tooltip="As you sample."
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    default="euler",
-                    tooltip="One that adds no noise; the result serves other samplers too.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    default="simple",
-                    tooltip="As you sample.",
                 ),
                 *(
                     io.Conditioning.Input(

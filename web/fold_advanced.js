@@ -11,6 +11,7 @@ const NODES = [
   "ScalingCfgCache",
   "ScalingStepCacheAdvanced",
   "ScalingCalibrateCache",
+  "ScalingProfileBlocks",
 ];
 
 app.registerExtension({

@@ -60,7 +60,7 @@ def calibrate(
     Raises:
         ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
     """
-    model = stack.remove(wrappers.remove(cfg.remove(model)))
+    model = without_caches(model)
     device = model.load_device
     sampler = comfy.samplers.KSampler(
         model, plan.steps, device, plan.sampler_name, plan.scheduler, model_options={}
@@ -77,21 +77,7 @@ def calibrate(
     for positive in positives:
         for seed in plan.seeds:
             recorded = record(model, recorder, Clock(schedule, traits.evaluations))
-            comfy.sample.sample(
-                recorded,
-                comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
-                plan.steps,
-                plan.cfg,
-                plan.sampler_name,
-                plan.scheduler,
-                positive,
-                negative,
-                image,
-                noise_mask=latent.get("noise_mask"),
-                callback=latent_preview.prepare_callback(recorded, plan.steps),
-                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-                seed=seed,
-            )
+            sample(recorded, positive, negative, latent, plan, seed)
             recorder.finish_run()
     try:
         tables = recorder.table(_POSITIVE, _NEGATIVE), recorder.table(_GUIDED)
@@ -108,6 +94,33 @@ def calibrate(
         source="Calibrate Cache",
     )
     return CoefficientFile(provenance, *tables)
+
+
+def without_caches(model: Any) -> Any:
+    """A clone of the model that computes everything."""
+    return stack.remove(wrappers.remove(cfg.remove(model)))
+
+
+def sample(
+    model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan, seed: int
+) -> None:
+    """One run with the progress bar on the node; the result is not needed."""
+    image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    comfy.sample.sample(
+        model,
+        comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
+        plan.steps,
+        plan.cfg,
+        plan.sampler_name,
+        plan.scheduler,
+        positive,
+        negative,
+        image,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, plan.steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
 
 
 def record(model: Any, recorder: GramRecorder, clock: Clock) -> Any:

@@ -8,7 +8,7 @@ APPLY_MODEL a call of the network, and the replacement hooks of `blocks` do the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...cache_core.blocks import Layout
 from ...cache_core.clock import Clock
 from ...cache_core.methods.base import Method
 from ...cache_core.plan import Refusal
+from ...cache_core.profiling import EveryBlock, ProfileRun
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
 from ...cache_core.settings import FEWEST_STEPS, check_window
@@ -48,6 +49,7 @@ class StackCache:
         node_id: node to report on, None for scripts.
         notes: sentences for the summary.
         predictor: in place of the method's own.
+        on_close: gets the run when it has ended, for nodes that measure.
     """
 
     method: Method
@@ -57,6 +59,7 @@ class StackCache:
     node_id: str | None = None
     notes: tuple[str, ...] = ()
     predictor: StackPredictor | None = None
+    on_close: Callable[[StackRun], None] | None = None
 
     def __post_init__(self) -> None:
         check_window(self.start_percent, self.end_percent)
@@ -71,6 +74,7 @@ class Session:
         family: of the model.
         layout: its blocks.
         progress: where to report.
+        on_close: gets the run when it has ended.
         walk: the call of the network that is under way.
         calls: conditioning batches in this evaluation so far.
         key: identity of the conditioning batch that is under way.
@@ -81,6 +85,7 @@ class Session:
     family: Family
     layout: Layout
     progress: ProgressText
+    on_close: Callable[[StackRun], None] | None = None
     walk: BlockWalk | None = None
     calls: int = 0
     key: Hashable = None
@@ -89,7 +94,10 @@ class Session:
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
         self.walk = None
-        return f"{self.run.method.name}: {self.run.close().summary()}"
+        summary = f"{self.run.method.name}: {self.run.close().summary()}"
+        if self.on_close is not None:
+            self.on_close(self.run)
+        return summary
 
 
 def why_unsupported(model: Any) -> str:
@@ -192,7 +200,8 @@ def _start(
     for note in cache.notes:
         report.note(note)
     try:
-        run = StackRun(
+        kind = ProfileRun if isinstance(cache.method, EveryBlock) else StackRun
+        run = kind(
             method=cache.method,
             layout=layout,
             clock=Clock(schedule, traits.evaluations),
@@ -203,7 +212,7 @@ def _start(
         )
     except ValueError as error:
         return Refusal(str(error))
-    return Session(run, family, layout, progress)
+    return Session(run, family, layout, progress, cache.on_close)
 
 
 def _predict_noise(

@@ -253,7 +253,7 @@ class TestNodes:
 
         pack.register_folder()
         ids = [node.GET_SCHEMA().node_id for node in pack.NODES]
-        assert len(ids) == len(set(ids)) == 8
+        assert len(ids) == len(set(ids)) == 9
 
     def test_teacache(self, nets: Any, flux: Any, said: list[str]) -> None:
         from scaling_cache.nodes.teacache import ScalingTeaCache as Node
@@ -448,3 +448,77 @@ class TestAdvanced:
         assert torch.equal(nets.sample(off, "flux"), nets.sample(flux, "flux"))
         with pytest.raises(ValueError, match=r"^interval: "):
             Node.execute(flux, 0, 0.0, 1.0)
+
+
+class TestProfile:
+    def make(self, model: Any, **more: Any) -> Any:
+        from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks as Node
+
+        def conditioning(seed: int) -> Any:
+            generator = torch.Generator().manual_seed(seed)
+            text = torch.randn(1, 5, 24, generator=generator)
+            return [[text, {"pooled_output": torch.ones(1, 16)}]]
+
+        inputs: dict[str, Any] = {
+            "positive": conditioning(2),
+            "negative": conditioning(3),
+            "latent_image": {"samples": torch.zeros(1, 16, 8, 8)},
+            "seed": 1,
+            "steps": 10,
+            "cfg": 3.0,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "skip": 0.6,
+            **more,
+        }
+        with torch.inference_mode():
+            return Node.execute(model, **inputs).result
+
+    def test_it_measures_each_block_and_ranks_them(
+        self, nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from scaling_cache.cache_core.blocks import parse_blocks
+        from scaling_cache.nodes.host import profile
+
+        measured: list[Any] = []
+        draw = profile.heat_map
+        monkeypatch.setattr(
+            "scaling_cache.nodes.profile_blocks.heat_map",
+            lambda found, chosen: measured.append(found) or draw(found, chosen),
+        )
+        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+            picture, blocks, single = self.make(flux)
+        changes = measured[0].changes
+        assert changes.shape == (5, 10)
+        assert bool((changes[:, 1:] > 0).all())
+        assert not bool((changes[:, 0] > 0).any())
+        # Block 0 once more, from hooks that know nothing of the pack.
+        deltas = [call.after_first - call.into for call in watch.calls]
+        for step in range(1, 10):
+            halves = zip(deltas[step].chunk(2), deltas[step - 1].chunk(2), strict=True)
+            parts = [float((a - b).abs().mean() / b.abs().mean()) for a, b in halves]
+            assert changes[0, step] == pytest.approx(sum(parts) / 2, rel=1e-4)
+        chosen = [*parse_blocks("blocks", blocks), *(2 + i for i in parse_blocks("s", single))]
+        means = changes[:, 1:].mean(1)
+        assert sorted(chosen) == sorted(means.argsort()[:3].tolist())
+        assert picture.shape[0] == 1
+        assert picture.shape[-1] == 3
+        assert 0 <= float(picture.min()) < float(picture.max()) <= 1
+
+    def test_delta_cache_takes_the_lists(self, nets: Any, flux: Any, said: list[str]) -> None:
+        from scaling_cache.nodes.delta_cache import ScalingDeltaCache
+
+        _, blocks, single = self.make(flux, skip=0.4)
+        model = ScalingDeltaCache.execute(flux, "custom", blocks, single, 2, 3, 0.0, 1.0).result[0]
+        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+            nets.sample(model, "flux")
+        assert {len(call.ran) for call in watch.calls} == {3, 5}
+
+    def test_it_changes_nothing_and_refuses_what_it_cannot_profile(
+        self, nets: Any, flux: Any, said: list[str]
+    ) -> None:
+        plain = nets.sample(flux, "flux")
+        assert self.make(install(flux, mag()))[1:] == self.make(flux)[1:]
+        assert torch.equal(nets.sample(flux, "flux"), plain)
+        with pytest.raises(ValueError, match=r"^steps: "):
+            self.make(flux, steps=5)

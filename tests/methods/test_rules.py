@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scaling_cache.cache_core.blocks import Layout, Span, parse_blocks, spans_of
+from hypothesis import given
+from hypothesis import strategies as st
+from scaling_cache.cache_core.blocks import Layout, Span, format_blocks, parse_blocks, spans_of
 from scaling_cache.cache_core.branch_policies import AccumulatingPolicy, BranchPolicy, RunFrame
 from scaling_cache.cache_core.coefficients import CoefficientError
 from scaling_cache.cache_core.methods import METHODS, DeltaCache, FirstBlockCache, MagCache
@@ -195,3 +197,8 @@ def test_a_damaged_file_says_what_is_wrong(spoil, said: str, tmp_path: Path) -> 
 
 def test_methods_have_distinct_names() -> None:
     assert len({method.name for method in METHODS}) == len(METHODS)
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_lists_of_blocks_come_back_as_written(blocks: set[int]) -> None:
+    assert parse_blocks("blocks", format_blocks(sorted(blocks))) == tuple(sorted(blocks))

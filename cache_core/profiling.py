@@ -1,0 +1,120 @@
+"""Which blocks can be skipped: how much the change that each one makes differs from step to step.
+
+A block whose change of the stream stays nearly the same can be skipped and its last change added again
+(Delta Cache). One plain run shows it: `mean|r_t - r_{t-1}| / mean|r_{t-1}|` per block and step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .blocks import Layout, Span
+from .branch_policies import ListPolicy, RunFrame
+from .methods.base import Method
+from .report import RunReport
+from .signals import relative_change
+from .stack_predictors import Past
+from .stack_run import Branch, Change, NetworkCall, StackRun, Streams
+
+# Tokens that stand for all of a stream, evenly spread: those of a long video would not fit 40 times.
+TOKENS = 512
+
+
+@dataclass(frozen=True)
+class EveryBlock(Method):
+    """Watches each block on its own and skips none."""
+
+    name: ClassVar[str] = "Profile"
+
+    def spans(self, layout: Layout) -> tuple[Span, ...]:
+        return tuple(Span(number, number) for number in range(layout.total))
+
+    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
+        return ListPolicy(frozenset(range(frame.steps)))
+
+
+@dataclass
+class ProfileRun(StackRun):
+    """A plain run that measures its blocks.
+
+    Attributes:
+        seen: step, block and relative change of each measurement, the change still on the device.
+    """
+
+    seen: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
+    profile: NDArray[np.float64] | None = None
+
+    def open(self, branches: Sequence[Branch]) -> NetworkCall | None:
+        call = super().open(branches)
+        if call is None or self.moment is None:
+            return call
+        return ProfileCall(self, [self._state(b) for b in branches], self.moment.step)
+
+    def close(self) -> RunReport:
+        """End the run: the measurements become `profile`, in one read of the device."""
+        if self.profile is None and self.seen:
+            self.profile = self._collect()
+        self.seen = []
+        return super().close()
+
+    def _collect(self) -> NDArray[np.float64]:
+        values = torch.stack([value for _, _, value in self.seen]).cpu().double().numpy()
+        sums = np.zeros((self.layout.total, self.clock.steps))
+        counts = np.zeros_like(sums)
+        for (step, block, _), value in zip(self.seen, values, strict=True):
+            sums[block, step] += value
+            counts[block, step] += 1
+        with np.errstate(invalid="ignore"):
+            return sums / counts
+
+
+class ProfileCall(NetworkCall):
+    """Compares what each block does with what it did one step before."""
+
+    def keep(self, span: Span, before: Streams, after: Streams) -> None:
+        start, picture = before[0], after[0]
+        run = self._run
+        if start is None or picture is None or not isinstance(run, ProfileRun):
+            return
+        thin = max(1, picture.shape[1] // TOKENS)
+        change = picture[:, ::thin] - start[:, ::thin]
+        for state, part in zip(self._states, change.chunk(len(self._states)), strict=True):
+            past = state.changes.get(span)
+            if past and past[0].past.step == self._step:
+                continue  # a further evaluation of the step
+            reference = past[0].streams[0] if past else None
+            if reference is not None:
+                value = relative_change(part, reference)
+                run.seen.append((self._step, span.first, value))
+            state.changes[span] = [Change(Past(self._step), (part,))]
+
+
+def stable_blocks(
+    profile: NDArray[np.float64], layout: Layout, share: float
+) -> dict[str, tuple[int, ...]]:
+    """The blocks whose change differs least from step to step, per stack as indices in it.
+
+    Args:
+        profile: [blocks, steps] of relative changes; NaN where there is none.
+        layout: blocks of the network.
+        share: of all blocks, 0 to 1.
+
+    Raises:
+        ValueError: if nothing was measured for a block.
+    """
+    known = np.isfinite(profile)
+    if not known.any(1).all():
+        raise ValueError("model: some blocks did not run, so there is nothing to rank")
+    means = np.where(known, profile, 0).sum(1) / known.sum(1)
+    chosen = set(np.argsort(means, kind="stable")[: round(share * layout.total)].tolist())
+    return {
+        kind: tuple(n - numbers.start for n in numbers if n in chosen)
+        for kind, _ in layout.stacks
+        if (numbers := layout.numbers(kind))
+    }
