@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(BIN)/python
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test bench lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -17,6 +17,9 @@ demo: setup ## run the demo workflows in the real host and print one table
 
 test: setup ## run every test
 	@$(RUN) -m pytest
+
+bench: setup ## compare every method on the demo model
+	@$(RUN) -m benchmarks.methods
 
 lint: setup ## ruff and pyright
 	@$(RUN) -m ruff check .

@@ -66,62 +66,82 @@ def segment_costs(gram: Floats, sigmas: Floats, longest: int) -> Floats:
     """
     steps = len(gram)
     widths = np.diff(sigmas)
-    eye = np.eye(steps)
     costs = np.full((steps, steps, steps), np.inf)
     for last in range(1, steps):
-        ahead = np.arange(last + 1, min(last + 1 + longest, steps))
-        for before in range(last):
-            slope = eye[last] - eye[before]
-            ratio = (sigmas[ahead] - sigmas[last]) / (sigmas[last] - sigmas[before])
-            missed = _missed(gram, eye[ahead] - eye[last], slope, ratio)
-            left = np.cumsum(missed * widths[ahead, None], 0)
-            cost = np.einsum("in,nm,im->i", left, gram, left)
-            costs[before, last, last + 1 : last + 2] = 0.0
-            ends = ahead + 1
-            inside = ends < steps
-            costs[before, last, ends[inside]] = np.maximum(cost[inside], 0.0)
+        costs[:last, last, last + 1 : last + 2] = 0.0
+        ahead = np.arange(last + 1, min(last + 1 + longest, steps - 1))
+        if not len(ahead):
+            continue
+        ratio = (sigmas[ahead] - sigmas[last]) / (sigmas[last] - sigmas[:last, None])
+        left = np.cumsum(_missed(gram, last, ahead, ratio) * widths[ahead, None], 1)
+        cost = np.einsum("bis,bis->bi", left @ gram, left)
+        costs[:last, last, ahead + 1] = np.maximum(cost, 0.0)
     return costs
 
 
-def _missed(gram: Floats, changes: Floats, slope: Floats, ratio: Floats) -> Floats:
-    """What the scaled predictor with its best alpha misses, as weights of the outputs [n, steps]."""
-    size = float(slope @ gram @ slope)
-    if size <= 0:
-        return changes
-    alpha = np.clip(changes @ gram @ slope / (ratio * size), LOWEST, HIGHEST)
-    return changes - (alpha * ratio)[:, None] * slope
+def _missed(gram: Floats, last: int, ahead: NDArray[np.int_], ratio: Floats) -> Floats:
+    """What the scaled predictor with its best alpha misses, as weights of the outputs.
+
+    Args:
+        gram: [steps, steps].
+        last: the last computed step; every step before it is tried as the one before.
+        ahead: predicted steps [n].
+        ratio: extrapolation ratios [before, n].
+
+    Returns:
+        [before, n, steps].
+    """
+    eye = np.eye(len(gram))
+    slopes = eye[last] - eye[:last]
+    changes = eye[ahead] - eye[last]
+    products = slopes @ gram
+    sizes = np.einsum("bs,bs->b", products, slopes)[:, None]
+    along = products @ changes.T
+    alpha = np.clip(along / np.where(sizes > 0, ratio * sizes, 1.0), LOWEST, HIGHEST)
+    alpha = np.where(sizes > 0, alpha, 0.0)
+    return changes - (alpha * ratio)[..., None] * slopes[:, None, :]
 
 
 def _cheapest_chain(
     costs: Floats, must: NDArray[np.bool_], computed: int, longest: int
 ) -> tuple[int, ...]:
     steps = len(must)
+    hops = np.arange(1, longest + 2)
+    onwards = _onwards(costs, must, hops)
     # best[c][last, before]: smallest cost of a chain of c + 2 computed steps that ends so.
     start = np.full((steps, steps), np.inf)
     start[1, 0] = 0.0
     best, came = [start], []
-    # At the end of a chain nothing follows, so only its cost counts.
     found: tuple[float, int] | None = None
     for count in range(2, steps + 1):
-        ends = best[-1][steps - 1].min()
+        ends = float(best[-1][steps - 1].min())
         if np.isfinite(ends) and (found is None or ends < found[0]):
-            found = (float(ends), count)
+            found = (ends, count)
         if found is not None and count >= computed:
             break
-        reached = np.full((steps, steps), np.inf)
+        total = best[-1][:, None, :] + onwards
         origin = np.zeros((steps, steps), int)
-        for last in range(1, steps):
-            for following in range(last + 1, min(last + 2 + longest, steps)):
-                total = best[-1][last] + costs[:, last, following]
-                before = int(np.argmin(total))
-                reached[following, last] = total[before]
-                origin[following, last] = before
-                if must[following]:
-                    break  # nothing forced may be passed over
+        reached = np.full((steps, steps), np.inf)
+        for place, hop in enumerate(hops):
+            lasts = np.arange(max(steps - hop, 0))
+            origin[lasts + hop, lasts] = total[lasts, place].argmin(1)
+            reached[lasts + hop, lasts] = total[lasts, place].min(1)
         best.append(reached)
         came.append(origin)
     assert found is not None
     return _trace(best, came, found[1])
+
+
+def _onwards(costs: Floats, must: NDArray[np.bool_], hops: NDArray[np.int_]) -> Floats:
+    """Costs as [last, hop, before]; infinite beyond the end and over a forced step."""
+    steps = len(must)
+    onwards = np.full((steps, len(hops), steps), np.inf)
+    for last in range(steps):
+        for place, hop in enumerate(hops):
+            if last + hop >= steps or must[last + 1 : last + hop].any():
+                break
+            onwards[last, place] = costs[:, last, last + hop]
+    return onwards
 
 
 def _trace(best: list[Floats], came: list[NDArray[np.int_]], count: int) -> tuple[int, ...]:

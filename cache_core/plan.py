@@ -31,6 +31,7 @@ def plan_run(
     make_alpha: Callable[[int], AlphaSource] | None = None,
     predictor: PredictorKind | None = None,
     guided: GramTable | None = None,
+    log_snr: tuple[float, ...] | None = None,
 ) -> CacheRun | Refusal:
     """Set up a run.
 
@@ -44,6 +45,7 @@ def plan_run(
             learned during the run.
         predictor: in place of the method's own.
         guided: calibrated products of the guided outputs.
+        log_snr: logarithm of signal over noise at each sigma, rising.
     """
     steps = len(sigmas) - 1
     if steps < FEWEST_STEPS:
@@ -54,7 +56,7 @@ def plan_run(
         return Refusal("start_percent and end_percent leave no step to predict")
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
-        policy=method.policy(StepFrame(sigmas, traits, inside, report, guided)),
+        policy=method.policy(StepFrame(sigmas, traits, inside, report, guided, log_snr)),
         predictor=predictor or method.predictor,
         quantity=method.quantity(traits),
         make_alpha=make_alpha or _alpha,

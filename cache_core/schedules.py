@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 
 def computed_for_speedup(steps: int, speedup: float) -> int:
@@ -47,6 +48,78 @@ def even_steps(
     gap = (len(free) - wanted) / (wanted + 1)
     chosen = {free[round((k + 1) * gap + k)] for k in range(wanted)}
     return tuple(sorted(forced | chosen))
+
+
+def line_places(log_snr: Sequence[float]) -> list[float]:
+    """Places of steps such that runs of equal length on them cost a line the same.
+
+    Outputs bend about evenly over the logarithm of signal over noise. A line that is followed over n
+    steps of width w misses by (n w)^2 at each of them, n^3 w^2 in all; that is the same everywhere if
+    n goes with w^(-2/3), so a step counts w^(2/3).
+
+    Args:
+        log_snr: of each step, rising.
+    """
+    places = [0.0]
+    for before, here in pairwise(log_snr):
+        places.append(places[-1] + max(here - before, 0.0) ** (2 / 3))
+    return places
+
+
+def spread_steps(
+    places: Sequence[float],
+    computed: int,
+    warmup: int,
+    longest: int,
+    window: tuple[int, int] | None = None,
+) -> tuple[int, ...]:
+    """Computed steps, as far apart as the outputs at them differ.
+
+    Args:
+        places: of each step on a line along which outputs change about evenly, rising.
+        computed: wanted number of computed steps, forced ones included.
+        warmup: steps at the start that are always computed.
+        longest: steps that may be predicted in a row.
+        window: half-open range of steps that may be predicted, default all.
+
+    Returns:
+        Sorted step indices, as many as wanted unless more are forced or the gaps demand more.
+    """
+    steps = len(places)
+    forced = set(even_steps(steps, 0, warmup, window))
+    low, high = 0.0, max(places[-1] - places[0], 1e-9) * 2
+    # The smallest distance that does not ask for too many steps; the largest one asks for the fewest.
+    chosen = _walk(places, high, forced, longest)
+    for _ in range(50):
+        middle = (low + high) / 2
+        found = _walk(places, middle, forced, longest)
+        if len(found) > computed:
+            low = middle
+        else:
+            high, chosen = middle, found
+    while len(chosen) < min(computed, steps):
+        chosen = _halve_widest(places, chosen)
+    return tuple(chosen)
+
+
+def _walk(places: Sequence[float], distance: float, forced: set[int], longest: int) -> list[int]:
+    """Computed steps such that each is at least a distance from the one before."""
+    chosen: list[int] = []
+    for step, place in enumerate(places):
+        last = chosen[-1] if chosen else 0
+        far = place - places[last] >= distance
+        if step in forced or far or step - last > longest:
+            chosen.append(step)
+    return chosen
+
+
+def _halve_widest(places: Sequence[float], chosen: list[int]) -> list[int]:
+    """One more computed step, in the middle of the widest gap."""
+    gaps = [(a, b) for a, b in pairwise(chosen) if b - a > 1]
+    first, last = max(gaps, key=lambda gap: places[gap[1]] - places[gap[0]])
+    middle = (places[first] + places[last]) / 2
+    between = min(range(first + 1, last), key=lambda step: abs(places[step] - middle))
+    return sorted([*chosen, between])
 
 
 def limit_gap(computed: Iterable[int], steps: int, longest: int) -> tuple[int, ...]:

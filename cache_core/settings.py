@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 from .optimiser import best_steps
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
-from .schedules import computed_for_speedup, even_steps, limit_gap
+from .schedules import computed_for_speedup, even_steps, limit_gap, line_places, spread_steps
 from .signals import Reference, SignalKind
 from .traits import SamplerTraits, StepFrame
 
@@ -110,6 +110,9 @@ class Settings:
             return BudgetPolicy(frame.sigmas, self.budget, forced, longest)
         wanted = computed_for_speedup(steps, self.speedup)
         computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        if frame.log_snr is not None:
+            places, count = line_places(frame.log_snr[:-1]), len(computed)
+            computed = spread_steps(places, count, warmup, longest, frame.window)
         falls = all(a > b for a, b in pairwise(frame.sigmas))
         if frame.guided is not None and falls and self.predictor is PredictorKind.SCALING:
             forced = even_steps(steps, 0, warmup, frame.window)

@@ -33,6 +33,7 @@ class StepFrame:
         window: half-open range of steps that may be predicted, from start and end percent.
         report: where to note what the user should know.
         guided: calibrated products of the guided outputs, if there are some for this model.
+        log_snr: logarithm of signal over noise at each sigma of the schedule, rising, if it is known.
     """
 
     sigmas: tuple[float, ...]
@@ -40,6 +41,7 @@ class StepFrame:
     window: tuple[int, int]
     report: RunReport
     guided: GramTable | None = None
+    log_snr: tuple[float, ...] | None = None
 
     @property
     def steps(self) -> int:

@@ -163,7 +163,7 @@ def print_table(rows: list[Row], facts: dict[str, Any]) -> None:
 
 def save_sheet(results: list[Result], prompts: list[str], folder: Path) -> None:
     """One picture: a row per method, frames of the first two clips side by side."""
-    shown = [r for r in results if r.name in ("plain", "scaling_cache_online", "fewer_steps")]
+    shown = [r for r in results if r.name in ("plain", "scaling_cache", "fewer_steps")]
     shown += best_near(results, "host_easycache") + best_near(results, "host_lazycache")
     strips = []
     for result in shown:

@@ -58,8 +58,9 @@ def methods() -> list[Method]:
     chosen = [Method("plain", None, lambda _: None)]
     for target in TARGETS:
         chosen += [
-            Method("scaling_cache_online", target, scaling_cache(target)),
-            Method("even_order1", target, scaling_cache(target, predictor="order 1")),
+            Method("scaling_cache", target, scaling_cache(target, coefficients="auto")),
+            Method("scaling_cache_online", target, scaling_cache(target, coefficients="none")),
+            even_order1(target),
             Method("fewer_steps", target, fewer_steps(round(STEPS / target))),
             Method("fewer_steps_multistep", target, fewer_steps(round(STEPS / target), "dpmpp_2m")),
         ]
@@ -78,6 +79,35 @@ def scaling_cache(target: float, **settings: Any) -> Callable[[Workflow], None]:
         on = load("demo_video_on")
         node = on[find(on, "ScalingCache")]
         node["inputs"].update(speedup=target, **settings)
+        insert_cache(workflow, node)
+
+    return change
+
+
+def even_order1(target: float) -> Method:
+    """Evenly spaced computed steps and a line between them: TaylorSeer's schedule on whole steps."""
+    interval = round(target)
+    change = advanced(method="TaylorSeer", granularity="whole step", interval=interval)
+    return Method("even_order1", target, change, f"TaylorSeer, order 1, interval {interval}")
+
+
+def advanced(**settings: Any) -> Callable[[Workflow], None]:
+    """Change a workflow to Step Cache (Advanced) with these settings."""
+    inputs: dict[str, Any] = {
+        "granularity": "auto",
+        "predictor": "auto",
+        "speedup": 2.0,
+        "threshold": 0.0,
+        "interval": 3,
+        "warmup": 3,
+        "max_gap": 6,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+        **settings,
+    }
+
+    def change(workflow: Workflow) -> None:
+        node = {"class_type": "ScalingStepCacheAdvanced", "inputs": dict(inputs)}
         insert_cache(workflow, node)
 
     return change
@@ -139,15 +169,14 @@ def make_clip(client: Client, server: Server, method: Method, prompt: str, seed:
     return Clip(np.stack(pictures), seconds, text, planned)
 
 
-def run(clips: int) -> list[Result]:
-    """Make all clips; gives one result per method."""
-    chosen = methods()
+def measure(chosen: list[Method], clips: int) -> tuple[list[Result], dict[str, Any]]:
+    """Make all clips, the methods taking turns; gives one result per method, and what it ran on."""
     results = [Result(m.name, m.target, m.note) for m in chosen]
     prompts = [str(p) for p in held_out_prompts()[:clips]]
     packs = {"scalingcache-demo": ROOT / "demo" / "nodes"}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base,
-        serve(Path(base), packs) as server,
+        serve(Path(base), packs, calibrated=True) as server,
     ):
         client = Client(server.url)
         make_clip(client, server, chosen[0], prompts[0], seed=0)  # loads the model
@@ -158,13 +187,17 @@ def run(clips: int) -> list[Result]:
                 result.clips.append(clip)
                 progress.update()
         progress.close()
-        facts = environment(client, server)
+        return results, environment(client, server)
+
+
+def run(clips: int) -> None:
+    """Compare the methods of the demo; prints a table and writes it with a picture."""
+    results, facts = measure(methods(), clips)
     rows = summarise(results, bed="demo_video", sampler="euler", cfg=4.0)
     OUT.mkdir(parents=True, exist_ok=True)
     write(OUT / "report.json", facts, rows)
-    save_sheet(results, prompts, OUT)
+    save_sheet(results, [str(p) for p in held_out_prompts()[:clips]], OUT)
     print_table(rows, facts)
-    return results
 
 
 def write(path: Path, facts: dict[str, Any], rows: list[Row]) -> None:

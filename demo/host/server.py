@@ -17,6 +17,7 @@ import requests
 from .fetch import ROOT, host_path, host_python
 
 PACK_NAME = "ComfyUI-ScalingCache"
+COEFFICIENTS = ROOT / "demo" / "model" / "coefficients" / "scalingcache_demo.safetensors"
 # What a user's clone holds of the pack; the rest of the repository is not loaded by the host.
 _PACK_PARTS = ("__init__.py", "cache_core", "nodes", "coefficients", "web", "workflows", "locales")
 _FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models")
@@ -52,6 +53,7 @@ def serve(
     port: int | None = None,
     arguments: tuple[str, ...] = (),
     threads: int | None = None,
+    calibrated: bool = False,
 ) -> Iterator[Server]:
     """Run the host until the block ends.
 
@@ -61,12 +63,16 @@ def serve(
         port: loopback port, default a free one.
         arguments: further arguments of the host.
         threads: CPU threads of the host, default as many as it likes.
+        calibrated: give it the demo model's coefficient file.
 
     Raises:
         ServerError: if the port is taken or the host does not come up.
     """
     port = _free_port() if port is None else _require_free(port)
     prepare(base, node_packs or {})
+    if calibrated:
+        (base / "models" / "scaling_cache").mkdir(exist_ok=True)
+        place(COEFFICIENTS, base / "models" / "scaling_cache" / COEFFICIENTS.name)
     log = base / "host.log"
     command = [
         host_python(),

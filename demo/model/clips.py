@@ -25,8 +25,8 @@ def render(prompt: Prompt, seed: int) -> Tensor:
     behind = background(prompt.background, generator, x, y)
     colour = torch.tensor(COLOURS[prompt.colour])
     colour = colour + 0.05 * (torch.rand(3, generator=generator) - 0.5)
-    radius = uniform(0.24, 0.30) if prompt.motion == "colliding" else uniform(0.30, 0.42)
-    tilt = uniform(-0.25, 0.25)
+    radius = uniform(0.28, 0.33) if prompt.motion == "colliding" else uniform(0.40, 0.50)
+    tilt = uniform(-0.15, 0.15)
     tracks, turns = motion(prompt.motion, radius, uniform)
     frames = []
     for i in range(FRAMES):
@@ -34,17 +34,23 @@ def render(prompt: Prompt, seed: int) -> Tensor:
         angle = tilt + turns * i / (FRAMES - 1)
         for track in tracks:
             dx, dy = x - track[i][0], y - track[i][1]
-            inside = coverage(prompt.shape, dx, dy, radius, angle)
-            light = 1.0 - 0.22 * ((dx + dy) / (2 * radius)).clamp(-1, 1)
+            dx, dy = turned(dx, dy, angle)
+            inside = coverage(prompt.shape, dx, dy, radius)
+            # Painted on the shape, so that a circle is seen to spin.
+            light = 1.0 - 0.24 * ((dx + dy) / (2 * radius)).clamp(-1, 1)
             frame = frame * (1 - inside) + colour[:, None, None] * light * inside
         frames.append(frame)
     return torch.stack(frames, 1).clamp(0, 1)
 
 
-def coverage(shape: str, dx: Tensor, dy: Tensor, radius: float, angle: float) -> Tensor:
-    """How much of each pixel a shape covers, 0 to 1, from offsets to its centre."""
+def turned(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
     cos, sin = math.cos(angle), math.sin(angle)
-    distance = signed_distance(shape, cos * dx + sin * dy, cos * dy - sin * dx, radius)
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def coverage(shape: str, x: Tensor, y: Tensor, radius: float) -> Tensor:
+    """How much of each pixel a shape covers, 0 to 1, from offsets to its centre."""
+    distance = signed_distance(shape, x, y, radius)
     pixel = 2 / SIZE
     return (0.5 - distance / (1.5 * pixel)).clamp(0, 1)
 
@@ -59,7 +65,7 @@ def signed_distance(shape: str, x: Tensor, y: Tensor, radius: float) -> Tensor:
         arm = radius * 0.36
         across = torch.maximum(x.abs() - radius, y.abs() - arm)
         return torch.minimum(across, torch.maximum(y.abs() - radius, x.abs() - arm))
-    root, half = math.sqrt(3.0), radius * 1.15
+    root, half = math.sqrt(3.0), radius * 1.05
     x, y = x.abs() - half, half / root - y
     beyond = x + root * y > 0
     x, y = (
@@ -92,23 +98,23 @@ def motion(name: str, radius: float, uniform) -> tuple[list[list[tuple[float, fl
     times = [i / (FRAMES - 1) for i in range(FRAMES)]
     if name in ("left", "right"):
         sign = 1 if name == "right" else -1
-        reach, y = uniform(0.40, 0.58), uniform(-0.3, 0.3)
+        reach, y = uniform(0.26, 0.36), uniform(-0.2, 0.2)
         return [[(sign * (2 * reach * t - reach), y) for t in times]], 0.0
     if name == "rising":
-        reach, x = uniform(0.40, 0.58), uniform(-0.3, 0.3)
+        reach, x = uniform(0.26, 0.36), uniform(-0.2, 0.2)
         return [[(x, reach - 2 * reach * t) for t in times]], 0.0
     if name == "spinning":
-        x, y = uniform(-0.25, 0.25), uniform(-0.25, 0.25)
-        return [[(x, y)] * FRAMES], uniform(1.6, 2.4)
+        x, y = uniform(-0.2, 0.2), uniform(-0.2, 0.2)
+        return [[(x + 0.3 * (t - 0.5), y) for t in times]], uniform(1.4, 2.0)
     if name == "bouncing":
-        x, height, phase = uniform(-0.35, 0.35), uniform(0.9, 1.2), uniform(0, 0.3)
+        x, height, phase = uniform(-0.2, 0.2), uniform(0.7, 0.9), uniform(0, 0.3)
         ground = 1 - radius - 0.06
 
         def fall(t: float) -> float:
-            share = (2 * t + phase) % 1.0
+            share = (1.4 * t + phase) % 1.0
             return ground - height * 0.62 * 4 * share * (1 - share)
 
-        return [[(x + 0.25 * (t - 0.5), fall(t)) for t in times]], 0.0
+        return [[(x + 0.2 * (t - 0.5), fall(t)) for t in times]], 0.0
     y, far, near = uniform(-0.2, 0.2), 0.95 - radius, radius * 1.02
     apart = [far - (far - near) * (1 - abs(2 * t - 1)) for t in times]
     return [[(-a, y) for a in apart], [(a, y) for a in apart]], 0.0

@@ -2,8 +2,11 @@
 
     python -m demo.model.train_vae --minutes 22
     python -m demo.model.train_vae --minutes 10 --resume
+    python -m demo.model.train_vae --minutes 10 --decoder-only --rate 1.5e-3
 
-Short crops first, longer clips in the last third. bfloat16 on the CPU, or on a GPU with --device cuda.
+Short crops first, longer clips in the last third. The decoder alone, on clips of full length, can follow
+when the transformer has been trained, as the latents stay what they are. bfloat16 on the CPU, or on a GPU
+with --device cuda.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from torch import Tensor
 
 from ..nodes.vocabulary import training_prompts
 from .clips import FRAMES, SIZE, render
+from .encode_clips import BANK
 from .muon import Muon
-from .networks import make_vae
-from .training import Ema, Progress, cosine, save, start
+from .networks import VAE_FILE, export, fold_statistics, make_vae
+from .training import CACHE, Ema, Progress, averaged, cosine, save, start
 
 NAME = "vae"
 NOISE = 0.03  # added to latents, so that the decoder forgives small errors
@@ -30,7 +34,7 @@ def batch(count: int, frames: int, size: int) -> Tensor:
     crops = []
     for _ in range(count):
         clip = render(random.choice(prompts), random.randrange(2**30))
-        stride = random.choice([1, 2])
+        stride = random.choice([1, 2]) if 2 * frames <= FRAMES else 1
         first = random.randrange(FRAMES - (frames - 1) * stride)
         y, x = random.randrange(SIZE - size + 1), random.randrange(SIZE - size + 1)
         part = clip[:, first : first + (frames - 1) * stride + 1 : stride]
@@ -56,13 +60,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--decoder-only", action="store_true")
     arguments = parser.parse_args()
     random.seed(0)
     torch.manual_seed(0)
     vae = make_vae().to(arguments.device)
-    kernels = [p for p in vae.parameters() if p.ndim >= 3 and p.shape[0] > 3 and p.numel() > 512]
+    if arguments.decoder_only:
+        vae.load_state_dict(averaged(NAME))
+        vae.encoder.requires_grad_(False)
+        vae.conv1.requires_grad_(False)
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim >= 3 and p.shape[0] > 3 and p.numel() > 512]
     chosen = {id(p) for p in kernels}
-    others = [p for p in vae.parameters() if id(p) not in chosen]
+    others = [p for p in trained if id(p) not in chosen]
     optimizers = [
         Muon(kernels, lr=arguments.rate),
         torch.optim.AdamW(others, lr=arguments.rate, betas=(0.9, 0.98)),
@@ -75,8 +85,11 @@ def main() -> None:
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        early = progress.done < 0.7
-        clip = (batch(4, 5, 64) if early else batch(1, 9, 112)).to(arguments.device)
+        if arguments.decoder_only:
+            clip = batch(2, FRAMES, 64)
+        else:
+            clip = batch(4, 5, 64) if progress.done < 0.7 else batch(1, 9, 112)
+        clip = clip.to(arguments.device)
         with torch.autocast(arguments.device, dtype=torch.bfloat16):
             latent = vae.encode(clip).float()
             decoded = vae.decode(latent + NOISE * torch.randn_like(latent)).float()
@@ -89,6 +102,9 @@ def main() -> None:
         ema.update(vae)
         progress.step(float((decoded - clip).detach().square().mean()))
     save(NAME, vae, ema, optimizers, progress)
+    if arguments.decoder_only:
+        bank = torch.load(CACHE / BANK, weights_only=True)
+        export(fold_statistics(ema.weights, bank["mean"], bank["std"]), VAE_FILE)
 
 
 if __name__ == "__main__":

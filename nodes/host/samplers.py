@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ...cache_core.plan import SamplerTraits
@@ -113,3 +115,21 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
         stochastic=churned or (entry.stochastic and not silent),
     )
+
+
+def log_snr(patcher: Any, schedule: tuple[float, ...]) -> tuple[float, ...] | None:
+    """Logarithm of signal over noise at each sigma of a schedule; None if it does not rise throughout.
+
+    A flow model mixes `(1 - sigma)` of the picture with sigma of noise, the others add noise of size
+    sigma. Cut off at a thousandth of either.
+    """
+    from comfy.model_sampling import CONST
+
+    if not all(a > b >= 0 for a, b in pairwise(schedule)):
+        return None
+    flow = isinstance(patcher.get_model_object("model_sampling"), CONST)
+    least = 1e-3
+    if flow:
+        inside = (min(max(sigma, least), 1 - least) for sigma in schedule)
+        return tuple(math.log((1 - sigma) / sigma) for sigma in inside)
+    return tuple(-math.log(max(sigma, least)) for sigma in schedule)

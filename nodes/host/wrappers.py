@@ -21,7 +21,7 @@ from .branches import describe_call
 from .coefficients import find_alpha
 from .memory import reserve
 from .progress import ProgressText, log
-from .samplers import sampler_traits
+from .samplers import log_snr, sampler_traits
 
 KEY = "scaling_cache"
 
@@ -109,6 +109,7 @@ def _start(
         found.make_alpha,
         cache.predictor,
         found.guided,
+        log_snr(patcher, schedule),
     )
     if isinstance(run, Refusal):
         return run

@@ -12,6 +12,8 @@ from scaling_cache.cache_core.schedules import (
     computed_for_speedup,
     even_steps,
     limit_gap,
+    line_places,
+    spread_steps,
     steps_in_window,
 )
 
@@ -118,3 +120,42 @@ def test_a_clock_refuses_what_it_cannot_walk():
         Clock([1.0, 0.5, 0.0], [1])
     with pytest.raises(ValueError, match="sigma"):
         Clock([1.0, 0.0], None).tick()
+
+
+@given(
+    st.integers(8, 60),
+    st.integers(2, 60),
+    st.integers(1, 5),
+    st.integers(1, 8),
+    st.lists(st.floats(0.01, 5), min_size=60, max_size=60),
+)
+def test_spread_steps_are_as_many_as_wanted_and_keep_the_rules(
+    steps: int, computed: int, warmup: int, longest: int, widths: list[float]
+):
+    places = [sum(widths[:i]) for i in range(steps)]
+    found = spread_steps(places, computed, warmup, longest)
+    assert list(found) == sorted(set(found))
+    assert {*range(warmup), steps - 1} <= set(found)
+    assert max(b - a - 1 for a, b in pairwise(found)) <= longest
+    fewest = len(limit_gap((*range(warmup), steps - 1), steps, longest))
+    assert len(found) == max(min(computed, steps), fewest)
+
+
+def test_spread_steps_gather_where_places_are_far_apart():
+    places = [*(2.0 * i for i in range(10)), *(20 + 0.1 * i for i in range(30))]
+    found = spread_steps(places, 14, 2, 20)
+    assert sum(step < 10 for step in found) >= 9
+
+
+def test_line_places_weigh_a_run_of_steps_by_what_a_line_misses():
+    """Runs of 8 narrow steps and of 2 wide ones, each an eighth as often, miss the same in all."""
+    narrow, wide = 0.1, 0.8
+    places = line_places([0.0, narrow, narrow + wide])
+    assert (places[2] - places[1]) / (places[1] - places[0]) == pytest.approx(4)
+    assert 8**3 * narrow**2 == pytest.approx(2**3 * wide**2)
+
+
+def test_spread_steps_on_an_even_line_are_about_even():
+    found = spread_steps([float(i) for i in range(50)], 25, 3, 6)
+    assert len(found) == 25
+    assert max(b - a for a, b in pairwise(found)) <= 3
