@@ -38,8 +38,8 @@ class ScalingCache(io.ComfyNode):
                     max=4.0,
                     step=0.1,
                     tooltip=(
-                        "How much faster sampling should be. 1.0 is off, 2.0 computes every second "
-                        "step. Higher is faster and further from the full result."
+                        "How much faster sampling should be. 1.0 is off, 2.0 computes half of the "
+                        "steps. Higher is faster and further from the full result."
                     ),
                 ),
                 io.Combo.Input(
