@@ -162,15 +162,15 @@ def print_table(rows: list[Row], facts: dict[str, Any]) -> None:
 
 
 def save_sheet(results: list[Result], prompts: list[str], folder: Path) -> None:
-    """One picture: a row per method, frames of the first two clips side by side."""
+    """One picture: a row per method, frames of the last two clips side by side."""
     shown = [r for r in results if r.name in ("plain", "scaling_cache", "fewer_steps")]
     shown += best_near(results, "host_easycache") + best_near(results, "host_lazycache")
     strips = []
     for result in shown:
-        parts = [clip.frames[[0, 5, 10, 16]] for clip in result.clips[:2]]
+        parts = [clip.frames[[0, 5, 10, 16]] for clip in result.clips[-2:]]
         strip = np.concatenate([frame for part in parts for frame in part], axis=1)
         strips.append(labelled(strip, caption(result, results[0])))
-    head = labelled(strips[0][:0], f"Prompts: {'; '.join(prompts[:2])}")
+    head = labelled(strips[0][:0], f"Prompts: {'; '.join(prompts[-2:])}")
     Image.fromarray(np.concatenate([head, *strips])).save(folder / "sheet.png")
 
 

@@ -103,14 +103,17 @@ def test_search_finds_the_node(page: Page):
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "workflows").glob("*.json")))
 def test_a_template_opens(page: Page, name: str):
     close_dialogs(page)
+    page.evaluate("app.graph.clear()")
     page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("ComfyUI-ScalingCache").first.click()
     card = dialog.get_by_text(name).first
     expect(card).to_be_visible()
     look(page, f"templates_{name}")
+    nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]
+    (kind,) = (node["type"] for node in nodes if node["type"].startswith("Scaling"))
     card.click()
-    page.wait_for_function(f"{NODES}.length === 1")
+    page.wait_for_function(f"app.graph._nodes.filter(n => n.type === '{kind}').length === 1")
     missing = page.evaluate(
         "app.graph._nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
     )
