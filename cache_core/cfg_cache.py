@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .checks import check_range, check_window
 from .clock import Clock, Moment
 from .policies import Decision
 from .predictors import broadcast, wide_dtype
 from .report import RunReport
-from .settings import check_window
 
 # Shares of the denoising in which each band is raised; diffusers 0.36, hooks/faster_cache.py.
 LOW_BAND = (0.10, 0.90)
@@ -41,10 +41,8 @@ class CfgCache:
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise ValueError(f"interval: must be 1 or more, got {self.interval}")
-        for name in ("low", "high"):
-            value = getattr(self, name)
-            if not 0 <= value <= 2:
-                raise ValueError(f"{name}: must be between 0.0 and 2.0, got {value}")
+        check_range("low", self.low, 0.0, 2.0)
+        check_range("high", self.high, 0.0, 2.0)
         check_window(self.start_percent, self.end_percent)
 
 
@@ -178,10 +176,7 @@ class CfgRun:
     def _finish_evaluation(self) -> None:
         if self._started is None:
             return
-        record = self.report.records[-1]
-        record.evaluations += 1
-        record.computed += self._ran
-        record.seconds += self.timer() - self._started
+        self.report.end_evaluation(self._ran, self.timer() - self._started)
         self._started = None
         self._ran = False
 

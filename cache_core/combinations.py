@@ -41,8 +41,6 @@ GRANULARITIES = (AUTO, *(g.value for g in Granularity))
 _STEP = {method.name: method for method in STEP_METHODS}
 _BLOCKS: dict[str, type[Method]] = {method.name: method for method in METHODS}
 METHOD_NAMES = tuple(dict.fromkeys((*_STEP, *_BLOCKS)))
-# Whose decision is made by the first blocks, so that their output is there to align with.
-_PROBING = ("First Block Cache", "DBCache", "DiCache")
 
 
 def granularities(method: str) -> tuple[Granularity, ...]:
@@ -59,10 +57,11 @@ def predictors(method: str, granularity: Granularity) -> tuple[str, ...]:
             for name, kind in STEP_PREDICTORS.items()
             if method != "TaylorSeer" or kind.is_taylor
         )
+    probes = method in _BLOCKS and _BLOCKS[method].probes
     return tuple(
         name
         for name, predictor in BLOCK_PREDICTORS.items()
-        if (method in _PROBING or not predictor.aligned)
+        if (probes or not predictor.aligned)
         and (method != "TaylorSeer" or isinstance(predictor, Taylor))
     )
 

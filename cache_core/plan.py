@@ -23,6 +23,13 @@ class Refusal:
     reason: str
 
 
+def too_short(steps: int) -> Refusal | None:
+    """Why a run of so few steps is not cached; None if it can be."""
+    if steps >= FEWEST_STEPS:
+        return None
+    return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
+
+
 def plan_run(
     method: StepMethod,
     sigmas: tuple[float, ...],
@@ -48,8 +55,8 @@ def plan_run(
         log_snr: logarithm of signal over noise at each sigma, rising.
     """
     steps = len(sigmas) - 1
-    if steps < FEWEST_STEPS:
-        return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
+    if (refusal := too_short(steps)) is not None:
+        return refusal
     report = RunReport(steps)
     inside = steps_in_window(sigmas, *window)
     if inside[0] >= inside[1]:

@@ -6,7 +6,6 @@ A block whose change of the stream stays nearly the same can be skipped and its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from .methods.base import Method
 from .report import RunReport
 from .signals import relative_change
 from .stack_predictors import Past
-from .stack_run import Branch, Change, NetworkCall, StackRun, Streams
+from .stack_run import Change, NetworkCall, StackRun, State, Streams
 
 # Tokens that stand for all of a stream, evenly spread: those of a long video would not fit 40 times.
 TOKENS = 512
@@ -50,18 +49,15 @@ class ProfileRun(StackRun):
     seen: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
     profile: NDArray[np.float64] | None = None
 
-    def open(self, branches: Sequence[Branch]) -> NetworkCall | None:
-        call = super().open(branches)
-        if call is None or self.moment is None:
-            return call
-        return ProfileCall(self, [self._state(b) for b in branches], self.moment.step)
-
     def close(self) -> RunReport:
         """End the run: the measurements become `profile`, in one read of the device."""
         if self.profile is None and self.seen:
             self.profile = self._collect()
         self.seen = []
         return super().close()
+
+    def _call(self, states: list[State], step: int) -> NetworkCall:
+        return ProfileCall(self, states, step)
 
     def _collect(self) -> NDArray[np.float64]:
         values = torch.stack([value for _, _, value in self.seen]).cpu().double().numpy()

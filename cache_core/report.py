@@ -50,6 +50,18 @@ class RunReport:
     def begin_step(self, step: int, sigma: float, decision: Decision) -> None:
         self.records.append(StepRecord(step, sigma, decision.reason, decision.error))
 
+    def end_evaluation(self, ran: bool, seconds: float) -> None:
+        """Count an evaluation of the step under way.
+
+        Args:
+            ran: whether the model ran for it.
+            seconds: wall time.
+        """
+        record = self.records[-1]
+        record.evaluations += 1
+        record.computed += ran
+        record.seconds += seconds
+
     def note(self, sentence: str) -> None:
         """Keep a sentence for the user, once."""
         if sentence not in self.notes:

@@ -277,10 +277,7 @@ class CacheRun:
     def _finish_evaluation(self) -> None:
         if self._started is None or self._moment is None:
             return
-        record = self.report.records[-1]
-        record.evaluations += 1
-        record.computed += self._ran
-        record.seconds += self.timer() - self._started
+        self.report.end_evaluation(self._ran, self.timer() - self._started)
         self._started = None
         self._ran = False
         self._compared = False

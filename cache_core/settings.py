@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import ClassVar, TypeVar
 
+from .checks import check_range, check_window
 from .optimiser import best_steps
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
@@ -83,10 +83,10 @@ class Settings:
     max_gap: int = 6
 
     def __post_init__(self) -> None:
-        _between("speedup", self.speedup, 1.0, 4.0)
-        _between("budget", self.budget, 0.0, 1.0)
-        _between("warmup", self.warmup, 1, 1000)
-        _between("max_gap", self.max_gap, 1, 1000)
+        check_range("speedup", self.speedup, 1.0, 4.0)
+        check_range("budget", self.budget, 0.0, 1.0)
+        check_range("warmup", self.warmup, 1, 1000)
+        check_range("max_gap", self.max_gap, 1, 1000)
         check_window(self.start_percent, self.end_percent)
 
     @property
@@ -139,21 +139,3 @@ def choose(field: str, kind: type[_E], value: str) -> _E:
     except ValueError:
         allowed = ", ".join(repr(member.value) for member in kind)
         raise ValueError(f"{field}: must be one of {allowed}, got {value!r}") from None
-
-
-def check_window(start_percent: float, end_percent: float) -> None:
-    """
-    Raises:
-        ValueError: naming the field.
-    """
-    _between("start_percent", start_percent, 0.0, 1.0)
-    _between("end_percent", end_percent, 0.0, 1.0)
-    if start_percent > end_percent:
-        raise ValueError(
-            f"start_percent: must not be above end_percent, got {start_percent} and {end_percent}"
-        )
-
-
-def _between(field: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"{field}: must be between {low} and {high}, got {value}")

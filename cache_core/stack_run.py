@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass
-class _State:
+class State:
     """What is remembered of a branch.
 
     Attributes:
@@ -104,7 +104,7 @@ class StackRun:
     timer: Callable[[], float] = time.perf_counter
     spans: tuple[Span, ...] = field(init=False)
     forecast: StackPredictor = field(init=False)
-    _states: dict[Hashable, _State] = field(default_factory=dict)
+    _states: dict[Hashable, State] = field(default_factory=dict)
     _moment: Moment | None = None
     _started: float | None = None
     _ran: bool = False
@@ -149,7 +149,7 @@ class StackRun:
             self._ran = True
             return None
         states = [self._state(branch) for branch in branches]
-        return NetworkCall(self, states, self._moment.step)
+        return self._call(states, self._moment.step)
 
     def plain(self, why: str) -> None:
         """A call of the network runs without the cache: say why, once."""
@@ -177,21 +177,21 @@ class StackRun:
         """Bytes held by the cache now."""
         return sum(state.nbytes for state in self._states.values())
 
-    def _state(self, branch: Branch) -> _State:
+    def _call(self, states: list[State], step: int) -> NetworkCall:
+        return NetworkCall(self, states, step)
+
+    def _state(self, branch: Branch) -> State:
         state = self._states.get(branch.key)
         if state is None:
             frame = RunFrame(self.clock.steps, self.window, branch.index)
             policies = {span: self.method.policy(span, self.layout, frame) for span in self.spans}
-            state = self._states[branch.key] = _State(policies)
+            state = self._states[branch.key] = State(policies)
         return state
 
     def _finish_evaluation(self) -> None:
         if self._started is None or self._moment is None:
             return
-        record = self.report.records[-1]
-        record.evaluations += 1
-        record.computed += self._ran
-        record.seconds += self.timer() - self._started
+        self.report.end_evaluation(self._ran, self.timer() - self._started)
         self.report.cache_bytes = max(self.report.cache_bytes, self.nbytes)
         self._started = None
         self._ran = False
@@ -200,7 +200,7 @@ class StackRun:
 class NetworkCall:
     """One call of the network: a batch of branches, and which spans it skips."""
 
-    def __init__(self, run: StackRun, states: list[_State], step: int) -> None:
+    def __init__(self, run: StackRun, states: list[State], step: int) -> None:
         self._run = run
         self._states = states
         self._step = step
@@ -289,7 +289,7 @@ class NetworkCall:
             out.append(result)
         return tuple(out)
 
-    def _add_change(self, state: _State, span: Span, place: int, part: torch.Tensor) -> None:
+    def _add_change(self, state: State, span: Span, place: int, part: torch.Tensor) -> None:
         """Add the predicted change of one stream of one branch to `part`."""
         kept = state.changes[span]
         now = Past(self._step, state.probe)

@@ -20,12 +20,14 @@ class Method(Protocol):
         reference: when the compared tensor is replaced.
         source: paper and code.
         calibration: what it needs to know of a model, for the docs.
+        probes: whether the first blocks always run before the decision, so that predictors can align.
     """
 
     name: ClassVar[str]
     reference: ClassVar[Reference] = Reference.NONE
     source: ClassVar[str] = ""
     calibration: ClassVar[str] = "none"
+    probes: ClassVar[bool] = False
 
     @property
     def signal(self) -> SignalKind:
@@ -81,12 +83,3 @@ def middle_blocks(layout: Layout, first: int = 0, last: int = 0) -> tuple[Span, 
     cut = [layout.numbers(kind) for kind, _ in layout.stacks]
     parts = [range(max(first, n.start), min(stop, n.stop)) for n in cut]
     return tuple(Span(part.start, part.stop - 1) for part in parts if part)
-
-
-def check_range(field: str, value: float, low: float, high: float) -> None:
-    """
-    Raises:
-        ValueError: naming the field and its range.
-    """
-    if not low <= value <= high:
-        raise ValueError(f"{field}: must be between {low} and {high}, got {value}")

@@ -12,9 +12,10 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import DistancePolicy, RunFrame
+from ..checks import check_range
 from ..signals import Reference, SignalKind
 from ..stack_predictors import REUSE, StackPredictor, Taylor
-from .base import Method, check_range, middle_blocks
+from .base import Method, middle_blocks
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class DBCache(Method):
     name: ClassVar[str] = "DBCache"
     reference: ClassVar[Reference] = Reference.COMPUTED_ONLY
     source: ClassVar[str] = "vipshop/cache-dit"
+    probes: ClassVar[bool] = True
 
     threshold: float = 0.08
     first: int = 8

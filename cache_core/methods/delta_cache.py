@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span, spans_of
 from ..branch_policies import ListPolicy, RunFrame
-from .base import Method, check_range
+from ..checks import check_range
+from .base import Method
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import AccumulatingPolicy, RunFrame
+from ..checks import check_range
 from ..signals import Reference, SignalKind
 from ..stack_predictors import Align, StackPredictor
-from .base import Method, check_range, middle_blocks
+from .base import Method, middle_blocks
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class DiCache(Method):
     name: ClassVar[str] = "DiCache"
     reference: ClassVar[Reference] = Reference.EVERY_CALL
     source: ClassVar[str] = "arXiv 2508.17356, Bujiazi/DiCache"
+    probes: ClassVar[bool] = True
 
     threshold: float = 0.1
     probe: int = 1  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -12,8 +12,9 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import DistancePolicy, RunFrame
+from ..checks import check_range
 from ..signals import Reference, SignalKind
-from .base import Method, check_range, middle_blocks
+from .base import Method, middle_blocks
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class FirstBlockCache(Method):
     name: ClassVar[str] = "First Block Cache"
     reference: ClassVar[Reference] = Reference.COMPUTED_ONLY
     source: ClassVar[str] = "ParaAttention, Comfy-WaveSpeed, diffusers"
+    probes: ClassVar[bool] = True
 
     threshold: float = 0.1
     max_gap: int | None = None

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import RunFrame, Verdict
-from .base import Method, check_range, middle_blocks
+from ..checks import check_range
+from .base import Method, middle_blocks
 
 
 @dataclass(frozen=True)

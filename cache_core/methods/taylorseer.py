@@ -12,9 +12,10 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import ListPolicy, RunFrame
+from ..checks import check_range
 from ..schedules import every
 from ..stack_predictors import StackPredictor, Taylor
-from .base import Method, check_range, middle_blocks
+from .base import Method, middle_blocks
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import ClassVar
 
 from ..blocks import Layout, Span
 from ..branch_policies import AccumulatingPolicy, RunFrame
+from ..checks import check_range
 from ..signals import Polynomial, Reference, SignalKind
-from .base import Method, check_range, middle_blocks
+from .base import Method, middle_blocks
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..checks import check_range, check_window
 from ..policies import InputPolicy
 from ..quantity import Quantity
-from ..settings import PredictorKind, check_window
+from ..settings import PredictorKind
 from ..signals import Reference, SignalKind
 from ..traits import SamplerTraits, StepFrame
 
@@ -43,8 +44,7 @@ class EasyCache:
     end_percent: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 10:
-            raise ValueError(f"threshold: must be between 0.0 and 10.0, got {self.threshold}")
+        check_range("threshold", self.threshold, 0.0, 10.0)
         if self.head < 0:
             raise ValueError(f"warmup: must be 0 or more, got {self.head}")
         if self.max_gap < 1:

@@ -15,9 +15,10 @@ from typing import ClassVar
 import numpy as np
 
 from ..calibration import Floats
+from ..checks import check_range, check_window
 from ..policies import ScheduledPolicy
 from ..quantity import Quantity
-from ..settings import PredictorKind, check_window
+from ..settings import PredictorKind
 from ..signals import Reference, SignalKind
 from ..traits import SamplerTraits, StepFrame
 
@@ -40,8 +41,7 @@ class SmoothCache:
     end_percent: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 10:
-            raise ValueError(f"threshold: must be between 0.0 and 10.0, got {self.threshold}")
+        check_range("threshold", self.threshold, 0.0, 10.0)
         if self.max_gap < 1:
             raise ValueError(f"max_gap: must be 1 or more, got {self.max_gap}")
         check_window(self.start_percent, self.end_percent)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..checks import check_window
 from ..policies import ScheduledPolicy
 from ..quantity import Quantity
 from ..schedules import every
-from ..settings import PredictorKind, check_window
+from ..settings import PredictorKind
 from ..signals import Reference, SignalKind
 from ..traits import SamplerTraits, StepFrame
 

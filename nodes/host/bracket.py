@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from comfy.model_patcher import create_model_options_clone
 
 from ...cache_core.plan import Refusal
-from .progress import ProgressText
+from .progress import ProgressText, log
 
 
 class Config(Protocol):
@@ -29,7 +29,51 @@ class Session(Protocol):
         ...
 
 
+class Run(Protocol):
+    """What can be stopped."""
+
+    def stop(self, why: str) -> None:
+        """Drop the cache and compute what follows."""
+        ...
+
+
+Wrappers = Mapping[str, Callable[..., Any]]
 Start = Callable[[Any, Any, Any, tuple[float, ...], ProgressText], Session | Refusal]
+
+
+def put(model: Any, key: str, wrappers: Wrappers, config: Config) -> Any:
+    """A clone of the model with these wrappers and their configuration; earlier ones are replaced."""
+    patched = take(model, key, wrappers)
+    for kind, wrapper in wrappers.items():
+        patched.add_wrapper_with_key(kind, key, wrapper)
+    patched.model_options.setdefault("transformer_options", {})[key] = config
+    return patched
+
+
+def take(model: Any, key: str, wrappers: Wrappers) -> Any:
+    """A clone of the model without them."""
+    patched = model.clone()
+    for kind in wrappers:
+        patched.remove_wrappers_with_key(kind, key)
+    patched.model_options.get("transformer_options", {}).pop(key, None)
+    return patched
+
+
+def other_cache(options: Mapping[str, Any]) -> Refusal | None:
+    """Why a model that carries a cache of the host is not cached; None if it carries none.
+
+    Args:
+        options: the transformer options of the run.
+    """
+    if "easycache" not in options:
+        return None
+    return Refusal("EasyCache or LazyCache is on the same model: remove one of the two nodes")
+
+
+def give_up(run: Run, error: Exception) -> None:
+    """A fault of the cache, memory included, must not cost the user the picture."""
+    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
+    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def sample(

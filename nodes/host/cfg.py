@@ -12,13 +12,12 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun
 from ...cache_core.clock import Clock
-from ...cache_core.plan import Refusal
+from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
-from ...cache_core.settings import FEWEST_STEPS
 from . import bracket
 from .branches import describe_call
-from .progress import ProgressText, log
+from .progress import ProgressText
 from .samplers import sampler_traits
 
 KEY = "scaling_cache_cfg"
@@ -58,20 +57,12 @@ class _Session:
 
 def install(model: Any, config: CfgConfig) -> Any:
     """A clone of the model that skips the negative conditioning at some steps."""
-    patched = remove(model)
-    for kind, wrapper in _WRAPPERS.items():
-        patched.add_wrapper_with_key(kind, KEY, wrapper)
-    patched.model_options.setdefault("transformer_options", {})[KEY] = config
-    return patched
+    return bracket.put(model, KEY, _WRAPPERS, config)
 
 
 def remove(model: Any) -> Any:
     """A clone of the model without this cache."""
-    patched = model.clone()
-    for kind in _WRAPPERS:
-        patched.remove_wrappers_with_key(kind, KEY)
-    patched.model_options.get("transformer_options", {}).pop(KEY, None)
-    return patched
+    return bracket.take(model, KEY, _WRAPPERS)
 
 
 def move_inside(model: Any) -> None:
@@ -96,8 +87,8 @@ def _start(
 ) -> _Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
     steps = len(schedule) - 1
-    if steps < FEWEST_STEPS:
-        return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
+    if (refusal := too_short(steps)) is not None:
+        return refusal
     cache, patcher = config.cache, guider.model_patcher
 
     def inside(start: float, end: float) -> tuple[int, int]:
@@ -149,19 +140,13 @@ def _calc_cond_batch(
         try:
             return [positive, run.negative(call.key, positive, timestep)]
         except Exception as error:
-            _give_up(run, error)
+            bracket.give_up(run, error)
     outputs = executor(model, conds, x, timestep, model_options)
     try:
         run.observe(call.key, (outputs[0], outputs[1]), timestep)
     except Exception as error:
-        _give_up(run, error)
+        bracket.give_up(run, error)
     return outputs
-
-
-def _give_up(run: CfgRun, error: Exception) -> None:
-    """A fault of the cache must not cost the user the picture."""
-    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
-    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 _WRAPPERS = {

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.blocks import Layout
+from ...cache_core.checks import check_window
 from ...cache_core.clock import Clock
 from ...cache_core.methods.base import Method
-from ...cache_core.plan import Refusal
+from ...cache_core.plan import Refusal, too_short
 from ...cache_core.profiling import EveryBlock, ProfileRun
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
-from ...cache_core.settings import FEWEST_STEPS, check_window
 from ...cache_core.signals import changes_along
 from ...cache_core.stack_predictors import StackPredictor
 from ...cache_core.stack_run import Branch, StackRun
@@ -31,7 +31,7 @@ from ..families.base import Family
 from . import bracket, cfg
 from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
-from .progress import ProgressText, log
+from .progress import ProgressText
 from .samplers import sampler_traits
 from .wrappers import KEY as STEP_KEY
 from .wrappers import StepCache
@@ -128,13 +128,10 @@ def install(model: Any, cache: StackCache) -> Any:
     before = model.model_options.get("transformer_options", {}).get(KEY)
     if isinstance(before, StackCache) and before.node_id != cache.node_id:
         note = f"{before.method.name} on the same model is off: one block cache per model"
-        cache = StackCache(**{**cache.__dict__, "notes": (*cache.notes, note)})
-    patched = remove(model)
-    for kind, wrapper in _WRAPPERS.items():
-        patched.add_wrapper_with_key(kind, KEY, wrapper)
+        cache = replace(cache, notes=(*cache.notes, note))
+    patched = bracket.put(remove(model), KEY, _WRAPPERS, cache)
     cfg.move_inside(patched)
-    options = patched.model_options.setdefault("transformer_options", {})
-    options[KEY] = cache
+    options = patched.model_options["transformer_options"]
     earlier = options.get("patches_replace", {}).get("dit", {})
     for number, (kind, index) in enumerate(family.hooks(network)):
         patch = BlockPatch(number, earlier.get((kind, index)))
@@ -144,11 +141,8 @@ def install(model: Any, cache: StackCache) -> Any:
 
 def remove(model: Any) -> Any:
     """A clone of the model without this cache; replacements that were there before it stay."""
-    patched = model.clone()
-    for kind in _WRAPPERS:
-        patched.remove_wrappers_with_key(kind, KEY)
+    patched = bracket.take(model, KEY, _WRAPPERS)
     options = patched.model_options.get("transformer_options", {})
-    options.pop(KEY, None)
     replaced = options.get("patches_replace", {})
     if "dit" in replaced:
         kept: dict[Any, Any] = {}
@@ -175,8 +169,8 @@ def _start(
 ) -> Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
     options = guider.model_options.get("transformer_options", {})
-    if "easycache" in options:
-        return Refusal("EasyCache or LazyCache is on the same model: remove one of the two nodes")
+    if (refusal := bracket.other_cache(options)) is not None:
+        return refusal
     if isinstance(options.get(STEP_KEY), StepCache):
         return Refusal("Scaling Cache is on the same model: remove one of the two nodes")
     compiled = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
@@ -188,8 +182,8 @@ def _start(
     if family is None:
         return Refusal(why_not(network))
     steps = len(schedule) - 1
-    if steps < FEWEST_STEPS:
-        return Refusal(f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed")
+    if (refusal := too_short(steps)) is not None:
+        return refusal
     ends = bracket.sigma_range(patcher, cache.start_percent, cache.end_percent)
     window = steps_in_window(schedule, *ends)
     if window[0] >= window[1]:
@@ -260,7 +254,7 @@ def _apply_model(
         try:
             call = _open(session, executor.class_obj, x, control, options)
         except Exception as error:
-            _give_up(session.run, error)
+            bracket.give_up(session.run, error)
     try:
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
     finally:
@@ -311,12 +305,6 @@ def _time_changes(session: Session, base: Any, x: torch.Tensor) -> tuple[float, 
     dtype = base.manual_cast_dtype or base.get_dtype()
     signal = session.family.time[run.method.signal](base.diffusion_model, timesteps, dtype)
     return tuple(changes_along(signal).tolist())
-
-
-def _give_up(run: StackRun, error: Exception) -> None:
-    """A fault of the cache must not cost the user the picture."""
-    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
-    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 _WRAPPERS = {

@@ -20,7 +20,7 @@ from . import bracket, cfg
 from .branches import describe_call
 from .coefficients import find_alpha
 from .memory import reserve
-from .progress import ProgressText, log
+from .progress import ProgressText
 from .samplers import log_snr, sampler_traits
 
 KEY = "scaling_cache"
@@ -66,21 +66,14 @@ class _Session:
 
 def install(model: Any, cache: StepCache) -> Any:
     """A clone of the model that caches steps. Applied twice, the last one counts."""
-    patched = remove(model)
-    for kind, wrapper in _WRAPPERS.items():
-        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    patched = bracket.put(model, KEY, _WRAPPERS, cache)
     cfg.move_inside(patched)
-    patched.model_options.setdefault("transformer_options", {})[KEY] = cache
     return patched
 
 
 def remove(model: Any) -> Any:
     """A clone of the model without this cache."""
-    patched = model.clone()
-    for kind in _WRAPPERS:
-        patched.remove_wrappers_with_key(kind, KEY)
-    patched.model_options.get("transformer_options", {}).pop(KEY, None)
-    return patched
+    return bracket.take(model, KEY, _WRAPPERS)
 
 
 def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -97,8 +90,8 @@ def _start(
 ) -> _Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
     options = guider.model_options.get("transformer_options", {})
-    if "easycache" in options:
-        return Refusal("EasyCache or LazyCache is on the same model: remove one of the two nodes")
+    if (refusal := bracket.other_cache(options)) is not None:
+        return refusal
     patcher, method = guider.model_patcher, cache.method
     found = find_alpha(cache.coefficients, patcher, schedule)
     run = plan_run(
@@ -159,21 +152,15 @@ def _calc_cond_batch(
         predicted = run.predict(call.key, x, timestep, call.active)
     except Exception as error:
         predicted = None
-        _give_up(run, error)
+        bracket.give_up(run, error)
     if predicted is not None:
         return predicted
     outputs = executor(model, conds, x, timestep, model_options)
     try:
         run.observe(call.key, x, timestep, outputs, call.active)
     except Exception as error:
-        _give_up(run, error)
+        bracket.give_up(run, error)
     return outputs
-
-
-def _give_up(run: CacheRun, error: Exception) -> None:
-    """A fault of the cache, memory included, must not cost the user the picture."""
-    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
-    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 _WRAPPERS = {
