@@ -16,6 +16,7 @@ from .signals import Polynomial, SignalKind
 FORMAT = 1
 LARGEST_FILE = 2**20
 _SIGNALS = {
+    "tokens": SignalKind.TOKENS,
     "modulated": SignalKind.MODULATED,
     "time_embedding": SignalKind.TIME_EMBEDDING,
     "time_projection": SignalKind.TIME_PROJECTION,

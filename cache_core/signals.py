@@ -19,6 +19,7 @@ class SignalKind(Enum):
     INPUT = "input of the model"
     TIME_EMBEDDING = "time embedding"
     TIME_PROJECTION = "time projection"
+    TOKENS = "tokens that enter block 0"
     MODULATED = "modulated input of block 0"
     PROBE = "residual of the first blocks"
     PROBE_OUTPUT = "output of the first blocks"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from ..nodes.vocabulary import COLOURS, Prompt
 FRAMES, SIZE = 17, 128
 
 
-def render(prompt: Prompt, seed: int) -> Tensor:
-    """A clip float32 [3, 17, 128, 128] in 0 to 1, the same for the same prompt and seed."""
+def render(prompt: Prompt, seed: int, frames: Sequence[int] = range(FRAMES)) -> Tensor:
+    """Frames float32 [3, frames, 128, 128] in 0 to 1, the same for the same prompt and seed."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> float:
@@ -28,8 +29,8 @@ def render(prompt: Prompt, seed: int) -> Tensor:
     radius = uniform(0.28, 0.33) if prompt.motion == "colliding" else uniform(0.40, 0.50)
     tilt = uniform(-0.15, 0.15)
     tracks, turns = motion(prompt.motion, radius, uniform)
-    frames = []
-    for i in range(FRAMES):
+    rendered = []
+    for i in frames:
         frame = behind
         angle = tilt + turns * i / (FRAMES - 1)
         for track in tracks:
@@ -39,8 +40,8 @@ def render(prompt: Prompt, seed: int) -> Tensor:
             # Painted on the shape, so that a circle is seen to spin.
             light = 1.0 - 0.24 * ((dx + dy) / (2 * radius)).clamp(-1, 1)
             frame = frame * (1 - inside) + colour[:, None, None] * light * inside
-        frames.append(frame)
-    return torch.stack(frames, 1).clamp(0, 1)
+        rendered.append(frame)
+    return torch.stack(rendered, 1).clamp(0, 1)
 
 
 def turned(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .vocabulary import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, encode, parse
+from .vocabulary import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, encode, parse, pool
 
 
 class ScalingCacheDemoPrompt(io.ComfyNode):
@@ -17,7 +17,7 @@ class ScalingCacheDemoPrompt(io.ComfyNode):
             node_id="ScalingCacheDemoPrompt",
             display_name="Demo Prompt",
             category="conditioning/scaling cache demo",
-            description="A prompt for the demo model.",
+            description="A prompt for the demo models.",
             inputs=[
                 io.String.Input(
                     "text",
@@ -38,7 +38,8 @@ class ScalingCacheDemoPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, text: str) -> io.NodeOutput:
-        return io.NodeOutput([[encode(parse(text)), {}]])
+        prompt = parse(text)
+        return io.NodeOutput([[encode(prompt), {"pooled_output": pool(prompt)}]])
 
 
 class DemoExtension(ComfyExtension):

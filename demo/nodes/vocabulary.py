@@ -25,6 +25,8 @@ WORDS = (*COLOURS, *SHAPES, *MOTIONS, *BACKGROUNDS)
 # Width of a Wan text embedding, and the size of the one entry that stands for a word.
 EMBEDDING_WIDTH = 4096
 _AMPLITUDE = 64.0
+# Width of the pooled text embedding, which image models take beside it.
+POOLED_WIDTH = 64
 _HELD_OUT = 64
 
 
@@ -72,6 +74,14 @@ def encode(prompt: Prompt | None) -> torch.Tensor:
     embedding = torch.zeros(1, 4, EMBEDDING_WIDTH)
     for position, word in enumerate(prompt or ()):
         embedding[0, position, WORDS.index(word)] = _AMPLITUDE
+    return embedding
+
+
+def pool(prompt: Prompt | None) -> torch.Tensor:
+    """Pooled text embedding float32 [1, 64]: ones for the words of the prompt."""
+    embedding = torch.zeros(1, POOLED_WIDTH)
+    for word in prompt or ():
+        embedding[0, WORDS.index(word)] = 1.0
     return embedding
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import auraflow, chroma, flux, hunyuan_video, ltxv, mochi, qwen_image, sd3, wan
+from . import (
+    auraflow,
+    chroma,
+    cosmos,
+    flux,
+    hidream,
+    hunyuan_video,
+    ltxv,
+    lumina2,
+    mochi,
+    pixart,
+    qwen_image,
+    sd3,
+    wan,
+)
 from .base import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -18,6 +32,12 @@ FAMILIES: tuple[Family, ...] = (
     qwen_image.FAMILY,
     sd3.FAMILY,
     auraflow.FAMILY,
+    lumina2.FAMILY,
+    hidream.FAMILY,
+    cosmos.COSMOS,
+    cosmos.PREDICT2,
+    pixart.FAMILY,
+    wan.S2V,
 )
 
 

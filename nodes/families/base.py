@@ -13,6 +13,21 @@ from ...cache_core.signals import SignalKind
 
 
 @dataclass(frozen=True)
+class BlockCall:
+    """How the host calls a block around which it offers no replacement hook.
+
+    Attributes:
+        img: place or name of the picture's stream among the arguments.
+        txt: name of the text's stream; a block that has one returns both.
+        batch: dimension of the picture's stream that counts the batch.
+    """
+
+    img: int | str = 0
+    txt: str | None = None
+    batch: int = 0
+
+
+@dataclass(frozen=True)
 class Stack:
     """One list of blocks.
 
@@ -20,11 +35,13 @@ class Stack:
         kind: key of its replacement hooks.
         attribute: name of the list on the network.
         left_out: name of the network's list of indices that never run, if it has one.
+        call: how its blocks are called where they have no replacement hooks, None where they have.
     """
 
     kind: str
     attribute: str
     left_out: str | None = None
+    call: BlockCall | None = None
 
     def indices(self, network: Any) -> tuple[int, ...]:
         """Blocks that run, in order."""
@@ -63,9 +80,10 @@ class Family:
     def layout(self, network: Any) -> Layout:
         return Layout(tuple((s.kind, len(s.indices(network))) for s in self.stacks))
 
-    def hooks(self, network: Any) -> list[tuple[str, int]]:
-        """Keys of the replacement hooks in the order of the layout."""
-        return [(s.kind, i) for s in self.stacks for i in s.indices(network)]
+    def hooks(self, network: Any) -> dict[int, tuple[str, int]]:
+        """Keys of the replacement hooks by number of the block in the layout."""
+        blocks = [(s, i) for s in self.stacks for i in s.indices(network)]
+        return {n: (s.kind, i) for n, (s, i) in enumerate(blocks) if s.call is None}
 
     def offers(self, signal: SignalKind) -> bool:
         """Whether the signal can be read here."""

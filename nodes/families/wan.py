@@ -1,7 +1,4 @@
-"""Wan 2.1 and 2.2: text to video, image to video, VACE, Camera, HuMo, Animate.
-
-Not S2V: the host gives its blocks no options, so a hook cannot find the state of its run.
-"""
+"""Wan 2.1 and 2.2: text to video, image to video, VACE, Camera, HuMo, Animate, S2V."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 import torch
 
 from ...cache_core.signals import SignalKind
-from .base import Family, Stack
+from .base import BlockCall, Family, Stack
 
 
 def time_embedding(network: Any, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -59,4 +56,13 @@ FAMILY = Family(
         SignalKind.TIME_EMBEDDING: time_embedding,
         SignalKind.TIME_PROJECTION: time_projection,
     },
+)
+
+# The host gives the hooks of these blocks no options, so they could not find the state of their run.
+S2V = Family(
+    name="Wan S2V",
+    classes=("ldm.wan.model.WanModel_S2V",),
+    stacks=(Stack("double_block", "blocks", call=BlockCall()),),
+    adds_after_blocks=True,
+    time=FAMILY.time,
 )

@@ -46,15 +46,20 @@ def _through(earlier: Callable[..., Any], extra: dict[str, Any], args: dict[str,
 
 
 class BlockWalk:
-    """One call of the network as its blocks see it, from the first to the last."""
+    """One call of the network as its blocks see it, from the first to the last.
+
+    Attributes:
+        family: of the network.
+        network: whose blocks run.
+    """
 
     def __init__(
         self, run: StackRun, call: NetworkCall, family: Family, network: Any, layout: Layout
     ) -> None:
+        self.family = family
+        self.network = network
         self._run = run
         self._call = call
-        self._family = family
-        self._network = network
         self._layout = layout
         self._span_at = {n: s for s in run.spans for n in range(s.first, s.last + 1)}
         # A change that reaches the end of the network matters for the picture alone: what follows
@@ -101,7 +106,7 @@ class BlockWalk:
             return out
         if number == span.last:
             return self._add(span, args)
-        if number == max(span.first, self._probe) and self._family.adds_after_blocks:
+        if number == max(span.first, self._probe) and self.family.adds_after_blocks:
             # The host adds to what a block returns: that must not reach the tensors kept above.
             return {k: _clone(args.get(k)) for k in ("img", "txt")}
         return {"img": args["img"], "txt": args.get("txt")}
@@ -117,9 +122,11 @@ class BlockWalk:
         return out
 
     def _signal(self, args: Args) -> torch.Tensor | None:
-        if self._call.wants is not SignalKind.MODULATED or self._family.modulated is None:
+        if self._call.wants is SignalKind.TOKENS:
+            return args["img"].clone()
+        if self._call.wants is not SignalKind.MODULATED or self.family.modulated is None:
             return None
-        return self._family.modulated(self._network, args)
+        return self.family.modulated(self.network, args)
 
     def _streams(self, span: Span, number: int, args: Args, copy: bool = False) -> Streams:
         """The streams of a span: the picture's tokens for one that reaches the end of the network,
@@ -134,10 +141,10 @@ class BlockWalk:
         if not self._joined(number):
             return img
         count = self._tokens
-        return img[:, -count:] if self._family.text_first else img[:, :count]
+        return img[:, -count:] if self.family.text_first else img[:, :count]
 
     def _joined(self, number: int) -> bool:
-        return number in self._layout.numbers(self._family.joined)
+        return number in self._layout.numbers(self.family.joined)
 
     def _add(self, span: Span, args: Args) -> dict[str, Any]:
         img, txt = self._call.add(span, self._entered)

@@ -1,14 +1,15 @@
 """Stack level: a clone of the model whose blocks ask a StackRun whether to run.
 
 OUTER_SAMPLE brackets a sampling run, PREDICT_NOISE an evaluation, CALC_COND_BATCH names the branches,
-APPLY_MODEL a call of the network, and the replacement hooks of `blocks` do the skipping. Only the frozen
-`StackCache` and the hooks live longer than a run.
+APPLY_MODEL a call of the network, and the replacement hooks of `blocks`, or `stand_ins` where the host
+has none, do the skipping. Only the frozen `StackCache` and the hooks live longer than a run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
 from .progress import ProgressText
 from .samplers import sampler_traits
+from .stand_ins import standing_in
 from .wrappers import KEY as STEP_KEY
 from .wrappers import StepCache
 
@@ -133,7 +135,7 @@ def install(model: Any, cache: StackCache) -> Any:
     cfg.move_inside(patched)
     options = patched.model_options["transformer_options"]
     earlier = options.get("patches_replace", {}).get("dit", {})
-    for number, (kind, index) in enumerate(family.hooks(network)):
+    for number, (kind, index) in family.hooks(network).items():
         patch = BlockPatch(number, earlier.get((kind, index)))
         patched.set_model_patch_replace(patch, "dit", kind, index)
     return patched
@@ -256,7 +258,10 @@ def _apply_model(
         except Exception as error:
             bracket.give_up(session.run, error)
     try:
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
+        with _standing_in(session):
+            return executor(
+                x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs
+            )
     finally:
         if isinstance(session, Session):
             session.walk = None
@@ -288,12 +293,17 @@ def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, 
     return call
 
 
-def _intact(options: dict[str, Any], hooks: list[tuple[str, int]]) -> bool:
+def _standing_in(session: Any) -> AbstractContextManager[None]:
+    walk = session.walk if isinstance(session, Session) else None
+    return nullcontext() if walk is None else standing_in(walk)
+
+
+def _intact(options: dict[str, Any], hooks: dict[int, tuple[str, int]]) -> bool:
     """Whether each block still has this cache's hook: guidance nodes replace some for their calls."""
     patches = options.get("patches_replace", {}).get("dit", {})
     return all(
         isinstance(patches.get(key), BlockPatch) and patches[key].number == number
-        for number, key in enumerate(hooks)
+        for number, key in hooks.items()
     )
 
 

@@ -22,6 +22,7 @@ class Spec:
         modulated: module whose input is the modulated input of block 0.
         joined: whether the last block's stream holds the text as well; which part is the picture.
         more: further conditioning.
+        batch: dimension of the blocks' stream that counts the batch.
     """
 
     config: str
@@ -34,6 +35,7 @@ class Spec:
     modulated: str = ""
     joined: str = ""
     more: dict[str, Any] = field(default_factory=dict)
+    batch: int = 0
 
 
 _FLUX: dict[str, Any] = {
@@ -65,6 +67,23 @@ _WAN: dict[str, Any] = {
     "out_dim": 16,
     "text_dim": 24,
     "image_model": "wan2.1",
+}
+
+_COSMOS: dict[str, Any] = {
+    "max_img_h": 16,
+    "max_img_w": 16,
+    "max_frames": 8,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "model_channels": 64,
+    "num_blocks": 3,
+    "num_heads": 2,
+    "crossattn_emb_channels": 24,
+    "pos_emb_cls": "rope3d",
+    "use_adaln_lora": True,
+    "adaln_lora_dim": 8,
 }
 
 SPECS: dict[str, Spec] = {
@@ -114,6 +133,22 @@ SPECS: dict[str, Spec] = {
         _POOLED,
     ),
     "wan": Spec("WAN21_T2V", _WAN, (16, 2, 8, 8), 24, "blocks.0", "blocks.3", "head"),
+    "wan_s2v": Spec(
+        "WAN22_S2V",
+        {
+            **_WAN,
+            "model_type": "s2v",
+            "audio_dim": 16,
+            "num_audio_token": 2,
+            "audio_inject_layers": [0, 2],
+            "cond_dim": 16,
+        },
+        (16, 2, 8, 8),
+        24,
+        "blocks.0",
+        "blocks.3",
+        "head",
+    ),
     "wan_vace": Spec(
         "WAN21_Vace",
         {
@@ -239,11 +274,108 @@ SPECS: dict[str, Spec] = {
         "final_linear",
         joined="end",
     ),
+    "lumina2": Spec(
+        "Lumina2",
+        {
+            "patch_size": 2,
+            "in_channels": 16,
+            "dim": 48,
+            "cap_feat_dim": 24,
+            "n_layers": 3,
+            "n_refiner_layers": 1,
+            "n_heads": 4,
+            "n_kv_heads": 2,
+            "axes_dims": [4, 4, 4],
+            "axes_lens": [64, 64, 64],
+            "multiple_of": 16,
+            "qk_norm": True,
+            "image_model": "lumina2",
+        },
+        (16, 8, 8),
+        24,
+        "layers.0",
+        "layers.2",
+        "final_layer",
+        "layers.0.attention.qkv",
+    ),
+    "hidream": Spec(
+        "HiDream",
+        {
+            "patch_size": 2,
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_layers": 2,
+            "num_single_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "caption_channels": [24, 24],
+            "text_emb_dim": 16,
+            "num_routed_experts": 2,
+            "num_activated_experts": 1,
+            "axes_dims_rope": [8, 4, 4],
+            "max_resolution": [16, 16],
+            "llama_layers": [0, 1, 1, 1],
+            "image_model": "hidream",
+        },
+        (16, 8, 8),
+        24,
+        "double_stream_blocks.0",
+        "single_stream_blocks.1",
+        "final_layer",
+        joined="start",
+        more={**_POOLED, "conditioning_llama3": torch.ones(1, 2, 5, 24)},
+    ),
+    "cosmos": Spec(
+        "CosmosT2V",
+        {
+            **_COSMOS,
+            "block_config": "FA-CA-MLP",
+            "block_x_format": "THWBD",
+            "affline_emb_norm": True,
+            "extra_per_block_abs_pos_emb": True,
+            "extra_per_block_abs_pos_emb_type": "learnable",
+            "image_model": "cosmos",
+        },
+        (16, 2, 8, 8),
+        24,
+        "blocks.block0",
+        "blocks.block2",
+        "final_layer",
+        "blocks.block0.blocks.0.block",
+        batch=3,
+    ),
+    "cosmos_predict2": Spec(
+        "CosmosT2IPredict2",
+        {**_COSMOS, "min_fps": 1, "max_fps": 30, "image_model": "cosmos_predict2"},
+        (16, 2, 8, 8),
+        24,
+        "blocks.0",
+        "blocks.2",
+        "final_layer",
+    ),
+    "pixart": Spec(
+        "PixArtAlpha",
+        {
+            "input_size": 16,
+            "hidden_size": 32,
+            "depth": 3,
+            "num_heads": 2,
+            "caption_channels": 24,
+            "model_max_length": 5,
+            "micro_condition": False,
+            "image_model": "pixart_alpha",
+        },
+        (4, 48, 48),
+        24,
+        "blocks.0",
+        "blocks.2",
+        "final_layer",
+    ),
 }
 
 
-def build(name: str, seed: int = 0) -> Any:
-    """A ModelPatcher of the family's tiny network, in float32 on the CPU."""
+def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
+    """A ModelPatcher of the family's tiny network on the CPU."""
     import comfy.model_patcher
     import comfy.supported_models
 
@@ -252,7 +384,7 @@ def build(name: str, seed: int = 0) -> Any:
     if network.get("image_model", "") is None:
         network.pop("image_model")
     config = getattr(comfy.supported_models, spec.config)(network)
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(dtype, None)
     if name == "chroma":
         config.unet_config["in_channels"] = config.unet_config["out_channels"] = 64
     model = config.get_model({}, "", device=torch.device("cpu"))
@@ -365,7 +497,9 @@ class Watch:
         self.calls.append(Seen(kept, dict(kwargs)))
 
     def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
-        self.calls[-1].into = _picture_in(args, kwargs).clone()
+        named = [kwargs[n] for n in ("img", "hidden_states", "image_tokens") if n in kwargs]
+        place = 1 if self._spec.config in ("SD3", "AuraFlow") else 0  # they take the text first
+        self.calls[-1].into = self._batch_first(named[0] if named else args[place]).clone()
 
     def _first(self, module: Any, args: Any, out: Any) -> None:
         self.calls[-1].after_first = self._img(out).clone()
@@ -383,14 +517,17 @@ class Watch:
 
     def _modulated(self, module: Any, args: Any) -> None:
         if self.calls[-1].signal is None:
-            self.calls[-1].signal = args[0].clone()
+            self.calls[-1].signal = self._batch_first(args[0]).clone()
+
+    def _batch_first(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.movedim(self._spec.batch, 0)
 
     def _ran(self, path: str) -> Hook:
         return lambda module, args: self.calls[-1].ran.append(path)
 
     def _img(self, out: Any) -> torch.Tensor:
         if isinstance(out, torch.Tensor):
-            return out
+            return self._batch_first(out)
         # Picture first, but for those that return the text first.
         return out[1] if self._spec.config in ("QwenImage", "SD3", "AuraFlow") else out[0]
 
@@ -403,20 +540,10 @@ _LISTS = {
     "joint_blocks",
     "double_layers",
     "single_layers",
+    "layers",
+    "double_stream_blocks",
+    "single_stream_blocks",
 }
-
-
-def _picture_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-    for name in ("img", "hidden_states"):
-        if name in kwargs:
-            return kwargs[name]
-    # SD3 and AuraFlow take the text first.
-    tensors = [a for a in args if isinstance(a, torch.Tensor)]
-    return (
-        tensors[1]
-        if len(tensors) > 1 and tensors[1].ndim == 3 and "rope_cos" not in kwargs
-        else (tensors[0])
-    )
 
 
 def replay(network: Any, name: str, calls: list[Seen]) -> list[Seen]:

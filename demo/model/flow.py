@@ -1,0 +1,108 @@
+"""Rectified flow training, the same for both demo models.
+
+x_t = (1 - t) x_0 + t noise, the network predicts noise - x_0. Half of the times are uniform and half
+logit-normal, both shifted as the demo samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .evaluate import SHIFT
+from .training import Ema, Progress, cosine, save, start
+
+# Clean latents, and what else the network takes, by its argument's name.
+Draw = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+def arguments_of(description: str | None) -> argparse.ArgumentParser:
+    """The options that both trainings have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument(
+        "--compile", action="store_true", help="a quarter faster, needs a C++ compiler"
+    )
+    parser.add_argument("--device", default="cpu")
+    return parser
+
+
+def train(
+    name: str,
+    net: nn.Module,
+    blocks: nn.ModuleList,
+    draw: Draw,
+    importance: Tensor,
+    options: argparse.Namespace,
+    fall: Callable[[float], float] = lambda done: cosine(done, 0.02, hold=0.35),
+) -> Ema:
+    """Train a network within a time budget; returns its averaged weights.
+
+    Args:
+        name: of the checkpoint and the curve.
+        blocks: whose matrices take Muon; the rest takes AdamW.
+        draw: called with the number of the step.
+        importance: weight of the squared error, broadcast to the latents.
+        fall: learning rate factor from the share of the time that is used up.
+    """
+    inside = {id(p) for p in blocks.parameters()}
+    matrices = [p for p in net.parameters() if p.ndim == 2 and id(p) in inside]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in net.parameters() if id(p) not in chosen]
+    muon = torch.optim.Muon(
+        matrices, lr=1e-3, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    ema = Ema(net, 0.997)
+    start(name, net, ema, [muon, adam], options.resume)
+    if options.compile:
+        for block in blocks:
+            block.compile(dynamic=False)
+    inner: dict[str, Any] = {"optimized_attention_override": attention}
+    progress = Progress(options.minutes)
+    while progress.running:
+        rate = options.rate * fall(progress.done) * min(1, (progress.steps + 1) / 60)
+        for optimizer, share in ((muon, 1.0), (adam, 0.7)):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+        clean, conditions = draw(progress.steps)
+        t = times(len(clean), progress.steps).to(clean.device)
+        noise = torch.randn_like(clean)
+        share = t.reshape(-1, *[1] * (clean.ndim - 1))
+        with torch.autocast(options.device, dtype=torch.bfloat16):
+            noisy = (1 - share) * clean + share * noise
+            flow = net(noisy, t * 1000, **conditions, transformer_options=dict(inner)).float()
+        loss = (importance * (flow - (noise - clean)).square()).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        for optimizer in (muon, adam):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        ema.update(net)
+        progress.step(float(loss.detach()))
+    save(name, net, ema, [muon, adam], progress)
+    return ema
+
+
+def attention(_, q: Tensor, k: Tensor, v: Tensor, heads: int, *unused, **unneeded) -> Tensor:
+    """Attention in one kernel, which the compiler can see through: [batch, tokens, width] each.
+
+    Stable Diffusion 3 gives v as [batch, tokens, heads, width of a head].
+    """
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def times(count: int, step: int) -> Tensor:
+    """Noise levels in 0 to 1."""
+    even = torch.rand(count) if step % 2 else torch.sigmoid(torch.randn(count))
+    return SHIFT * even / (1 + (SHIFT - 1) * even)

@@ -1,0 +1,38 @@
+"""Lumina Image 2.0 and Z-Image: one stream, text first. No hooks around the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ...cache_core.signals import SignalKind
+from .base import BlockCall, Family, Stack, modulate
+
+
+def modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:
+    """Input of block 0 after norm and modulation; there is no shift."""
+    block, time = network.layers[0], args["args"][3]
+    scale = block.adaLN_modulation(time).chunk(4, dim=1)[0][:, None]
+    return modulate(block.attention_norm1(args["img"]), torch.zeros_like(scale), scale)
+
+
+def time_embedding(network: Any, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What modulates the blocks."""
+    return network.t_embedder((1.0 - timesteps) * network.time_scale, dtype=dtype)
+
+
+def published(network: Any) -> Mapping[str, str]:
+    """Of Lumina Image 2.0, known by its width; nothing is published for Z-Image."""
+    return {"teacache": "lumina_2"} if network.layers[0].dim == 2304 else {}
+
+
+FAMILY = Family(
+    name="Lumina 2",
+    classes=("ldm.lumina.model.NextDiT",),
+    stacks=(Stack("double_block", "layers", call=BlockCall()),),
+    modulated=modulated,
+    published=published,
+    time={SignalKind.TIME_EMBEDDING: time_embedding},
+)
