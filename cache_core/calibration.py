@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .alpha import HIGHEST, LOWEST
-from .history import Entry
-from .predictors import extrapolation_ratio
-
 Floats = NDArray[np.float64]
+# What is added to the squared size of the slopes to keep weights small: a share of it, and the squared
+# error of 0.1 % with which an output is known once others before it were predicted.
+RIDGE = 1e-9
+NOISE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,16 @@ class GramTable:
         low = self.sigmas[-1] - (self.sigmas[-2] - self.sigmas[-1])
         return all(low <= sigma <= high for sigma in sigmas)
 
-    def alpha(self, branch: int, sigma: float, newest: float, older: float) -> float:
-        """Least-squares alpha for a prediction at `sigma` from outputs at two earlier sigmas.
+    def weights(self, sigma: float, past: Sequence[float]) -> tuple[float, ...]:
+        """Weights of the outputs at earlier sigmas whose sum is nearest to the output at `sigma`, by
+        least squares over all branches. They sum to 1.
 
-        `<d - y0, y1 - y0> / <y1 - y0, y1 - y0>` over the calibration samples; 1 where the outputs
-        did not change at all.
+        Args:
+            past: newest first, at least one.
         """
-        at, near, far = (self._weights(s) for s in (sigma, newest, older))
-        gram = self.gram[min(branch, len(self.gram) - 1)]
-        slope = near - far
-        ratio = float(extrapolation_ratio(sigma, newest, older))
-        below = ratio * float(slope @ gram @ slope)
-        return float((at - near) @ gram @ slope) / below if below else 1.0
+        rows = np.stack([self._weights(s) for s in past])
+        at = self._weights(sigma)[None]
+        return tuple(affine_weights(self.gram.sum(0), rows, at)[0].tolist())
 
     def on(self, sigmas: Sequence[float]) -> Floats:
         """Products of the outputs at other sigmas [n, n], of all branches together."""
@@ -84,20 +82,23 @@ class GramTable:
         return weights[::-1]
 
 
-class TableAlpha:
-    """Alpha of one branch from a calibrated table."""
+def affine_weights(gram: Floats, past: Floats, at: Floats) -> Floats:
+    """Least-squares weights of known outputs for unknown ones. Each row sums to 1, so that outputs
+    that do not change are predicted without error.
 
-    def __init__(self, table: GramTable, branch: int) -> None:
-        self._table = table
-        self._branch = branch
+    Args:
+        gram: [n, n] products of outputs.
+        past: [k, n] known outputs as weights of those, newest first.
+        at: [m, n] unknown ones likewise.
 
-    def at(self, history: Sequence[Entry], sigma: float, batch: int) -> tuple[float, ...]:
-        if len(history) < 2:
-            return (1.0,) * batch
-        alpha = self._table.alpha(self._branch, sigma, history[0].sigma, history[1].sigma)
-        return (min(max(alpha, LOWEST), HIGHEST),) * batch
-
-    def learn(
-        self, history: Sequence[Entry], sigma: float, measured: Sequence[float | None]
-    ) -> None:
-        return
+    Returns:
+        [m, k].
+    """
+    slopes = past[:1] - past[1:]
+    products = slopes @ gram
+    sizes = products @ slopes.T
+    # Known outputs that lie close to one line leave weights undetermined: keep them small.
+    least = RIDGE * np.trace(sizes) + NOISE * np.trace(gram) / len(gram)
+    steady = sizes + np.eye(len(slopes)) * max(least, 1e-300)
+    along = np.linalg.solve(steady, products @ (at - past[:1]).T).T
+    return np.concatenate([1 + along.sum(1, keepdims=True), -along], 1)

@@ -64,6 +64,24 @@ class CoefficientFile:
     table: GramTable
     guided: GramTable
 
+    def guided_at(self, cfg: float) -> GramTable:
+        """Products of the guided outputs at another guidance scale.
+
+        With outputs p and n of the two conditionings, `n + cfg (p - n)` is `cfg p + (1 - cfg) n`, so the
+        products `p n` follow from those at the calibrated scale. Those at the calibrated scale are the
+        answer where they do not: calibrated with cfg 1, or guidance of another kind.
+        """
+        made = self.provenance.cfg
+        if cfg == made or made in (0.0, 1.0) or len(self.table.gram) < 2:
+            return self.guided
+        positive, negative = self.table.gram[:2]
+        both = self.guided.gram[0] - made**2 * positive - (1 - made) ** 2 * negative
+        both = both / (made * (1 - made))
+        gram = cfg**2 * positive + cfg * (1 - cfg) * both + (1 - cfg) ** 2 * negative
+        if np.linalg.eigvalsh(gram)[0] < -1e-6 * np.trace(gram):
+            return self.guided
+        return GramTable(self.guided.sigmas, gram[None])
+
 
 def load(path: Path) -> CoefficientFile:
     """Read a coefficient file.

@@ -22,6 +22,7 @@ class Granularity(Enum):
 STEP_PREDICTORS: dict[str, PredictorKind] = {
     "reuse": PredictorKind.ORDER_0,
     "scaling": PredictorKind.SCALING,
+    "least squares": PredictorKind.LEAST_SQUARES,
     "order 1": PredictorKind.ORDER_1,
     "order 2": PredictorKind.ORDER_2,
     "Taylor 1": PredictorKind.TAYLOR_1,
@@ -55,7 +56,8 @@ def predictors(method: str, granularity: Granularity) -> tuple[str, ...]:
         return tuple(
             name
             for name, kind in STEP_PREDICTORS.items()
-            if method != "TaylorSeer" or kind.is_taylor
+            if (method != "TaylorSeer" or kind.is_taylor)
+            and (_STEP[method].uses_coefficients or kind is not PredictorKind.LEAST_SQUARES)
         )
     probes = method in _BLOCKS and _BLOCKS[method].probes
     return tuple(
@@ -104,6 +106,8 @@ def choose(method: str, granularity: str, predictor: str) -> Granularity:
 def _why_not(method: str, predictor: str, granularity: Granularity) -> str:
     if method == "TaylorSeer":
         return f"{predictor!r} is not TaylorSeer's"
+    if predictor == "least squares" and granularity is Granularity.STEP:
+        return "least squares needs coefficients, which this method does not look for"
     if predictor == "alignment" and granularity is Granularity.BLOCKS:
         return (
             "alignment follows the first blocks, which this method does not run before it decides"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 
 from .history import History
-from .predictors import extrapolation_ratio
 
 # Columns of a measurement on the device.
 _COLUMNS = 4
@@ -77,14 +76,6 @@ def read(products: torch.Tensor, ratio: float | None, alpha_used: tuple[float, .
             missed2 = change2 - 2 * step * along + step * step * slope2
         worst = max(worst, math.sqrt(max(missed2, 0.0) / norm2) if norm2 > 0 else 0.0)
     return Measurement(tuple(alphas), worst, True)
-
-
-def ratio_at(history: History, sigma: float) -> float | None:
-    """Extrapolation ratio at `sigma`, or None while the history has no slope."""
-    if len(history) < 2:
-        return None
-    ratio = extrapolation_ratio(sigma, history[0].sigma, history[1].sigma)
-    return float(ratio)
 
 
 def _flat(value: torch.Tensor) -> torch.Tensor:

@@ -3,40 +3,59 @@
 Predicted steps leave about `sum dsigma_i (d_i - d_hat_i)` in the final result: what the sampler
 integrates, with the sign it has. Its size follows from the Gram matrix of the outputs. So every run of
 steps between two computed ones has a cost, and the cheapest chain of computed steps is found by
-dynamic programming over the last two of them.
+dynamic programming over the last of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .alpha import HIGHEST, LOWEST
-from .calibration import GramTable
+from .calibration import Floats, GramTable, affine_weights
 
-Floats = NDArray[np.float64]
+# No prediction is good for longer, and the search grows with the cube.
+LONGEST = 12
 
 
-def best_steps(
+@dataclass(frozen=True)
+class Chain:
+    """Computed steps and what is expected of them.
+
+    Attributes:
+        steps: computed steps, rising.
+        error: expected error of the final result, relative to the way from noise to picture.
+    """
+
+    steps: tuple[int, ...]
+    error: float
+
+
+def best_chains(
     table: GramTable,
     sigmas: tuple[float, ...],
-    computed: int,
     forced: Iterable[int],
     longest: int,
-) -> tuple[int, ...]:
-    """Computed steps with the smallest expected error of the final result.
+    depth: int = 2,
+    gains: Floats | None = None,
+) -> list[Chain]:
+    """For each number of computed steps, those with the smallest expected error of the final result.
 
-    More computed steps never give a larger expected error. The same input gives the same steps.
+    More computed steps never have a larger expected error. The same input gives the same steps.
 
     Args:
         table: of the guided output.
         sigmas: schedule of the run, the final sigma included.
-        computed: at most so many computed steps, unless more are forced or the gaps demand more.
         forced: steps that are always computed; the first two and the last one are too.
         longest: steps that may be predicted in a row.
+        depth: outputs that a prediction is made of, 2 or 3.
+        gains: [steps] how much an error of a step's output grows on its way to the result; default 1.
+
+    Returns:
+        Fewest computed steps first. A number of steps that is no better than a smaller one is left out.
 
     Raises:
         ValueError: if there are fewer than three steps or the schedule does not fall throughout.
@@ -48,107 +67,123 @@ def best_steps(
         raise ValueError("sigmas: must fall from step to step")
     must = np.zeros(steps, bool)
     must[[0, 1, steps - 1, *forced]] = True
-    costs = segment_costs(table.on(sigmas[:-1]), np.asarray(sigmas), longest)
-    return _cheapest_chain(costs, must, computed, longest)
+    gram = table.on(sigmas[:-1])
+    widths = np.diff(np.asarray(sigmas))
+    way = np.sqrt(max(float(widths @ gram @ widths), 1e-300))
+    weighted = widths if gains is None else widths * gains
+    costs = segment_costs(gram, weighted, min(longest, LONGEST, steps), depth)
+    return [Chain(found, float(np.sqrt(cost)) / way) for found, cost in _chains(costs, must, depth)]
 
 
-def segment_costs(gram: Floats, sigmas: Floats, longest: int) -> Floats:
+def best_steps(
+    table: GramTable,
+    sigmas: tuple[float, ...],
+    computed: int,
+    forced: Iterable[int],
+    longest: int,
+    depth: int = 2,
+    gains: Floats | None = None,
+) -> tuple[int, ...]:
+    """The best chain of at most so many computed steps, unless more are forced or the gaps demand more.
+
+    Raises:
+        ValueError: as `best_chains`.
+    """
+    chains = best_chains(table, sigmas, forced, longest, depth, gains)
+    within = [chain for chain in chains if len(chain.steps) <= computed]
+    return (within[-1] if within else chains[0]).steps
+
+
+def segment_costs(gram: Floats, widths: Floats, longest: int, depth: int) -> Floats:
     """Squared error that predicting all steps between two computed ones leaves in the result.
 
     Args:
         gram: [steps, steps] products of the outputs at the steps of the run.
-        sigmas: [steps + 1].
+        widths: [steps] weight of each step's output in the result.
         longest: steps that may be predicted in a row.
+        depth: outputs that a prediction is made of, 2 or 3.
 
     Returns:
-        [before, last, next]: cost of computing `next` after `last` and the one before it; infinite
-        where the order or the gap is wrong.
+        [last, g, h, hop]: cost of computing the step `last + hop` next, where the computed one before
+        `last` is g back and the one before that h further; h 0 for none. Infinite where there is none.
     """
-    steps = len(gram)
-    widths = np.diff(sigmas)
-    costs = np.full((steps, steps, steps), np.inf)
+    steps, reach = len(gram), longest + 2
+    costs = np.full((steps, reach, reach, reach), np.inf)
     for last in range(1, steps):
-        costs[:last, last, last + 1 : last + 2] = 0.0
-        ahead = np.arange(last + 1, min(last + 1 + longest, steps - 1))
-        if not len(ahead):
-            continue
-        ratio = (sigmas[ahead] - sigmas[last]) / (sigmas[last] - sigmas[:last, None])
-        left = np.cumsum(_missed(gram, last, ahead, ratio) * widths[ahead, None], 1)
-        cost = np.einsum("bis,bis->bi", left @ gram, left)
-        costs[:last, last, ahead + 1] = np.maximum(cost, 0.0)
+        low, high = max(last - 2 * (reach - 1), 0), min(last + reach - 1, steps - 1)
+        near = gram[low:high, low:high] if high > last + 1 else gram[low : last + 1, low : last + 1]
+        ahead = np.arange(last + 1, high)
+        for back in range(1, min(reach, last + 1)):
+            pasts = range(1, min(reach, last - back + 1)) if depth > 2 else range(0)
+            for further in (0, *pasts):
+                costs[last, back, further, 1] = 0.0 if last + 1 < steps else np.inf
+                if not len(ahead):
+                    continue
+                past = [last, last - back] + ([last - back - further] if further else [])
+                missed = _missed(near, np.array(past) - low, ahead - low)
+                left = np.cumsum(missed * widths[ahead, None], 0)
+                cost = np.einsum("is,is->i", left @ near, left)
+                costs[last, back, further, 2 : 2 + len(ahead)] = np.maximum(cost, 0.0)
     return costs
 
 
-def _missed(gram: Floats, last: int, ahead: NDArray[np.int_], ratio: Floats) -> Floats:
-    """What the scaled predictor with its best alpha misses, as weights of the outputs.
-
-    Args:
-        gram: [steps, steps].
-        last: the last computed step; every step before it is tried as the one before.
-        ahead: predicted steps [n].
-        ratio: extrapolation ratios [before, n].
-
-    Returns:
-        [before, n, steps].
-    """
+def _missed(gram: Floats, past: NDArray[np.int_], ahead: NDArray[np.int_]) -> Floats:
+    """What the least-squares prediction of some steps misses, as weights of the outputs [n, steps]."""
     eye = np.eye(len(gram))
-    slopes = eye[last] - eye[:last]
-    changes = eye[ahead] - eye[last]
-    products = slopes @ gram
-    sizes = np.einsum("bs,bs->b", products, slopes)[:, None]
-    along = products @ changes.T
-    alpha = np.clip(along / np.where(sizes > 0, ratio * sizes, 1.0), LOWEST, HIGHEST)
-    alpha = np.where(sizes > 0, alpha, 0.0)
-    return changes - (alpha * ratio)[..., None] * slopes[:, None, :]
+    return eye[ahead] - affine_weights(gram, eye[past], eye[ahead]) @ eye[past]
 
 
-def _cheapest_chain(
-    costs: Floats, must: NDArray[np.bool_], computed: int, longest: int
-) -> tuple[int, ...]:
-    steps = len(must)
-    hops = np.arange(1, longest + 2)
-    onwards = _onwards(costs, must, hops)
-    # best[c][last, before]: smallest cost of a chain of c + 2 computed steps that ends so.
-    start = np.full((steps, steps), np.inf)
-    start[1, 0] = 0.0
+def _chains(
+    costs: Floats, must: NDArray[np.bool_], depth: int
+) -> list[tuple[tuple[int, ...], float]]:
+    steps, reach = costs.shape[:2]
+    costs = np.where(_passes(must, reach)[:, None, None, :], costs, np.inf)
+    # best[c][last, g, h]: smallest cost of a chain of c + 2 computed steps that ends so.
+    start = np.full((steps, reach, reach), np.inf)
+    start[1, 1, 0] = 0.0
     best, came = [start], []
-    found: tuple[float, int] | None = None
-    for count in range(2, steps + 1):
-        ends = float(best[-1][steps - 1].min())
-        if np.isfinite(ends) and (found is None or ends < found[0]):
-            found = (ends, count)
-        if found is not None and count >= computed:
-            break
-        total = best[-1][:, None, :] + onwards
-        origin = np.zeros((steps, steps), int)
-        reached = np.full((steps, steps), np.inf)
-        for place, hop in enumerate(hops):
-            lasts = np.arange(max(steps - hop, 0))
-            origin[lasts + hop, lasts] = total[lasts, place].argmin(1)
-            reached[lasts + hop, lasts] = total[lasts, place].min(1)
+    found: list[tuple[tuple[int, ...], float]] = []
+    while len(best) < steps:
+        end = best[-1][steps - 1]
+        cheapest = float(end.min())
+        if np.isfinite(cheapest) and (not found or cheapest < found[-1][1]):
+            found.append((_trace(best, came, depth), cheapest))
+        reached = np.full_like(start, np.inf)
+        origin = np.zeros(start.shape, int)
+        for hop in range(1, reach):
+            total = best[-1][: steps - hop] + costs[: steps - hop, :, :, hop]
+            if depth > 2:
+                reached[hop:, hop], origin[hop:, hop] = total.min(2), total.argmin(2)
+            else:
+                reached[hop:, hop, 0] = total[:, :, 0].min(1)
+                origin[hop:, hop, 0] = total[:, :, 0].argmin(1)
         best.append(reached)
         came.append(origin)
-    assert found is not None
-    return _trace(best, came, found[1])
+    end = float(best[-1][steps - 1].min())
+    if np.isfinite(end) and (not found or end < found[-1][1]):
+        found.append((_trace(best, came, depth), end))
+    return found
 
 
-def _onwards(costs: Floats, must: NDArray[np.bool_], hops: NDArray[np.int_]) -> Floats:
-    """Costs as [last, hop, before]; infinite beyond the end and over a forced step."""
+def _passes(must: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """[last, hop]: whether a hop passes over no forced step and stays in the run."""
     steps = len(must)
-    onwards = np.full((steps, len(hops), steps), np.inf)
+    allowed = np.zeros((steps, reach), bool)
     for last in range(steps):
-        for place, hop in enumerate(hops):
-            if last + hop >= steps or must[last + 1 : last + hop].any():
-                break
-            onwards[last, place] = costs[:, last, last + hop]
-    return onwards
+        for hop in range(1, min(reach, steps - last)):
+            allowed[last, hop] = not must[last + 1 : last + hop].any()
+    return allowed
 
 
-def _trace(best: list[Floats], came: list[NDArray[np.int_]], count: int) -> tuple[int, ...]:
+def _trace(best: list[Floats], came: list[NDArray[np.int_]], depth: int) -> tuple[int, ...]:
     last = len(best[0]) - 1
-    before = int(np.argmin(best[count - 2][last]))
-    chain = [last, before]
-    for origin in reversed(came[: count - 2]):
-        last, before = before, int(origin[last, before])
-        chain.append(before)
+    ends = best[-1][last]
+    back, further = (int(i) for i in np.unravel_index(int(ends.argmin()), ends.shape))
+    chain = [last]
+    for origin in reversed(came):
+        kept = int(origin[last, back, further])
+        last -= back
+        chain.append(last)
+        back, further = (further, kept) if depth > 2 else (kept, 0)
+    chain.append(last - back)
     return tuple(reversed(chain))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from .alpha import AlphaSource, OnlineAlpha
+import numpy as np
+
 from .calibration import GramTable
 from .clock import Clock
+from .predictors import Place
 from .report import RunReport
 from .run import CacheRun
 from .schedules import steps_in_window
@@ -35,7 +36,6 @@ def plan_run(
     sigmas: tuple[float, ...],
     traits: SamplerTraits,
     window: tuple[float, float],
-    make_alpha: Callable[[int], AlphaSource] | None = None,
     predictor: PredictorKind | None = None,
     guided: GramTable | None = None,
     log_snr: tuple[float, ...] | None = None,
@@ -48,10 +48,8 @@ def plan_run(
         traits: the sampler's.
         window: sigmas at start_percent and end_percent; prediction is allowed from the first down
             to the second.
-        make_alpha: alpha source for a new stream from the index of its conditioning; default:
-            learned during the run.
         predictor: in place of the method's own.
-        guided: calibrated products of the guided outputs.
+        guided: calibrated products of the guided outputs; default: learned during the run.
         log_snr: logarithm of signal over noise at each sigma, rising.
     """
     steps = len(sigmas) - 1
@@ -64,12 +62,15 @@ def plan_run(
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
         policy=method.policy(StepFrame(sigmas, traits, inside, report, guided, log_snr)),
-        predictor=predictor or method.predictor,
+        predictor=(predictor or method.predictor).resolve(guided is not None),
         quantity=method.quantity(traits),
-        make_alpha=make_alpha or _alpha,
+        table=guided,
+        place=float if log_snr is None else _along(sigmas, log_snr),
         report=report,
     )
 
 
-def _alpha(index: int) -> AlphaSource:
-    return OnlineAlpha()
+def _along(sigmas: tuple[float, ...], log_snr: tuple[float, ...]) -> Place:
+    """Logarithm of signal over noise at any sigma, linear between those of the schedule."""
+    rising, values = sigmas[::-1], log_snr[::-1]
+    return lambda sigma: float(np.interp(sigma, rising, values))

@@ -19,7 +19,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Gap:
-    """Distance in sigma from the newest computed output to the step, and to the one before it."""
+    """Distance from the newest computed output to the step, and to the one before it, along the axis over
+    which outputs change evenly."""
 
     ahead: float
     behind: float

@@ -1,5 +1,8 @@
 """Predict an output from the computed ones before it, as a function of sigma.
 
+Outputs bend evenly over the logarithm of signal over noise and not over sigma, so the scaled predictor's
+line is drawn over that.
+
 Notation: entries `(sigma_j, d_j)`, newest j = 0. Order 0 repeats `y0 = d_0`; order 1 is the line
 `y1 = d_0 + (d_0 - d_1) * (sigma - sigma_0) / (sigma_0 - sigma_1)`; the scaled predictor is
 `y0 + alpha * (y1 - y0)`.
@@ -8,13 +11,15 @@ Notation: entries `(sigma_j, d_j)`, newest j = 0. Order 0 repeats `y0 = d_0`; or
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from .history import Entry, History
 
 Sigma = float | torch.Tensor
+# Where a sigma lies on the axis along which outputs change evenly.
+Place = Callable[[float], float]
 
 
 def extrapolation_ratio(sigma: Sigma, newest: float, older: float) -> Sigma:
@@ -93,10 +98,12 @@ def extrapolate(history: History, sigma: Sigma, order: int) -> torch.Tensor:
     return combine(entries, lagrange_weights([e.sigma for e in entries], sigma))
 
 
-def scaled(history: History, sigma: Sigma, alpha: Sigma) -> torch.Tensor:
+def scaled(history: History, place: Place, sigma: float, alpha: Sigma) -> torch.Tensor:
     """`y0 + alpha * (y1 - y0)`; order 0 while the history has one entry.
 
     Args:
+        place: where a sigma lies on the axis along which the line is drawn.
+        sigma: noise level to predict at.
         alpha: 0 repeats the last output, 1 is the line; a float or a tensor of shape [batch].
 
     Raises:
@@ -104,8 +111,14 @@ def scaled(history: History, sigma: Sigma, alpha: Sigma) -> torch.Tensor:
     """
     if len(history) < 2:
         return extrapolate(history, sigma, 0)
-    ratio = alpha * extrapolation_ratio(sigma, history[0].sigma, history[1].sigma)
+    ratio = alpha * ratio_at(history, place, sigma)
     return combine([history[0], history[1]], [1 + ratio, -ratio])
+
+
+def ratio_at(history: History, place: Place, sigma: float) -> float:
+    """Extrapolation ratio at a sigma from the last two entries."""
+    newest, older = place(history[0].sigma), place(history[1].sigma)
+    return float(extrapolation_ratio(place(sigma), newest, older))
 
 
 def forecast(history: History, step: int, order: int) -> torch.Tensor:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 import torch
 
 from . import measure
-from .alpha import AlphaSource
+from .alpha import AlphaSource, OnlineAlpha
+from .calibration import GramTable
 from .clock import Clock, Moment
 from .history import Entry, History
 from .input_track import InputTrack
 from .policies import Decision, Gap, Policy
-from .predictors import extrapolate, forecast, scaled, wide_dtype
+from .predictors import Place, combine, extrapolate, forecast, ratio_at, scaled, wide_dtype
 from .quantity import Quantity
 from .report import RunReport
 from .settings import PredictorKind
@@ -50,8 +51,9 @@ class CacheRun:
         policy: chooses the steps to compute.
         predictor: how skipped outputs are predicted.
         quantity: what is cached.
-        make_alpha: makes the alpha source of a new stream from the index of its conditioning.
         report: what happened.
+        table: calibrated outputs, from which the weights of a prediction follow; None to learn alpha.
+        place: where a sigma lies on the axis along which outputs change evenly.
         timer: seconds from any origin.
     """
 
@@ -59,8 +61,9 @@ class CacheRun:
     policy: Policy
     predictor: PredictorKind
     quantity: Quantity
-    make_alpha: Callable[[int], AlphaSource]
     report: RunReport
+    table: GramTable | None = None
+    place: Place = float
     timer: Callable[[], float] = time.perf_counter
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
     _inputs: InputTrack = field(default_factory=InputTrack)
@@ -198,8 +201,8 @@ class CacheRun:
     def _find_gap(self, sigma: float) -> Gap | None:
         if len(self._computed) < 2:
             return None
-        newest, older = self._computed
-        return Gap(sigma - newest, newest - older)
+        newest, older = map(self.place, self._computed)
+        return Gap(self.place(sigma) - newest, newest - older)
 
     def _must_compute(self, reason: str) -> None:
         """The policy wanted to predict but cannot: say so in the record of the step."""
@@ -211,12 +214,17 @@ class CacheRun:
         assert moment is not None
         if self.predictor.is_taylor:
             return forecast(stream.history, moment.step, self.predictor.order)
+        if self.table is not None and self.predictor.is_calibrated:
+            entries = list(stream.history)
+            weights = self.table.weights(moment.sigma, [entry.sigma for entry in entries])
+            return combine(entries, weights)
         if self.predictor is not PredictorKind.SCALING:
             return extrapolate(stream.history, sigma, self.predictor.order)
         alpha = stream.alpha.at(list(stream.history), moment.sigma, sigma.shape[0])
         if len(set(alpha)) == 1:
-            return scaled(stream.history, sigma, alpha[0])
-        return scaled(stream.history, sigma, torch.tensor(alpha, device=sigma.device))
+            return scaled(stream.history, self.place, moment.sigma, alpha[0])
+        each = torch.tensor(alpha, device=sigma.device)
+        return scaled(stream.history, self.place, moment.sigma, each)
 
     def _compare(
         self, moment: Moment, x: torch.Tensor, values: dict[int, torch.Tensor]
@@ -245,7 +253,7 @@ class CacheRun:
     def _stream(self, key: Hashable, index: int, x: torch.Tensor) -> Stream:
         stream = self._streams.get((key, index))
         if stream is None or (len(stream.history) and not stream.fits(x)):
-            stream = Stream(History(self.predictor.order + 1), self.make_alpha(index))
+            stream = Stream(History(self.predictor.order + 1), OnlineAlpha())
             self._streams[(key, index)] = stream
         return stream
 
@@ -262,7 +270,8 @@ class CacheRun:
         for row, (i, stream) in zip(rows, streams.items(), strict=True):
             entries = list(stream.history)
             used = stream.alpha.at(entries, sigma, batch)
-            reading = measure.read(row, measure.ratio_at(stream.history, sigma), used)
+            ratio = ratio_at(stream.history, self.place, sigma) if len(entries) > 1 else None
+            reading = measure.read(row, ratio, used)
             if not reading.finite:
                 self.stop("the model's output is not finite")
                 return

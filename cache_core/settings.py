@@ -31,7 +31,9 @@ class Mode(Enum):
 class PredictorKind(Enum):
     """How a skipped output is predicted. The values are what the user reads."""
 
+    AUTO = "auto"
     SCALING = "scaling"
+    LEAST_SQUARES = "least squares"
     ORDER_0 = "order 0"
     ORDER_1 = "order 1"
     ORDER_2 = "order 2"
@@ -42,7 +44,23 @@ class PredictorKind(Enum):
     @property
     def order(self) -> int:
         """Past slopes the predictor needs."""
-        return 1 if self is PredictorKind.SCALING else int(self.value[-1])
+        if self is PredictorKind.SCALING:
+            return 1
+        if self in (PredictorKind.AUTO, PredictorKind.LEAST_SQUARES):
+            return 2
+        return int(self.value[-1])
+
+    def resolve(self, calibrated: bool) -> PredictorKind:
+        """What a run predicts with: least squares needs coefficients, and auto takes it where there
+        are some."""
+        if self not in (PredictorKind.AUTO, PredictorKind.LEAST_SQUARES):
+            return self
+        return PredictorKind.LEAST_SQUARES if calibrated else PredictorKind.SCALING
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether coefficients give it its weights, where there are some."""
+        return self in (PredictorKind.SCALING, PredictorKind.LEAST_SQUARES)
 
     @property
     def is_taylor(self) -> bool:
@@ -72,13 +90,14 @@ class Settings:
     source: ClassVar[str] = "this pack"
     signal: ClassVar[SignalKind] = SignalKind.NONE
     reference: ClassVar[Reference] = Reference.NONE
+    uses_coefficients: ClassVar[bool] = True
 
     speedup: float = 2.0
     mode: Mode = Mode.TARGET
     budget: float = 0.02
     start_percent: float = 0.0
     end_percent: float = 1.0
-    predictor: PredictorKind = PredictorKind.SCALING
+    predictor: PredictorKind = PredictorKind.AUTO
     warmup: int = 3
     max_gap: int = 6
 
@@ -104,7 +123,10 @@ class Settings:
         """A fresh policy for one run; notes where the target cannot be met."""
         steps, traits = frame.steps, frame.traits
         longest = 1 if traits.stochastic else self.max_gap
-        warmup = max(self.warmup, self.predictor.order + 1)
+        predictor = self.predictor.resolve(frame.guided is not None)
+        if self.predictor is PredictorKind.LEAST_SQUARES is not predictor:
+            frame.report.note("Least squares needs coefficients of this model: scaling is used")
+        warmup = max(self.warmup, predictor.order + 1)
         if self.mode is Mode.BUDGET:
             forced = frozenset(even_steps(steps, 0, warmup, frame.window))
             return BudgetPolicy(frame.sigmas, self.budget, forced, longest)
@@ -114,9 +136,9 @@ class Settings:
             places, count = line_places(frame.log_snr[:-1]), len(computed)
             computed = spread_steps(places, count, warmup, longest, frame.window)
         falls = all(a > b for a, b in pairwise(frame.sigmas))
-        if frame.guided is not None and falls and self.predictor is PredictorKind.SCALING:
-            forced = even_steps(steps, 0, warmup, frame.window)
-            computed = best_steps(frame.guided, frame.sigmas, len(computed), forced, longest)
+        if frame.guided is not None and falls and predictor.is_calibrated:
+            forced, depth = even_steps(steps, 0, warmup, frame.window), predictor.order + 1
+            computed = best_steps(frame.guided, frame.sigmas, len(computed), forced, longest, depth)
         if len(computed) > wanted:
             why = "by the settings"
             if traits.stochastic:

@@ -19,7 +19,7 @@ from cache_core.methods import (
     TeaCache,
 )
 from cache_core.methods.delta_cache import WAN_14B
-from cache_core.settings import Settings
+from cache_core.settings import PredictorKind, Settings
 from cache_core.signals import Polynomial, Reference, SignalKind
 from cache_core.step_methods import STEP_METHODS, EasyCache, SmoothCache, StepMethod
 
@@ -53,8 +53,10 @@ def block_row(method: Method) -> tuple[str, ...]:
     signal = method.signal.value
     waits = "one number per step"
     if isinstance(method, TeaCache):
-        signal += "; time embedding (Wan)"
-        waits += "; Wan once, before the first step"
+        signal += (
+            "; time embedding (Wan, Lumina 2, HiDream); tokens that enter it (HiDream dev, fast)"
+        )
+        waits += "; for time embeddings once, before the first step"
     elif method.signal is SignalKind.NONE:
         waits = "never"
     spans = "each run of skipped blocks" if isinstance(method, DeltaCache) else "the blocks"
@@ -83,6 +85,7 @@ def block_row(method: Method) -> tuple[str, ...]:
 def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
     method: Any = kind()
     predictor = method.predictor
+    name = "reuse" if predictor is PredictorKind.ORDER_0 else predictor.value
     kept = f"{predictor.order + 1} latents" if predictor.order else "1 latent"
     waits = "one number per computed step"
     needs = "none"
@@ -90,6 +93,8 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         kept += ", and 3 for the run"
         waits = "one number per step"
     if isinstance(method, Settings):
+        name = "scaling; least squares with coefficients"
+        kept = "2 latents; 3"
         needs = "none; better with a coefficient file"
     if isinstance(method, SmoothCache):
         needs = "coefficient file"
@@ -98,7 +103,7 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         "whole step",
         method.signal.value,
         _reference(method.reference),
-        "reuse" if predictor.value == "order 0" else predictor.value,
+        name,
         needs,
         kept,
         waits,

@@ -74,9 +74,10 @@ class ScalingCache(io.ComfyNode):
                         default=_DEFAULTS.predictor.value,
                         optional=True,
                         tooltip=(
-                            "How a skipped output is made. Scaling follows the line through the last "
-                            "two outputs as far as it proved right; order 0 repeats the last output; "
-                            "order 1 and 2 extrapolate a line or a parabola."
+                            "How a skipped output is made. Auto: least squares with coefficients, "
+                            "scaling without. Scaling follows the line through the last two outputs as "
+                            "far as it proved right; least squares weighs the last three as calibrated; "
+                            "order 0 repeats the last output; order 1 and 2 extrapolate."
                         ),
                     )
                 ),

@@ -19,12 +19,14 @@ class StepMethod(Protocol):
         source: paper and code.
         signal: what is compared.
         reference: when the compared tensor is replaced.
+        uses_coefficients: whether a coefficient file makes a difference to it.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     signal: ClassVar[SignalKind] = SignalKind.NONE
     reference: ClassVar[Reference] = Reference.NONE
+    uses_coefficients: ClassVar[bool] = False
 
     @property
     def start_percent(self) -> float:

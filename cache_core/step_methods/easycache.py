@@ -35,6 +35,7 @@ class EasyCache:
     source: ClassVar[str] = "arXiv 2507.02860, H-EmbodVis/EasyCache"
     signal: ClassVar[SignalKind] = SignalKind.INPUT
     reference: ClassVar[Reference] = Reference.EVERY_CALL
+    uses_coefficients: ClassVar[bool] = False
     cached: ClassVar[Quantity] = Quantity.OUTPUT_CHANGE
 
     threshold: float = 0.05

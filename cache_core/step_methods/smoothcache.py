@@ -34,6 +34,7 @@ class SmoothCache:
     source: ClassVar[str] = "arXiv 2411.10510, Roblox/SmoothCache"
     signal: ClassVar[SignalKind] = SignalKind.NONE
     reference: ClassVar[Reference] = Reference.NONE
+    uses_coefficients: ClassVar[bool] = True
 
     threshold: float = 0.1
     max_gap: int = 3

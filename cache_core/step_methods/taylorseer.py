@@ -34,6 +34,7 @@ class StepTaylorSeer:
 
     signal: ClassVar[SignalKind] = SignalKind.NONE
     reference: ClassVar[Reference] = Reference.NONE
+    uses_coefficients: ClassVar[bool] = False
 
     interval: int = 5
     order: int = 1

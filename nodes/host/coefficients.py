@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
-from ...cache_core.alpha import AlphaSource
-from ...cache_core.calibration import GramTable, TableAlpha
+from ...cache_core.calibration import GramTable
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
 from .fingerprint import family, fingerprint
 
@@ -21,12 +19,11 @@ _SHIPPED = Path(__file__).parents[2] / "coefficients"
 
 @dataclass(frozen=True)
 class Found:
-    """Alpha source for a run, None to learn during it, a sentence for the user if one is due, and
-    products of the guided outputs where the steps can be chosen from them."""
+    """Products of the guided outputs, None to learn during the run, and a sentence for the user if one
+    is due."""
 
-    make_alpha: Callable[[int], AlphaSource] | None
-    note: str = ""
     guided: GramTable | None = None
+    note: str = ""
 
 
 def register_folder() -> None:
@@ -52,24 +49,30 @@ def _files() -> list[str]:
         return folder_paths.get_filename_list(FOLDER)
 
 
-def find_alpha(choice: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
-    """Coefficients for a model on a schedule. What cannot be used is said, never raised."""
+def find_coefficients(
+    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
+) -> Found:
+    """Coefficients for a model on a schedule. What cannot be used is said, never raised.
+
+    Args:
+        cfg: guidance scale of the run, None if it has none.
+    """
     if choice == NONE:
-        return Found(None)
+        return Found()
     if choice != AUTO:
         try:
-            return _use(choice, patcher, schedule)
+            return _use(choice, patcher, schedule, cfg)
         except CoefficientError as error:
             return Found(None, f"{error}; alpha is learned during the run")
     for name in _files():
         try:
-            return _use(name, patcher, schedule)
+            return _use(name, patcher, schedule, cfg)
         except CoefficientError:
             continue  # made for another model: the common case, not worth a word
-    return Found(None)
+    return Found()
 
 
-def _use(name: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
+def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None) -> Found:
     """
     Raises:
         CoefficientError: if the file is unusable or does not fit.
@@ -79,8 +82,8 @@ def _use(name: str, patcher: Any, schedule: tuple[float, ...]) -> Found:
         raise CoefficientError(f"coefficients: {name} is gone")
     file = load(Path(path))
     _check(file, name, patcher, schedule)
-    note = f"Coefficients: {name}"
-    return Found(lambda branch: TableAlpha(file.table, branch), note, file.guided)
+    guided = file.guided if cfg is None else file.guided_at(cfg)
+    return Found(guided, f"Coefficients: {name}")
 
 
 def _check(file: CoefficientFile, name: str, patcher: Any, schedule: tuple[float, ...]) -> None:

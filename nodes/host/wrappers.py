@@ -18,7 +18,7 @@ from ...cache_core.settings import PredictorKind
 from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg
 from .branches import describe_call
-from .coefficients import find_alpha
+from .coefficients import NONE, find_coefficients
 from .memory import reserve
 from .progress import ProgressText
 from .samplers import log_snr, sampler_traits
@@ -93,13 +93,13 @@ def _start(
     if (refusal := bracket.other_cache(options)) is not None:
         return refusal
     patcher, method = guider.model_patcher, cache.method
-    found = find_alpha(cache.coefficients, patcher, schedule)
+    choice = cache.coefficients if method.uses_coefficients else NONE
+    found = find_coefficients(choice, patcher, schedule, getattr(guider, "cfg", None))
     run = plan_run(
         method,
         schedule,
         sampler_traits(sampler, schedule),
         bracket.sigma_range(patcher, method.start_percent, method.end_percent),
-        found.make_alpha,
         cache.predictor,
         found.guided,
         log_snr(patcher, schedule),

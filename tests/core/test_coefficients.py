@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from scaling_cache.cache_core import coefficients
-from scaling_cache.cache_core.calibration import GramTable, TableAlpha
+from scaling_cache.cache_core.calibration import GramTable
 from scaling_cache.cache_core.coefficients import (
     CoefficientError,
     CoefficientFile,
@@ -57,10 +57,25 @@ def test_round_trip(path: Path, content: CoefficientFile):
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no partial files are left"
 
 
-def test_alpha_of_a_branch_beyond_the_table_is_that_of_the_last(content: CoefficientFile):
-    table = content.table
-    assert table.alpha(7, 0.1, 0.3, 0.6) == table.alpha(1, 0.1, 0.3, 0.6)
-    assert TableAlpha(table, 0).at([], 0.1, 2) == (1.0, 1.0)
+@pytest.mark.parametrize("cfg", [0.0, 1.0, 2.5, 4.0, 9.0])
+def test_guided_outputs_at_another_scale(cfg: float):
+    positive, negative = np.random.default_rng(1).standard_normal((2, 4, 10))
+
+    def product(scale: float) -> np.ndarray:
+        guided = negative + scale * (positive - negative)
+        return guided @ guided.T
+
+    table = np.stack([positive @ positive.T, negative @ negative.T])
+    file = CoefficientFile(
+        PROVENANCE, GramTable(SIGMAS, table), GramTable(SIGMAS, product(PROVENANCE.cfg)[None])
+    )
+    np.testing.assert_allclose(file.guided_at(cfg).gram[0], product(cfg), rtol=1e-9, atol=1e-9)
+
+
+def test_guidance_of_another_kind_keeps_the_calibrated_products(content: CoefficientFile):
+    assert content.guided_at(7.0) is content.guided
+    plain = replace(content, provenance=replace(PROVENANCE, cfg=1.0))
+    assert plain.guided_at(7.0) is plain.guided
 
 
 def test_missing(tmp_path: Path):

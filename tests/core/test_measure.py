@@ -10,9 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core import measure
-from scaling_cache.cache_core.alpha import HIGHEST, ConstantAlpha, OnlineAlpha
+from scaling_cache.cache_core.alpha import FIRST, HIGHEST, OnlineAlpha
 from scaling_cache.cache_core.calibration import GramTable
 from scaling_cache.cache_core.history import Entry, History
+from scaling_cache.cache_core.predictors import ratio_at
 
 
 def drifting(seed: int, sigmas: list[float], batch: int = 2) -> list[torch.Tensor]:
@@ -33,7 +34,7 @@ def test_alpha_is_least_squares_and_error_is_that_of_the_prediction(seed: int, s
     sigmas = [1.5, 1.0]
     *known, value = drifting(seed, [*sigmas, sigma])
     ring = filled(sigmas, known)
-    ratio = measure.ratio_at(ring, sigma)
+    ratio = ratio_at(ring, float, sigma)
     assert ratio is not None
     used = (0.7, 1.1)
     reading = measure.read(measure.project(ring, value), ratio, used)
@@ -75,7 +76,7 @@ def test_not_finite_is_seen(bad: float):
 
 def test_online_alpha_moves_towards_what_was_right_and_stays_bounded():
     alpha = OnlineAlpha()
-    assert alpha.at([], 1.0, 1) == (1.0,)
+    assert alpha.at([], 1.0, 1) == (FIRST,)
     for _ in range(30):
         alpha.learn([], 1.0, [0.6])
     assert alpha.at([], 1.0, 1)[0] == pytest.approx(0.6, abs=1e-3)
@@ -84,13 +85,7 @@ def test_online_alpha_moves_towards_what_was_right_and_stays_bounded():
     assert alpha.at([], 1.0, 1)[0] == pytest.approx(HIGHEST, abs=1e-3)
     alpha.learn([], 1.0, [None])
     assert alpha.at([], 1.0, 1)[0] == pytest.approx(HIGHEST, abs=1e-3)
-    assert alpha.at([], 1.0, 3) == (1.0, 1.0, 1.0), "another batch starts afresh"
-
-
-def test_constant_alpha_does_not_learn():
-    alpha = ConstantAlpha(0.5)
-    alpha.learn([], 1.0, [1.0])
-    assert alpha.at([], 1.0, 2) == (0.5, 0.5)
+    assert alpha.at([], 1.0, 3) == (FIRST,) * 3, "another batch starts afresh"
 
 
 def table(seed: int = 0, steps: int = 6) -> tuple[GramTable, np.ndarray, np.ndarray]:
@@ -101,24 +96,35 @@ def table(seed: int = 0, steps: int = 6) -> tuple[GramTable, np.ndarray, np.ndar
     return GramTable(sigmas, (outputs @ outputs.T)[None]), sigmas, outputs
 
 
-@given(st.integers(0, 50), st.permutations(range(6)))
-def test_gram_alpha_is_least_squares_over_raw_outputs(seed: int, order: list[int]):
+@given(st.integers(0, 50), st.permutations(range(6)), st.integers(1, 3))
+def test_weights_are_least_squares_over_raw_outputs(seed: int, order: list[int], depth: int):
     gram, sigmas, outputs = table(seed)
-    older, newest, at = sorted(order[:3])
-    line = (outputs[newest] - outputs[older]) * (
-        (sigmas[at] - sigmas[newest]) / (sigmas[newest] - sigmas[older])
-    )
-    wanted = np.linalg.lstsq(line[:, None], outputs[at] - outputs[newest], rcond=None)[0][0]
-    assert gram.alpha(0, sigmas[at], sigmas[newest], sigmas[older]) == pytest.approx(wanted)
+    *past, at = sorted(order[: depth + 1])
+    newest, *older = (outputs[i] for i in reversed(past))
+    slopes = np.array([newest - output for output in older]).reshape(len(older), 40)
+    # A ridge is least squares with a row more per unknown.
+    least = 1e-9 * (slopes**2).sum() + 1e-6 * (outputs**2).sum() / len(outputs)
+    rows = np.concatenate([slopes.T, np.sqrt(least) * np.eye(len(older))])
+    aim = np.concatenate([outputs[at] - newest, np.zeros(len(older))])
+    wanted = newest + np.linalg.lstsq(rows, aim, rcond=None)[0] @ slopes
+    weights = gram.weights(sigmas[at], [sigmas[i] for i in reversed(past)])
+    assert sum(weights) == pytest.approx(1)
+    found = sum(w * o for w, o in zip(weights, (newest, *older), strict=True))
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_gram_alpha_between_calibrated_steps_is_that_of_interpolated_outputs():
+def test_weights_between_calibrated_steps_are_those_of_interpolated_outputs():
     gram, sigmas, outputs = table()
-    near = np.array([(sigmas[i] + sigmas[i + 1]) / 2 for i in (0, 2, 4)])
+    near = [(sigmas[i] + sigmas[i + 1]) / 2 for i in (0, 2, 4)]
     older, newest, at = ((outputs[i] + outputs[i + 1]) / 2 for i in (0, 2, 4))
-    line = (newest - older) * (near[2] - near[1]) / (near[1] - near[0])
-    wanted = np.linalg.lstsq(line[:, None], at - newest, rcond=None)[0][0]
-    assert gram.alpha(0, near[2], near[1], near[0]) == pytest.approx(wanted)
+    slope = newest - older
+    along = (at - newest) @ slope / (slope @ slope)
+    assert gram.weights(near[2], near[1::-1]) == pytest.approx((1 + along, -along), rel=1e-4)
+
+
+def test_outputs_that_stay_the_same_are_repeated():
+    gram = GramTable(np.array([1.0, 0.6, 0.3]), np.ones((1, 3, 3)))
+    assert gram.weights(0.3, [0.6, 1.0]) == pytest.approx((1.0, 0.0))
 
 
 def test_gram_covers_its_range_and_little_more():

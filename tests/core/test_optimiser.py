@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.optimiser import best_steps, segment_costs
+from scaling_cache.cache_core.optimiser import best_chains, best_steps, segment_costs
 from scaling_cache.cache_core.schedules import even_steps
 
 
@@ -30,25 +30,33 @@ def table(steps: int, seed: int) -> GramTable:
     return GramTable(np.array(sigmas(steps)[:-1]), (values @ values.T)[None])
 
 
-def left_over(values: np.ndarray, chain: tuple[int, ...], grid: tuple[float, ...]) -> float:
+def left_over(
+    values: np.ndarray, chain: tuple[int, ...], grid: tuple[float, ...], depth: int = 2
+) -> float:
     """The objective, written again on the outputs themselves."""
     total = 0.0
     for place in range(1, len(chain) - 1):
-        before, last, following = chain[place - 1 : place + 2]
+        last, following = chain[place : place + 2]
+        past = [values[i] for i in chain[max(place - depth + 1, 0) : place]]
+        slopes = np.array([values[last] - output for output in past])
         missed = np.zeros(values.shape[1])
         for i in range(last + 1, following):
-            ratio = (grid[i] - grid[last]) / (grid[last] - grid[before])
-            slope = values[last] - values[before]
             change = values[i] - values[last]
-            alpha = np.clip(change @ slope / (ratio * (slope @ slope)), 0, 1.5)
-            missed += (grid[i + 1] - grid[i]) * (change - alpha * ratio * slope)
+            along = np.linalg.lstsq(slopes.T, change, rcond=None)[0]
+            missed += (grid[i + 1] - grid[i]) * (change - along @ slopes)
         total += missed @ missed
     return total
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.integers(5, 9), st.integers(0, 5), st.integers(0, 99), st.integers(1, 4))
-def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest: int):
+@given(
+    st.integers(5, 9),
+    st.integers(0, 5),
+    st.integers(0, 99),
+    st.integers(1, 4),
+    st.sampled_from([2, 3]),
+)
+def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest: int, depth: int):
     values, grid = outputs(steps, seed), sigmas(steps)
     wanted = 3 + extra
 
@@ -64,33 +72,42 @@ def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest
     chains = [c for c in chains if legal(c)]
     fewest = min(len(c) for c in chains)
     within = [c for c in chains if len(c) <= max(wanted, fewest)]
-    best = min(left_over(values, c, grid) for c in within)
-    found = best_steps(table(steps, seed), grid, wanted, (), longest)
+    best = min(left_over(values, c, grid, depth) for c in within)
+    found = best_steps(table(steps, seed), grid, wanted, (), longest, depth)
     assert found in within
-    assert left_over(values, found, grid) == pytest.approx(best, rel=1e-6, abs=1e-9)
+    assert left_over(values, found, grid, depth) == pytest.approx(best, rel=1e-2, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(8, 40), st.integers(0, 99), st.sets(st.integers(0, 7), max_size=3))
+@given(
+    st.integers(8, 40),
+    st.integers(0, 99),
+    st.sets(st.integers(0, 7), max_size=3),
+    st.sampled_from([2, 3]),
+)
 def test_more_steps_are_never_worse_and_forced_ones_are_kept(
-    steps: int, seed: int, forced: set[int]
+    steps: int, seed: int, forced: set[int], depth: int
 ):
     values, grid = outputs(steps, seed), sigmas(steps)
-    errors = []
-    for wanted in range(4, steps + 1, 3):
-        found = best_steps(table(steps, seed), grid, wanted, forced, 6)
+    chains = best_chains(table(steps, seed), grid, forced, 6, depth)
+    assert chains == best_chains(table(steps, seed), grid, forced, 6, depth)
+    for chain in chains:
+        found = chain.steps
         assert {0, 1, steps - 1, *forced} <= set(found)
         assert list(found) == sorted(set(found))
         assert all(b - a <= 7 for a, b in pairwise(found))
-        assert found == best_steps(table(steps, seed), grid, wanted, forced, 6)
-        errors.append(left_over(values, found, grid))
-    assert all(b <= a * (1 + 1e-9) + 1e-12 for a, b in pairwise(errors))
+    for fewer, more in pairwise(chains):
+        assert len(fewer.steps) < len(more.steps)
+        assert fewer.error > more.error
+    way = np.diff(np.array(grid)) @ values
+    wanted = left_over(values, chains[0].steps, grid, depth) / (way @ way)
+    assert chains[0].error ** 2 == pytest.approx(wanted, rel=0.05, abs=1e-4)
 
 
 def test_steps_gather_where_the_outputs_bend():
     steps = 40
     t = np.linspace(0, 1, steps)[:, None]
-    bend = np.concatenate([np.ones_like(t), np.tanh((t - 0.7) * 25)], 1)
+    bend = np.concatenate([np.ones_like(t), *(np.tanh((t - c) * 25) for c in (0.65, 0.7, 0.75))], 1)
     gram = GramTable(np.array(sigmas(steps)[:-1]), (bend @ bend.T)[None])
     found = best_steps(gram, sigmas(steps), 16, (), 10)
     even = even_steps(steps, 16, 2)
@@ -106,8 +123,18 @@ def test_a_table_serves_other_step_counts():
 
 def test_lines_cost_nothing():
     values = np.outer(np.linspace(0, 1, 10), np.arange(1, 4)) + 1
-    costs = segment_costs(values @ values.T, np.array(sigmas(10)), 4)
-    assert costs[np.isfinite(costs)].max() < 1e-12
+    for depth in (2, 3):
+        costs = segment_costs(values @ values.T, np.full(10, 0.1), 4, depth)
+        assert costs[np.isfinite(costs)].max() < 1e-8
+
+
+def test_errors_that_grow_are_avoided():
+    values, grid = outputs(30, 5), sigmas(30)
+    gram = GramTable(np.array(grid[:-1]), (values @ values.T)[None])
+    gains = np.where(np.arange(30) < 15, 100.0, 1.0)
+    even = best_steps(gram, grid, 14, (), 6)
+    early = best_steps(gram, grid, 14, (), 6, gains=gains)
+    assert sum(s < 15 for s in early) > sum(s < 15 for s in even)
 
 
 def test_too_few_steps_are_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -47,8 +49,8 @@ def test_weights_sum_to_one(sigmas: list[float], order: int):
 @given(SIGMAS)
 def test_alpha_0_is_order_0_and_alpha_1_is_order_1(sigmas: list[float]):
     ring = history(sigmas[:2], polynomial(2))
-    torch.testing.assert_close(scaled(ring, sigmas[3], 0.0), extrapolate(ring, sigmas[3], 0))
-    torch.testing.assert_close(scaled(ring, sigmas[3], 1.0), extrapolate(ring, sigmas[3], 1))
+    torch.testing.assert_close(scaled(ring, float, sigmas[3], 0.0), extrapolate(ring, sigmas[3], 0))
+    torch.testing.assert_close(scaled(ring, float, sigmas[3], 1.0), extrapolate(ring, sigmas[3], 1))
 
 
 def test_fewer_entries_than_the_order_needs_fall_back():
@@ -56,7 +58,7 @@ def test_fewer_entries_than_the_order_needs_fall_back():
     one = history([2.0], field)
     for order in (0, 1, 2):
         torch.testing.assert_close(extrapolate(one, 1.0, order), field(2.0))
-    torch.testing.assert_close(scaled(one, 1.0, 0.7), field(2.0))
+    torch.testing.assert_close(scaled(one, float, 1.0, 0.7), field(2.0))
 
 
 def test_an_empty_history_is_refused():
@@ -77,15 +79,21 @@ def test_keeps_the_dtype_and_sums_in_float32(dtype: torch.dtype):
 def test_a_tensor_sigma_gives_what_a_number_gives():
     ring = history([2.0, 1.5], polynomial(2))
     sigma = torch.full((2,), 1.1, dtype=torch.float64)
-    torch.testing.assert_close(scaled(ring, sigma, 0.8), scaled(ring, 1.1, 0.8))
+    torch.testing.assert_close(extrapolate(ring, sigma, 1), extrapolate(ring, 1.1, 1))
+
+
+def test_the_line_of_the_scaled_predictor_is_drawn_over_the_place():
+    ring = history([2.0, 1.5], lambda sigma: torch.log(torch.tensor([sigma])).double())
+    predicted = scaled(ring, math.log, 0.7, 1.0)
+    torch.testing.assert_close(predicted, torch.tensor([math.log(0.7)]).double())
 
 
 @given(st.permutations([0, 1]), st.floats(0, 1.5), st.floats(0, 1.5))
 def test_samples_of_a_batch_are_independent(order: list[int], first: float, second: float):
     field = polynomial(2)
     alphas = torch.tensor([first, second], dtype=torch.float64)
-    straight = scaled(history([2.0, 1.5], field), 1.1, alphas)
-    permuted = scaled(history([2.0, 1.5], lambda s: field(s)[order]), 1.1, alphas[order])
+    straight = scaled(history([2.0, 1.5], field), float, 1.1, alphas)
+    permuted = scaled(history([2.0, 1.5], lambda s: field(s)[order]), float, 1.1, alphas[order])
     torch.testing.assert_close(permuted, straight[order])
 
 

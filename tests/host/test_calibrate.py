@@ -80,7 +80,7 @@ def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, 
         plain, every = counting(tiny)
         sample(plain, steps=steps)
         schedule = tuple(every.sigmas)
-        chosen = best_steps(file.guided, (*schedule, 0.0), steps // 2, (0, 1, 2), 6)
+        chosen = best_steps(file.guided, (*schedule, 0.0), steps // 2, (0, 1, 2), 6, depth=3)
         assert seen.sigmas == [schedule[i] for i in chosen]
 
 
