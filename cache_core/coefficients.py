@@ -11,7 +11,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .block_tables import BlockTable
 from .calibration import GramTable
+from .signals import SignalKind
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -20,6 +22,8 @@ LARGEST_FILE = 64 * 2**20
 _METADATA_KEY = "scaling_cache"
 _TENSORS_IN_ORDER = ("sigmas", "gram", "guided")
 _TENSORS = frozenset(_TENSORS_IN_ORDER)
+_BLOCK_TENSORS = frozenset({"ratios", "polynomial", "valid"})
+_SIGNAL_KEY = "scaling_cache_signal"
 
 
 class CoefficientError(ValueError):
@@ -58,11 +62,13 @@ class CoefficientFile:
     Attributes:
         table: outputs per conditioning, from which alpha follows.
         guided: one branch, what guidance made of them, from which the steps to compute follow.
+        blocks: what TeaCache and MagCache need, for models whose blocks can be reached.
     """
 
     provenance: Provenance
     table: GramTable
     guided: GramTable
+    blocks: BlockTable | None = None
 
     def guided_at(self, cfg: float) -> GramTable:
         """Products of the guided outputs at another guidance scale.
@@ -103,7 +109,7 @@ def load(path: Path) -> CoefficientFile:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             names = set(file.keys())
-            if names != _TENSORS or _METADATA_KEY not in metadata:
+            if names - _BLOCK_TENSORS != _TENSORS or _METADATA_KEY not in metadata:
                 raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
@@ -111,7 +117,10 @@ def load(path: Path) -> CoefficientFile:
     try:
         sigmas, gram, guided = (np.asarray(tensors[n], np.float64) for n in _TENSORS_IN_ORDER)
         provenance = _parse(metadata[_METADATA_KEY])
-        return CoefficientFile(provenance, GramTable(sigmas, gram), GramTable(sigmas, guided))
+        blocks = _parse_blocks(tensors, metadata) if names > _TENSORS else None
+        return CoefficientFile(
+            provenance, GramTable(sigmas, gram), GramTable(sigmas, guided), blocks
+        )
     except (ValueError, TypeError) as error:
         raise CoefficientError(f"coefficients: {path.name}: {error}") from error
 
@@ -123,7 +132,16 @@ def store(path: Path, content: CoefficientFile) -> None:
     tensors = (table.sigmas, table.gram, content.guided.gram)
     # Views would be written as the memory behind them lies.
     named = {n: np.ascontiguousarray(t) for n, t in zip(_TENSORS_IN_ORDER, tensors, strict=True)}
-    data = save(named, metadata={_METADATA_KEY: text})
+    metadata = {_METADATA_KEY: text}
+    blocks = content.blocks
+    if blocks is not None:
+        named |= {
+            "ratios": np.ascontiguousarray(blocks.ratios),
+            "polynomial": np.array(blocks.polynomial),
+            "valid": np.array(blocks.valid),
+        }
+        metadata[_SIGNAL_KEY] = blocks.signal.value
+    data = save(named, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -132,6 +150,27 @@ def store(path: Path, content: CoefficientFile) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _parse_blocks(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> BlockTable:
+    """
+    Raises:
+        ValueError: naming the field that is wrong.
+    """
+    if not _BLOCK_TENSORS <= set(tensors):
+        raise ValueError("ratios, polynomial, valid: need all three or none")
+    ratios, polynomial, valid = (
+        np.asarray(tensors[n], np.float64) for n in ("ratios", "polynomial", "valid")
+    )
+    if polynomial.ndim != 1 or valid.shape != (2,):
+        raise ValueError("polynomial, valid: need one axis, of two numbers the second")
+    try:
+        signal = SignalKind(metadata.get(_SIGNAL_KEY))
+    except ValueError:
+        raise ValueError("signal: unknown") from None
+    return BlockTable(
+        signal, ratios, tuple(polynomial.tolist()), (float(valid[0]), float(valid[1]))
+    )
 
 
 def _parse(text: str) -> Provenance:

@@ -43,8 +43,8 @@ class ScalingTeaCache(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     tooltip=(
-                        "Higher skips more. 0 takes the value recommended for the model, about 2x. "
-                        "Means the same as in ComfyUI-TeaCache."
+                        "Higher skips more. 0 takes the value and the window that are recommended for "
+                        "the model, about 2x. Means the same as in ComfyUI-TeaCache."
                     ),
                 ),
                 *common.window_inputs(),
@@ -61,7 +61,8 @@ class ScalingTeaCache(io.ComfyNode):
                     )
                 ),
                 common.gap_input(
-                    10, "At most so many steps are skipped in a row; strict ignores it."
+                    10,
+                    "At most so many steps are skipped in a row, 0 for no limit; strict ignores it.",
                 ),
             ],
             outputs=common.model_output(),
@@ -86,7 +87,10 @@ class ScalingTeaCache(io.ComfyNode):
             preset.method,
             threshold=rel_l1_thresh or preset.method.threshold,
             polynomial=replace(preset.method.polynomial, strict=strict),
-            max_gap=None if strict else max_gap,
+            max_gap=None if strict else max_gap or None,
         )
         note = f"Polynomial: {preset.key}"
+        if not rel_l1_thresh:
+            start_percent = max(start_percent, preset.start_percent)
+            end_percent = min(end_percent, preset.end_percent)
         return common.cached(cls, model, method, start_percent, end_percent, cache_device, note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,19 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core import VERSION
+from ...cache_core.block_tables import BlockTable, WatchRun, WatchStack, make_table
 from ...cache_core.clock import Clock
 from ...cache_core.coefficients import SUFFIX, CoefficientFile, Provenance, store
 from ...cache_core.quantity import Quantity
 from ...cache_core.recording import GramRecorder
 from ...cache_core.settings import FEWEST_STEPS
+from ...cache_core.signals import SignalKind
+from ..families import find_family
 from . import cfg, stack, wrappers
 from .coefficients import FOLDER
-from .fingerprint import family, fingerprint
+from .fingerprint import family as family_of
+from .fingerprint import fingerprint
+from .progress import log
 from .samplers import sampler_traits
 
 KEY = "scaling_cache_record"
@@ -73,10 +78,11 @@ def calibrate(
             "coefficients serve other samplers"
         )
     recorder = GramRecorder(schedule)
+    watched, blocks = watch_blocks(model)
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     for positive in positives:
         for seed in plan.seeds:
-            recorded = record(model, recorder, Clock(schedule, traits.evaluations))
+            recorded = record(watched, recorder, Clock(schedule, traits.evaluations))
             sample(recorded, positive, negative, latent, plan, seed)
             recorder.finish_run()
     try:
@@ -84,7 +90,7 @@ def calibrate(
     except ValueError as error:
         raise ValueError(f"model: cannot be calibrated: {error}") from error
     provenance = Provenance(
-        family=family(model),
+        family=family_of(model),
         fingerprint=fingerprint(model),
         sampler=plan.sampler_name,
         cfg=plan.cfg,
@@ -93,7 +99,29 @@ def calibrate(
         pack_version=VERSION,
         source="Calibrate Cache",
     )
-    return CoefficientFile(provenance, *tables)
+    return CoefficientFile(provenance, *tables, blocks=blocks())
+
+
+def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
+    """A clone of the model that also measures its block stack in each run, and what gives the table in
+    the end: None for a model whose blocks cannot be reached."""
+    family = find_family(model.model.diffusion_model)
+    if family is None:
+        return model, lambda: None
+    offered = (s for s in (SignalKind.MODULATED, SignalKind.TIME_EMBEDDING) if family.offers(s))
+    signal = next(offered, SignalKind.TOKENS)
+    runs: list[stack.StackRun] = []
+    cache = stack.StackCache(WatchStack(signal), on_close=runs.append, run=WatchRun)
+
+    def table() -> BlockTable | None:
+        measured = [r.measured for r in runs if isinstance(r, WatchRun) and r.measured is not None]
+        try:
+            return make_table(signal, measured)
+        except ValueError as error:
+            log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
+            return None
+
+    return stack.install(model, cache), table
 
 
 def without_caches(model: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import folder_paths
 
+from ...cache_core.block_tables import BlockTable
 from ...cache_core.calibration import GramTable
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
 from .fingerprint import family, fingerprint
@@ -70,6 +71,21 @@ def find_coefficients(
         except CoefficientError:
             continue  # made for another model: the common case, not worth a word
     return Found()
+
+
+def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:
+    """Name and block table of the first file that was made for a model and holds one."""
+    for name in _files():
+        path = folder_paths.get_full_path(FOLDER, name)
+        try:
+            file = None if path is None else load(Path(path))
+        except CoefficientError:
+            continue
+        if file is None or file.blocks is None:
+            continue
+        if file.provenance.fingerprint == fingerprint(patcher):
+            return name, file.blocks
+    return None
 
 
 def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None) -> Found:

@@ -39,7 +39,8 @@ def measure(
     if why:
         return why
     runs: list[Any] = []
-    watched = install(without_caches(model), StackCache(EveryBlock(), on_close=runs.append))
+    cache = StackCache(EveryBlock(), on_close=runs.append, run=ProfileRun)
+    watched = install(without_caches(model), cache)
     for seed in plan.seeds:
         sample(watched, positive, negative, latent, plan, seed)
     found = [p for r in runs if isinstance(r, ProfileRun) and (p := r.profile) is not None]

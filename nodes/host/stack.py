@@ -21,7 +21,6 @@ from ...cache_core.checks import check_window
 from ...cache_core.clock import Clock
 from ...cache_core.methods.base import Method
 from ...cache_core.plan import Refusal, too_short
-from ...cache_core.profiling import EveryBlock, ProfileRun
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
 from ...cache_core.signals import changes_along
@@ -52,6 +51,7 @@ class StackCache:
         notes: sentences for the summary.
         predictor: in place of the method's own.
         on_close: gets the run when it has ended, for nodes that measure.
+        run: kind of its loop.
     """
 
     method: Method
@@ -62,6 +62,7 @@ class StackCache:
     notes: tuple[str, ...] = ()
     predictor: StackPredictor | None = None
     on_close: Callable[[StackRun], None] | None = None
+    run: type[StackRun] = StackRun
 
     def __post_init__(self) -> None:
         check_window(self.start_percent, self.end_percent)
@@ -196,8 +197,7 @@ def _start(
     for note in cache.notes:
         report.note(note)
     try:
-        kind = ProfileRun if isinstance(cache.method, EveryBlock) else StackRun
-        run = kind(
+        run = cache.run(
             method=cache.method,
             layout=layout,
             clock=Clock(schedule, traits.evaluations),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from scaling_cache.cache_core import coefficients
+from scaling_cache.cache_core.block_tables import BlockTable
 from scaling_cache.cache_core.calibration import GramTable
 from scaling_cache.cache_core.coefficients import (
     CoefficientError,
@@ -20,6 +21,7 @@ from scaling_cache.cache_core.coefficients import (
     load,
     store,
 )
+from scaling_cache.cache_core.signals import SignalKind
 
 PROVENANCE = Provenance(
     family="WAN21_T2V",
@@ -76,6 +78,29 @@ def test_guidance_of_another_kind_keeps_the_calibrated_products(content: Coeffic
     assert content.guided_at(7.0) is content.guided
     plain = replace(content, provenance=replace(PROVENANCE, cfg=1.0))
     assert plain.guided_at(7.0) is plain.guided
+
+
+BLOCKS = BlockTable(SignalKind.MODULATED, np.full((2, 4), 0.9), (1.5, 0.1), (0.01, 0.3))
+
+
+def test_round_trip_with_blocks(tmp_path: Path, content: CoefficientFile):
+    store(tmp_path / "a.safetensors", replace(content, blocks=BLOCKS))
+    again = load(tmp_path / "a.safetensors").blocks
+    assert again is not None
+    np.testing.assert_array_equal(again.ratios, BLOCKS.ratios)
+    assert (again.signal, again.polynomial, again.valid) == (
+        BLOCKS.signal,
+        BLOCKS.polynomial,
+        BLOCKS.valid,
+    )
+
+
+def test_blocks_are_checked(tmp_path: Path, content: CoefficientFile):
+    path = tmp_path / "a.safetensors"
+    store(path, replace(content, blocks=BLOCKS))
+    path.write_bytes(path.read_bytes().replace(b"modulated input", b"modulated inpux"))
+    with pytest.raises(CoefficientError, match="signal"):
+        load(path)
 
 
 def test_missing(tmp_path: Path):

@@ -117,6 +117,53 @@ def test_the_recorded_products_are_those_of_the_outputs(tiny: Any, sample: Any, 
     np.testing.assert_allclose(file.guided.gram[0], (stacked @ stacked.T).numpy(), rtol=1e-3)
 
 
+def test_what_block_caches_need_is_measured_in_the_same_runs(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    """Ratios and fit, once more from hooks on the blocks; TeaCache and MagCache then use them."""
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.nodes.magcache import ScalingMagCache
+    from scaling_cache.nodes.teacache import ScalingTeaCache
+
+    network = tiny.model.diffusion_model
+    inputs, residuals = [], []
+    handles = [
+        network.blocks[0].register_forward_pre_hook(lambda m, a: inputs.append(a[0].clone())),
+        network.blocks[-1].register_forward_hook(
+            lambda m, a, out: residuals.append(out - inputs[-1])
+        ),
+    ]
+    run(tiny, runs=1)
+    for handle in handles:
+        handle.remove()
+    table = load(folder / "tiny.safetensors").blocks
+    assert table is not None
+    assert table.ratios.shape == (2, 12)
+    for branch in (0, 1):
+        # The host puts the negative conditioning first.
+        parts = [r.chunk(2)[1 - branch] for r in residuals]
+        for step in range(1, 12):
+            ratio = (parts[step].norm(dim=-1) / parts[step - 1].norm(dim=-1)).mean()
+            assert table.ratios[branch, step] == pytest.approx(float(ratio), rel=1e-4)
+    common = {"start_percent": 0.0, "end_percent": 1.0}
+    tea = ScalingTeaCache.execute(tiny, model_type="auto", rel_l1_thresh=2.0, **common).result[0]
+    sample(tea)
+    assert "Polynomial: tiny.safetensors" in said[-1]
+    assert "TeaCache: computed 12" not in said[-1]
+    mag = ScalingMagCache.execute(
+        tiny,
+        model_type="auto",
+        published=False,
+        magcache_thresh=2.0,
+        magcache_K=3,
+        retention_ratio=0.2,
+        **common,
+    ).result[0]
+    sample(mag)
+    assert "Ratios: tiny.safetensors" in said[-1]
+    assert "MagCache: computed 12" not in said[-1]
+
+
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
     from scaling_cache.cache_core.coefficients import load
 

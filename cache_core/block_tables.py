@@ -1,0 +1,196 @@
+"""What block caches need to know of a model, measured in plain runs: TeaCache's polynomial and MagCache's
+ratios.
+
+TeaCache (arXiv 2411.19108) maps the relative change of a signal from step to step to that of what is
+cached; MagCache (arXiv 2506.09045) uses the ratio of its magnitude to that of the step before, as mean
+over tokens. What is cached is the residual of the block stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .blocks import Layout, Span
+from .branch_policies import ListPolicy, RunFrame
+from .calibration import Floats
+from .methods.base import Method
+from .report import RunReport
+from .signals import Reference, SignalKind, relative_change
+from .stack_predictors import Past
+from .stack_run import Branch, Change, NetworkCall, StackRun, State, Streams
+
+# Degree of the published polynomials.
+DEGREE = 4
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """Measured on the block stack of a model.
+
+    Attributes:
+        signal: what the polynomial was fitted on.
+        ratios: [branches, steps] magnitude of the residual over that of the step before; first 1.
+        polynomial: coefficients, highest power first.
+        valid: lowest and highest change of the signal in the fit.
+    """
+
+    signal: SignalKind
+    ratios: Floats
+    polynomial: tuple[float, ...]
+    valid: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.ratios.ndim != 2 or not self.ratios.size:
+            raise ValueError(f"ratios: need shape [branches, steps], got {self.ratios.shape}")
+        if not (np.isfinite(self.ratios).all() and (self.ratios > 0).all()):
+            raise ValueError("ratios: must be finite and above 0")
+        if not self.polynomial or not np.isfinite(self.polynomial).all():
+            raise ValueError("polynomial: must hold finite numbers")
+        if not 0 <= self.valid[0] <= self.valid[1] < np.inf:
+            raise ValueError("valid: must be two rising numbers from 0 on")
+
+
+@dataclass(frozen=True)
+class WatchStack(Method):
+    """Compares the whole stack with itself one step before, and skips nothing.
+
+    Attributes:
+        signal: what TeaCache would compare.
+    """
+
+    name: ClassVar[str] = "Calibration"
+    reference: ClassVar[Reference] = Reference.EVERY_CALL
+
+    signal: SignalKind = SignalKind.TOKENS  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def spans(self, layout: Layout) -> tuple[Span, ...]:
+        return (Span(0, layout.total - 1),)
+
+    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
+        return ListPolicy(frozenset(range(frame.steps)))
+
+
+@dataclass
+class WatchRun(StackRun):
+    """A plain run that measures its block stack.
+
+    Attributes:
+        seen: branch and step of each comparison with its numbers, still on the device: change of the
+            signal (of data), change of the residual, ratio of its magnitude.
+        measured: [branches, steps, 3], NaN where nothing was compared, once the run has ended.
+    """
+
+    seen: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
+    measured: NDArray[np.float64] | None = None
+    _branches: list[int] = field(default_factory=list)
+
+    def open(self, branches: Sequence[Branch]) -> NetworkCall | None:
+        self._branches = [branch.index for branch in branches]
+        return super().open(branches)
+
+    def close(self) -> RunReport:
+        """End the run; the comparisons become `measured`, in one read of the device."""
+        if self.seen and self.measured is None:
+            values = torch.stack([numbers for _, _, numbers in self.seen]).cpu().double().numpy()
+            branches = 1 + max(branch for branch, _, _ in self.seen)
+            self.measured = np.full((branches, self.clock.steps, 3), np.nan)
+            for (branch, step, _), numbers in zip(self.seen, values, strict=True):
+                self.measured[branch, step] = numbers
+            if self.changes is not None:
+                self.measured[:, 1:, 0] = self.changes[1:]
+        self.seen = []
+        return super().close()
+
+    def _call(self, states: list[State], step: int) -> NetworkCall:
+        return WatchCall(self, states, step)
+
+    def note(self, place: int, step: int, numbers: torch.Tensor) -> None:
+        """Remember the comparison of one branch of the call under way."""
+        self.seen.append((self._branches[place], step, numbers))
+
+
+class WatchCall(NetworkCall):
+    """Compares signal and residual of each branch with those of the step before."""
+
+    def decide(self, signal: torch.Tensor | None = None, probe: torch.Tensor | None = None) -> None:
+        parts = (None,) * len(self._states) if signal is None else signal.chunk(len(self._states))
+        self._signals = [
+            None
+            if part is None or state.reference is None
+            else relative_change(part, state.reference)
+            for state, part in zip(self._states, parts, strict=True)
+        ]
+        super().decide(signal, probe)
+
+    def keep(self, span: Span, before: Streams, after: Streams) -> None:
+        start, picture, run = before[0], after[0], self._run
+        if start is None or picture is None or not isinstance(run, WatchRun):
+            return
+        residuals = (picture - start).chunk(len(self._states))
+        for place, (state, residual) in enumerate(zip(self._states, residuals, strict=True)):
+            past = state.changes.get(span)
+            if past and past[0].past.step == self._step:
+                continue  # a further evaluation of the step
+            last = past[0].streams[0] if past else None
+            if last is not None and last.shape == residual.shape:
+                change = self._signals[place]
+                run.note(
+                    place,
+                    self._step,
+                    torch.stack(
+                        [
+                            residual.new_zeros((), dtype=torch.float32)
+                            if change is None
+                            else change,
+                            relative_change(residual, last),
+                            _magnitude(residual, last),
+                        ]
+                    ),
+                )
+            state.changes[span] = [Change(Past(self._step), (residual,))]
+
+
+def _magnitude(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """Mean over tokens of the ratio of their norms."""
+    sizes = now.float().norm(dim=-1), before.float().norm(dim=-1)
+    return (sizes[0] / sizes[1].clamp_min(1e-12)).mean()
+
+
+def make_table(signal: SignalKind, runs: list[NDArray[np.float64]]) -> BlockTable:
+    """A table from the measurements of some runs.
+
+    Raises:
+        ValueError: if nothing was measured, or what was measured is not finite.
+    """
+    if not runs:
+        raise ValueError("the blocks did not run")
+    branches = max(len(run) for run in runs)
+    steps = runs[0].shape[1]
+    ratios = np.ones((branches, steps))
+    for branch in range(branches):
+        seen = np.stack([run[branch, 1:, 2] for run in runs if len(run) > branch])
+        ratios[branch, 1:] = seen.mean(0)
+    points = np.concatenate([run[:, 1:, :2].reshape(-1, 2) for run in runs])
+    points = points[np.isfinite(points).all(1)]
+    if not len(points):
+        raise ValueError("the blocks did not run")
+    return BlockTable(signal, ratios, *fit(points[:, 0], points[:, 1]))
+
+
+def fit(changes: Floats, caused: Floats) -> tuple[tuple[float, ...], tuple[float, float]]:
+    """Polynomial from the change of a signal to the change that it stands for, and its valid range.
+
+    Of degree 4, lower where there are fewer different changes.
+    """
+    low, high = float(changes.min()), float(changes.max())
+    degree = min(DEGREE, len(np.unique(changes)) - 1)
+    if high <= low or degree < 1:
+        return (float(caused.mean()),), (low, high)
+    series = np.polynomial.Polynomial.fit(changes, caused, degree).convert().coef
+    return tuple(float(c) for c in series[::-1]), (low, high)
