@@ -3,7 +3,8 @@
     python -m benchmarks.methods --clips 3
 
 Settings are spread so that each method comes near 1.5, 2, 2.5 and 3 times where it can; what it really
-reached stands in its row. TeaCache and MagCache are left out: nothing is calibrated for this model.
+reached stands in its row. TeaCache and MagCache are left out, since nothing is calibrated for this model,
+and DeepCache, since it is no UNet.
 """
 
 from __future__ import annotations

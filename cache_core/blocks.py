@@ -12,9 +12,11 @@ class Layout:
 
     Attributes:
         stacks: kind and number of blocks of each stack, such as `(("double_block", 19),)`.
+        unet: whether each of the first blocks also feeds one of the last, in reverse order.
     """
 
     stacks: tuple[tuple[str, int], ...]
+    unet: bool = False
 
     @property
     def total(self) -> int:

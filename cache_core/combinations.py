@@ -1,4 +1,4 @@
-"""Which methods, granularities and predictors go together, and why the others do not."""
+"""Which methods, granularities, predictors and networks go together, and why the others do not."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ PREDICTORS = (AUTO, *dict.fromkeys((*STEP_PREDICTORS, *BLOCK_PREDICTORS)))
 GRANULARITIES = (AUTO, *(g.value for g in Granularity))
 
 _STEP = {method.name: method for method in STEP_METHODS}
-_BLOCKS: dict[str, type[Method]] = {method.name: method for method in METHODS}
-METHOD_NAMES = tuple(dict.fromkeys((*_STEP, *_BLOCKS)))
+BLOCK_METHODS: dict[str, type[Method]] = {method.name: method for method in METHODS}
+METHOD_NAMES = tuple(dict.fromkeys((*_STEP, *BLOCK_METHODS)))
 
 
 def granularities(method: str) -> tuple[Granularity, ...]:
     """What a method can leave out, its own way first."""
     found = [Granularity.STEP] if method in _STEP else []
-    return (*found, *([Granularity.BLOCKS] if method in _BLOCKS else []))
+    return (*found, *([Granularity.BLOCKS] if method in BLOCK_METHODS else []))
 
 
 def predictors(method: str, granularity: Granularity) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def predictors(method: str, granularity: Granularity) -> tuple[str, ...]:
             if (method != "TaylorSeer" or kind.is_taylor)
             and (_STEP[method].uses_coefficients or kind is not PredictorKind.LEAST_SQUARES)
         )
-    probes = method in _BLOCKS and _BLOCKS[method].probes
+    probes = method in BLOCK_METHODS and BLOCK_METHODS[method].probes
     return tuple(
         name
         for name, predictor in BLOCK_PREDICTORS.items()
@@ -101,6 +101,25 @@ def choose(method: str, granularity: str, predictor: str) -> Granularity:
             f"{wanted.value!r} it must be one of auto, {', '.join(allowed)}"
         )
     return wanted
+
+
+def why_not_inside(method: Method | type[Method], unet: bool) -> str:
+    """Why a method does not work inside a network; empty if it does.
+
+    Args:
+        unet: whether the network is a UNet.
+    """
+    if method.unet == unet:
+        return ""
+    if method.unet:
+        return (
+            f"{method.name} is for UNets such as SD 1.5 and SDXL, and this model is a transformer: "
+            "choose another method"
+        )
+    return (
+        f"{method.name} is for transformers, and this model is a UNet: use DeepCache of the Step Cache "
+        "(Advanced) node, or the Scaling Cache node"
+    )
 
 
 def _why_not(method: str, predictor: str, granularity: Granularity) -> str:

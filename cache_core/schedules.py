@@ -146,6 +146,34 @@ def every(interval: int, head: int, steps: int) -> tuple[int, ...]:
     return (*range(min(head, steps)), *range(head - 1 + interval, steps, interval))
 
 
+def centred(interval: int, center: int, power: float, steps: int) -> tuple[int, ...]:
+    """As many steps as every `interval`-th would be, the first one among them, closest around one step.
+
+    DeepCache's non-uniform schedule (Ma et al., arXiv 2312.00858): places that are even on the scale
+    `sign(t - center) * abs(t - center) ** (1 / power)`, cut to whole steps. Where two fall on one step,
+    the power is lowered by 0.02 until none do.
+
+    Args:
+        center: step around which they are closest; it may lie behind the last one.
+        power: 1 spaces them evenly; the larger, the closer around the center.
+    """
+    count = math.ceil(steps / interval)
+    while True:
+        power = max(power, 1.0)
+        first, last = (_signed_power(end - center, 1 / power) for end in (0, steps))
+        places = (first + (last - first) * i / count for i in range(count))
+        # A place on a step must not fall below it by rounding.
+        exact = (center + _signed_power(place, power) + 1e-6 for place in places)
+        chosen = {min(math.floor(step), steps - 1) for step in exact}
+        if len(chosen) == count:
+            return tuple(sorted(chosen))
+        power -= 0.02
+
+
+def _signed_power(value: float, power: float) -> float:
+    return math.copysign(abs(value) ** power, value)
+
+
 def steps_in_window(sigmas: tuple[float, ...], start: float, end: float) -> tuple[int, int]:
     """Half-open range of steps whose sigma is not above `start` and still above `end`."""
     inside = [i for i, sigma in enumerate(sigmas[:-1]) if end < sigma <= start]

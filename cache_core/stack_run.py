@@ -159,8 +159,9 @@ class StackRun:
             self.report.records[-1].reason = "not cached"
 
     def stop(self, why: str) -> None:
-        """Something is wrong with this run: drop the cache and compute every further step."""
+        """Something is wrong with this run: drop the cache and compute this and every further step."""
         self._sealed = True
+        self._ran = True
         self._states.clear()
         self.report.note(f"Caching stopped: {why}")
 
@@ -257,14 +258,39 @@ class NetworkCall:
             before: streams as they entered the span; None for one that is not cached.
             after: streams as they left it.
         """
-        changes = [
-            None if b is None or a is None else self._place(a - b)
-            for b, a in zip(before, after, strict=True)
+        changes = zip(before, after, strict=True)
+        self._remember(span, [None if b is None or a is None else a - b for b, a in changes])
+
+    def keep_whole(self, span: Span, streams: Streams) -> None:
+        """Remember what left a computed span, where nothing that enters it has the same shape.
+
+        The tensors are held and not copied: whoever made them must not write into them afterwards.
+
+        Args:
+            streams: as they left the span; None for one that is not cached.
+        """
+        self._remember(span, streams)
+
+    def recall(self, span: Span, device: torch.device) -> Streams:
+        """Streams as a skipped span leaves them, where `keep_whole` remembered them, as new tensors.
+
+        A whole tensor is a change from zero, so predictors weigh it as they do any other.
+        """
+        count = len(self._states)
+        zeros = [
+            None
+            if s is None
+            else torch.zeros((), dtype=s.dtype, device=device).expand(
+                s.shape[0] * count, *s.shape[1:]
+            )
+            for s in self._states[0].changes[span][0].streams
         ]
-        chunks = [
-            (None,) * len(self._states) if c is None else c.chunk(len(self._states))
-            for c in changes
-        ]
+        return self.add(span, tuple(zeros))
+
+    def _remember(self, span: Span, changes: Sequence[torch.Tensor | None]) -> None:
+        """Keep the part of each branch, newest first."""
+        count = len(self._states)
+        chunks = [(None,) * count if c is None else self._place(c).chunk(count) for c in changes]
         depth = self._run.forecast.depth
         for state, streams in zip(self._states, zip(*chunks, strict=True), strict=True):
             # A second evaluation of a step replaces the first: no difference lies between the two.

@@ -10,6 +10,7 @@ from typing import Any
 
 from cache_core.methods import (
     DBCache,
+    DeepCache,
     DeltaCache,
     DiCache,
     FirstBlockCache,
@@ -46,6 +47,7 @@ BLOCK_METHODS: tuple[Method, ...] = (
     DiCache(),
     TaylorSeer(),
     WAN_14B,
+    DeepCache(),
 )
 
 
@@ -67,6 +69,8 @@ def block_row(method: Method) -> tuple[str, ...]:
     if method.signal is not SignalKind.NONE:
         kept += ", the compared tensor"
     left = "listed blocks" if isinstance(method, DeltaCache) else "blocks"
+    if isinstance(method, DeepCache):
+        left, kept = "deep blocks of a UNet", "what enters the last blocks"
     if method.signal.is_probe:
         left += " but the first ones"
     return (

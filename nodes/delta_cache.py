@@ -89,8 +89,9 @@ class ScalingDeltaCache(io.ComfyNode):
     ) -> io.NodeOutput:
         network = model.model.diffusion_model
         family = find_family(network)
-        if family is None:
-            return common.refused(cls, model, why_unsupported(model))
+        why = why_unsupported(model, DeltaCache)
+        if why or family is None:
+            return common.refused(cls, model, why)
         layout = family.layout(network)
         if settings == CUSTOM:
             method = custom_lists(family, blocks, single_blocks, start_step, interval)

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..cache_core.methods.magcache import MagCache
 from . import block_inputs as common
 from .host.compat import advanced, schema
 from .host.presets import AUTO, magcache_presets, resolve
@@ -94,7 +95,7 @@ class ScalingMagCache(io.ComfyNode):
     ) -> io.NodeOutput:
         preset = resolve(model_type, "magcache", magcache_presets(), model)
         if isinstance(preset, str):
-            return common.refused(cls, model, why_unsupported(model) or preset)
+            return common.refused(cls, model, why_unsupported(model, MagCache) or preset)
         method = replace(preset.method, follow_magnitude=follow_magnitude)
         if not published:
             method = replace(

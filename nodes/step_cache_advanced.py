@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..cache_core import combinations
 from ..cache_core.combinations import (
+    BLOCK_METHODS,
     BLOCK_PREDICTORS,
     GRANULARITIES,
     METHOD_NAMES,
@@ -16,7 +17,7 @@ from ..cache_core.combinations import (
     STEP_PREDICTORS,
     Granularity,
 )
-from ..cache_core.methods import DBCache, DiCache, FirstBlockCache, Method, TaylorSeer
+from ..cache_core.methods import DBCache, DeepCache, DiCache, FirstBlockCache, Method, TaylorSeer
 from ..cache_core.settings import Settings
 from ..cache_core.step_methods import (
     EasyCache,
@@ -51,6 +52,7 @@ class Inputs:
         blocks, single_blocks: lists of Delta Cache.
         warmup: steps at the start that are always computed.
         max_gap: steps skipped in a row at most, 0 for no limit.
+        power, center: of DeepCache's schedule.
         start_percent, end_percent: share of the denoising in which steps are skipped.
     """
 
@@ -64,6 +66,8 @@ class Inputs:
     single_blocks: str
     warmup: int
     max_gap: int
+    power: float
+    center: int
     start_percent: float
     end_percent: float
 
@@ -151,6 +155,8 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
         last_blocks: int = 0,
         blocks: str = "",
         single_blocks: str = "",
+        power: float = 1.0,
+        center: int = 15,
         cache_device: str = common.DEVICES[0],
     ) -> io.NodeOutput:
         level = combinations.choose(method, granularity, predictor)
@@ -166,6 +172,8 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
             single_blocks=single_blocks,
             warmup=warmup,
             max_gap=max_gap,
+            power=power,
+            center=center,
             start_percent=start_percent,
             end_percent=end_percent,
         )
@@ -228,8 +236,9 @@ def make_block_method(name: str, inputs: Inputs, model: Any) -> Method | str:
         ValueError: naming the field.
     """
     family = find_family(model.model.diffusion_model)
-    if family is None:
-        return why_unsupported(model)
+    why = why_unsupported(model, BLOCK_METHODS[name])
+    if why or family is None:
+        return why
     given = inputs.threshold
     if name == "TeaCache":
         preset = resolve(AUTO, "teacache", teacache_presets(), model)
@@ -263,6 +272,10 @@ def make_block_method(name: str, inputs: Inputs, model: Any) -> Method | str:
         )
     if name == TaylorSeer.name:
         return TaylorSeer(inputs.interval, inputs.order, inputs.warmup)
+    if name == DeepCache.name:
+        return DeepCache(
+            inputs.interval, inputs.first_blocks, power=inputs.power, center=inputs.center
+        )
     return custom_lists(
         family, inputs.blocks, inputs.single_blocks, max(inputs.warmup, 1), inputs.interval
     )
@@ -299,7 +312,10 @@ def _settings() -> list[io.Input]:
             default=4,
             min=1,
             max=1000,
-            tooltip="TaylorSeer, Delta Cache: every so many steps are computed.",
+            tooltip=(
+                "TaylorSeer, Delta Cache, DeepCache: every so many steps are computed. DeepCache: 3 "
+                "published."
+            ),
         ),
         io.Int.Input(
             "warmup",
@@ -307,8 +323,8 @@ def _settings() -> list[io.Input]:
             min=1,
             max=1000,
             tooltip=(
-                "Steps at the start that are always computed. TeaCache, MagCache, First Block Cache "
-                "and DiCache have rules of their own."
+                "Steps at the start that are always computed. TeaCache, MagCache, First Block Cache, "
+                "DiCache and DeepCache have rules of their own."
             ),
         ),
         io.Int.Input(
@@ -335,7 +351,10 @@ def _settings() -> list[io.Input]:
                 min=1,
                 max=1000,
                 optional=True,
-                tooltip="DBCache, DiCache: blocks at the start that always run. DBCache: 8 published.",
+                tooltip=(
+                    "DBCache, DiCache, DeepCache: blocks at the start that always run. DBCache: 8 "
+                    "published. DeepCache: as many at the end as well."
+                ),
             )
         ),
         advanced(
@@ -362,6 +381,33 @@ def _settings() -> list[io.Input]:
                 default="",
                 optional=True,
                 tooltip="Delta Cache: single blocks to skip, in models that have them.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "power",
+                default=1.0,
+                min=1.0,
+                max=3.0,
+                step=0.05,
+                optional=True,
+                tooltip=(
+                    "DeepCache: 1 computes every so many steps; above 1 (1.4 published) as many, "
+                    "closer together around the center."
+                ),
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "center",
+                default=15,
+                min=0,
+                max=1000,
+                optional=True,
+                tooltip=(
+                    "DeepCache, power above 1: step around which computed steps are closest. Published: "
+                    "15 of 50."
+                ),
             )
         ),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..cache_core.methods.teacache import TeaCache
 from . import block_inputs as common
 from .host.compat import advanced, schema
 from .host.presets import AUTO, resolve, teacache_presets
@@ -82,7 +83,7 @@ class ScalingTeaCache(io.ComfyNode):
     ) -> io.NodeOutput:
         preset = resolve(model_type, "teacache", teacache_presets(), model)
         if isinstance(preset, str):
-            return common.refused(cls, model, why_unsupported(model) or preset)
+            return common.refused(cls, model, why_unsupported(model, TeaCache) or preset)
         method = replace(
             preset.method,
             threshold=rel_l1_thresh or preset.method.threshold,

@@ -9,7 +9,15 @@ from typing import Any
 FRONTEND_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Combos that list files of this machine.
-FILE_INPUTS = {"unet_name", "clip_name", "clip_name1", "clip_name2", "vae_name", "coefficients"}
+FILE_INPUTS = {
+    "ckpt_name",
+    "unet_name",
+    "clip_name",
+    "clip_name1",
+    "clip_name2",
+    "vae_name",
+    "coefficients",
+}
 Info = dict[str, Any]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .base import Method
 from .db_cache import DBCache
+from .deepcache import DeepCache
 from .delta_cache import DeltaCache
 from .dicache import DiCache
 from .first_block_cache import FirstBlockCache
@@ -20,4 +21,5 @@ METHODS: tuple[type[Method], ...] = (
     DiCache,
     TaylorSeer,
     DeltaCache,
+    DeepCache,
 )

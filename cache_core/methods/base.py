@@ -21,6 +21,7 @@ class Method(Protocol):
         source: paper and code.
         calibration: what it needs to know of a model, for the docs.
         probes: whether the first blocks always run before the decision, so that predictors can align.
+        unet: whether it is for UNets; the others are for transformers.
     """
 
     name: ClassVar[str]
@@ -28,6 +29,7 @@ class Method(Protocol):
     source: ClassVar[str] = ""
     calibration: ClassVar[str] = "none"
     probes: ClassVar[bool] = False
+    unet: ClassVar[bool] = False
 
     @property
     def signal(self) -> SignalKind:

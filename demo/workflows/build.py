@@ -347,6 +347,95 @@ def flux_graph() -> Graph:
     return Graph("flux1_dev_scaling_cache", ROOT / "workflows", nodes, note)
 
 
+def sdxl_graph() -> Graph:
+    """SDXL is a UNet, so its cache node is the one with DeepCache."""
+    checkpoint = "sd_xl_base_1.0.safetensors"
+    nodes = {
+        "checkpoint": Node(
+            "CheckpointLoaderSimple",
+            0,
+            {"ckpt_name": checkpoint},
+            (380, 0),
+            models=(
+                (
+                    checkpoint,
+                    "checkpoints",
+                    "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/"
+                    f"{checkpoint}",
+                ),
+            ),
+        ),
+        "latent": Node(
+            "EmptyLatentImage", 0, {"width": 1024, "height": 1024, "batch_size": 1}, (380, 0)
+        ),
+        "cache": Node(
+            "ScalingStepCacheAdvanced",
+            1,
+            {
+                "model": link("checkpoint"),
+                "method": "DeepCache",
+                "granularity": "auto",
+                "predictor": "auto",
+                "speedup": 2.0,
+                "threshold": 0.0,
+                "interval": 3,
+                "warmup": 3,
+                "max_gap": 6,
+                "start_percent": 0.0,
+                "end_percent": 1.0,
+                "first_blocks": 1,
+            },
+            (340, 0),
+        ),
+        "positive": Node(
+            "CLIPTextEncode",
+            1,
+            {
+                "clip": link("checkpoint", 1),
+                "text": "a glass bottle on a beach with a galaxy inside, evening light",
+            },
+            (400, 170),
+            title="Positive Prompt",
+        ),
+        "negative": Node(
+            "CLIPTextEncode",
+            1,
+            {"clip": link("checkpoint", 1), "text": "text, watermark"},
+            (400, 130),
+            title="Negative Prompt",
+        ),
+        "sampler": Node(
+            "KSampler",
+            2,
+            {
+                "model": link("cache"),
+                "positive": link("positive"),
+                "negative": link("negative"),
+                "latent_image": link("latent"),
+                "seed": 1,
+                "steps": 30,
+                "cfg": 7.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+            },
+        ),
+        "decode": Node("VAEDecode", 2, {"samples": link("sampler"), "vae": link("checkpoint", 2)}),
+        "save": Node(
+            "SaveImage",
+            3,
+            {"images": link("decode"), "filename_prefix": "scaling_cache"},
+            (420, 470),
+        ),
+    }
+    note = (
+        "**DeepCache on SDXL**\n\nEvery third step runs the whole UNet, the two between only its first "
+        "and last block. A larger *interval* is faster and further from the full result, more "
+        "*first_blocks* (right-click the node, *Show Advanced*) slower and nearer to it."
+    )
+    return Graph("sdxl_base_deepcache", ROOT / "workflows", nodes, note)
+
+
 def with_cache(graph: Graph, name: str, kind: str, inputs: dict[str, Any], note: str) -> Graph:
     """The same workflow with another cache node."""
     old = graph.nodes["cache"]
@@ -431,6 +520,7 @@ def method_graphs() -> list[Graph]:
             "**Step Cache (Advanced) on FLUX.1-dev**\n\nDiCache here; choose another *method* or another "
             "*predictor* for the same one. What does not go together is refused with the reason.",
         ),
+        sdxl_graph(),
         calibrate_graph(wan),
     ]
 

@@ -18,6 +18,7 @@ from . import (
     pixart,
     qwen_image,
     sd3,
+    unet,
     wan,
 )
 from .base import Family
@@ -38,6 +39,7 @@ FAMILIES: tuple[Family, ...] = (
     cosmos.PREDICT2,
     pixart.FAMILY,
     wan.S2V,
+    unet.FAMILY,
 )
 
 

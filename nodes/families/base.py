@@ -36,15 +36,19 @@ class Stack:
         attribute: name of the list on the network.
         left_out: name of the network's list of indices that never run, if it has one.
         call: how its blocks are called where they have no replacement hooks, None where they have.
+        single: whether the attribute is one block, or None, and not a list.
     """
 
     kind: str
     attribute: str
     left_out: str | None = None
     call: BlockCall | None = None
+    single: bool = False
 
     def indices(self, network: Any) -> tuple[int, ...]:
         """Blocks that run, in order."""
+        if self.single:
+            return () if getattr(network, self.attribute) is None else (0,)
         skipped = set(getattr(network, self.left_out) or ()) if self.left_out else set()
         return tuple(i for i in range(len(getattr(network, self.attribute))) if i not in skipped)
 
@@ -60,6 +64,7 @@ class Family:
         joined: kind of the stack whose stream holds text and picture in one; empty for none.
         text_first: whether the text comes first in that stream.
         adds_after_blocks: whether the host adds in place to what a block returned.
+        unet: whether it is a UNet; the host iterates its blocks and has no hooks around them.
         modulated: modulated input of block 0 from the network and the arguments of that block.
         published: keys of the published settings that fit a network, by method.
         time: time signals [steps, ...] from the network, timesteps [steps] and the dtype to run in.
@@ -71,6 +76,7 @@ class Family:
     joined: str = ""
     text_first: bool = True
     adds_after_blocks: bool = False
+    unet: bool = False
     modulated: Callable[[Any, Mapping[str, Any]], torch.Tensor] | None = None
     published: Callable[[Any], Mapping[str, str]] = lambda network: {}
     time: Mapping[SignalKind, Callable[[Any, torch.Tensor, torch.dtype], torch.Tensor]] = field(
@@ -78,10 +84,13 @@ class Family:
     )
 
     def layout(self, network: Any) -> Layout:
-        return Layout(tuple((s.kind, len(s.indices(network))) for s in self.stacks))
+        stacks = tuple((s.kind, len(s.indices(network))) for s in self.stacks)
+        return Layout(stacks, self.unet)
 
     def hooks(self, network: Any) -> dict[int, tuple[str, int]]:
-        """Keys of the replacement hooks by number of the block in the layout."""
+        """Keys of the replacement hooks by number of the block in the layout; none in a UNet."""
+        if self.unet:
+            return {}
         blocks = [(s, i) for s in self.stacks for i in s.indices(network)]
         return {n: (s.kind, i) for n, (s, i) in enumerate(blocks) if s.call is None}
 

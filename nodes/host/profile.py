@@ -35,7 +35,7 @@ def measure(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan
 ) -> Profile | str:
     """The profile of a model, or why it has none."""
-    why = why_unsupported(model)
+    why = why_unsupported(model, EveryBlock)
     if why:
         return why
     runs: list[Any] = []

@@ -19,6 +19,7 @@ from comfy.patcher_extension import WrappersMP
 from ...cache_core.blocks import Layout
 from ...cache_core.checks import check_window
 from ...cache_core.clock import Clock
+from ...cache_core.combinations import why_not_inside
 from ...cache_core.methods.base import Method
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
@@ -33,7 +34,8 @@ from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
 from .progress import ProgressText
 from .samplers import sampler_traits
-from .stand_ins import standing_in
+from .stand_ins import hiding, stand_ins
+from .unet import UNetWalk, changes_blocks
 from .wrappers import KEY as STEP_KEY
 from .wrappers import StepCache
 
@@ -89,7 +91,7 @@ class Session:
     layout: Layout
     progress: ProgressText
     on_close: Callable[[StackRun], None] | None = None
-    walk: BlockWalk | None = None
+    walk: BlockWalk | UNetWalk | None = None
     calls: int = 0
     key: Hashable = None
     seen: Counter[Hashable] = field(default_factory=Counter)
@@ -103,10 +105,11 @@ class Session:
         return summary
 
 
-def why_unsupported(model: Any) -> str:
-    """Why this model cannot be cached below the step; empty if it can."""
+def why_unsupported(model: Any, method: Method | type[Method]) -> str:
+    """Why this model cannot be cached below the step by this method; empty if it can."""
     network = model.model.diffusion_model
-    return "" if find_family(network) is not None else why_not(network)
+    family = find_family(network)
+    return why_not(network) if family is None else why_not_inside(method, family.unet)
 
 
 def install(model: Any, cache: StackCache) -> Any:
@@ -119,8 +122,9 @@ def install(model: Any, cache: StackCache) -> Any:
     """
     network = model.model.diffusion_model
     family = find_family(network)
-    if family is None:
-        ProgressText(cache.node_id).finish(f"Not cached. {why_not(network)}")
+    why = why_unsupported(model, cache.method)
+    if why or family is None:
+        ProgressText(cache.node_id).finish(f"Not cached. {why}")
         return model
     layout = family.layout(network)
     cache.method.spans(layout)
@@ -182,8 +186,9 @@ def _start(
     patcher = guider.model_patcher
     network = patcher.model.diffusion_model
     family = find_family(network)
-    if family is None:
-        return Refusal(why_not(network))
+    why = why_unsupported(patcher, cache.method)
+    if why or family is None:
+        return Refusal(why)
     steps = len(schedule) - 1
     if (refusal := too_short(steps)) is not None:
         return refusal
@@ -258,14 +263,14 @@ def _apply_model(
         except Exception as error:
             bracket.give_up(session.run, error)
     try:
-        with _standing_in(session):
+        with _hiding(session):
             return executor(
                 x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs
             )
     finally:
         if isinstance(session, Session):
             session.walk = None
-            if call is not None and not call.decided:
+            if call is not None and not call.decided and not session.run.sealed:
                 session.run.plain("The host did not run the blocks of this model")
 
 
@@ -278,6 +283,9 @@ def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, 
     if not _intact(options, session.family.hooks(network)):
         run.plain("Another node replaces blocks of this model: steps with it are computed")
         return None
+    if session.family.unet and changes_blocks(options):
+        run.plain("Another node patches blocks of this model: steps with it are computed")
+        return None
     if run.needs_changes:
         run.changes = _time_changes(session, base, x)
     names = zip(options["cond_or_uncond"], options["uuids"], strict=True)
@@ -288,14 +296,20 @@ def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, 
         key = (session.key, index, uuid, session.seen[index, uuid], shape)
         branches.append(Branch(key, index))
     call = run.open(branches)
-    if call is not None:
+    if call is not None and session.family.unet:
+        session.walk = UNetWalk(run, call, session.family, network, options)
+    elif call is not None:
         session.walk = BlockWalk(run, call, session.family, network, session.layout)
     return call
 
 
-def _standing_in(session: Any) -> AbstractContextManager[None]:
+def _hiding(session: Any) -> AbstractContextManager[None]:
+    """Hide the blocks that have no hooks for the call under way."""
     walk = session.walk if isinstance(session, Session) else None
-    return nullcontext() if walk is None else standing_in(walk)
+    if walk is None:
+        return nullcontext()
+    found = walk.stand_ins() if isinstance(walk, UNetWalk) else stand_ins(walk)
+    return hiding(walk.network, found)
 
 
 def _intact(options: dict[str, Any], hooks: dict[int, tuple[str, int]]) -> bool:

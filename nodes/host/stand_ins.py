@@ -7,7 +7,7 @@ are, so that LoRA and offloading see the network that they know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,24 +18,32 @@ from .blocks import BlockWalk
 
 
 @contextmanager
-def standing_in(walk: BlockWalk) -> Iterator[None]:
-    """Hide the blocks without hooks behind stand-ins while the context is open."""
-    hidden: list[str] = []
-    number = 0
+def hiding(network: Any, behind: Mapping[str, Any]) -> Iterator[None]:
+    """Hide submodules of a network behind others, by attribute, while the context is open."""
+    # A module finds its submodules only after its own attributes.
+    attributes = vars(network)
+    before = {name: attributes[name] for name in behind if name in attributes}
+    attributes.update(behind)
     try:
-        for stack in walk.family.stacks:
-            indices = stack.indices(walk.network)
-            if stack.call is not None:
-                blocks = getattr(walk.network, stack.attribute)
-                numbers = {index: number + place for place, index in enumerate(indices)}
-                # A module finds its submodules only after its own attributes.
-                walk.network.__dict__[stack.attribute] = _hide(blocks, numbers, walk, stack.call)
-                hidden.append(stack.attribute)
-            number += len(indices)
         yield
     finally:
-        for name in hidden:
-            del walk.network.__dict__[name]
+        for name in behind:
+            del attributes[name]
+        attributes.update(before)
+
+
+def stand_ins(walk: BlockWalk) -> dict[str, Any]:
+    """Stand-ins for the blocks without hooks, by attribute of the network."""
+    found: dict[str, Any] = {}
+    number = 0
+    for stack in walk.family.stacks:
+        indices = stack.indices(walk.network)
+        if stack.call is not None:
+            blocks = getattr(walk.network, stack.attribute)
+            numbers = {index: number + place for place, index in enumerate(indices)}
+            found[stack.attribute] = _hide(blocks, numbers, walk, stack.call)
+        number += len(indices)
+    return found
 
 
 def _hide(blocks: Any, numbers: dict[int, int], walk: BlockWalk, call: BlockCall) -> Any:

@@ -16,8 +16,9 @@ from scaling_cache.cache_core.combinations import (
     choose,
     granularities,
     predictors,
+    why_not_inside,
 )
-from scaling_cache.cache_core.methods import METHODS
+from scaling_cache.cache_core.methods import METHODS, DeepCache
 
 from docs.method_table import BLOCK_METHODS, PAGE, filled
 
@@ -62,6 +63,20 @@ def test_taylorseer_works_on_both_levels():
     assert choose("TaylorSeer", "blocks", "Taylor 2") is Granularity.BLOCKS
     with pytest.raises(ValueError, match="not TaylorSeer's"):
         choose("TaylorSeer", AUTO, "scaling")
+
+
+def test_deepcache_predicts_what_it_kept_by_repeating_or_by_differences():
+    allowed = predictors("DeepCache", Granularity.BLOCKS)
+    assert allowed == ("reuse", "Taylor 1", "Taylor 2", "Taylor 3")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_is_for_unets_or_for_transformers(method):
+    fitting, other = (True, False) if method is DeepCache else (False, True)
+    assert why_not_inside(method, fitting) == ""
+    why = why_not_inside(method, other)
+    assert why.startswith(f"{method.name} is for ")
+    assert "DeepCache" in why
 
 
 @pytest.mark.parametrize("field", ["method", "granularity", "predictor"])

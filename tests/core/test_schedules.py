@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.clock import Clock
 from scaling_cache.cache_core.schedules import (
+    centred,
     computed_for_speedup,
     even_steps,
     limit_gap,
@@ -159,3 +161,33 @@ def test_spread_steps_on_an_even_line_are_about_even():
     found = spread_steps([float(i) for i in range(50)], 25, 3, 6)
     assert len(found) == 25
     assert max(b - a for a, b in pairwise(found)) <= 3
+
+
+@given(st.integers(1, 300), st.integers(1, 60), st.integers(0, 320), st.floats(1.0, 3.0))
+def test_centred_steps(steps: int, interval: int, center: int, power: float):
+    found = centred(interval, center, power, steps)
+    assert found[0] == 0
+    assert found[-1] < steps
+    assert len(found) == -(-steps // interval)
+    assert list(found) == sorted(set(found))
+    # The nearer to the center the closer, to within the rounding of both ends of a gap.
+    before = gaps(tuple(s for s in found if s <= center))
+    after = gaps(tuple(s for s in found if s >= center))
+    assert all(b - a <= 1 for a, b in pairwise(before))
+    assert all(a - b <= 1 for a, b in pairwise(after))
+
+
+def test_centred_steps_follow_the_formula():
+    """Once more in numpy, for the published setting: every 5th of 50, center 15, power 1.4."""
+    ends = np.array([-15.0, 35.0])
+    scale = np.sign(ends) * np.abs(ends) ** (1 / 1.4)
+    places = np.linspace(*scale, 11)[:-1]
+    expected = np.floor(15 + np.sign(places) * np.abs(places) ** 1.4)
+    assert centred(5, 15, 1.4, 50) == tuple(expected.astype(int))
+    assert expected.tolist() == [0, 5, 10, 13, 15, 19, 24, 29, 35, 42]
+
+
+def test_the_power_comes_down_until_each_place_has_a_step_of_its_own():
+    assert centred(5, 15, 1.0, 50) == tuple(range(0, 50, 5))
+    # Places 10 and 10 + 10 * 0.2**p would share a step until the power has come down to 1.42.
+    assert centred(2, 10, 3.0, 20) == (0, 2, 5, 7, 8, 10, 11, 12, 14, 17)

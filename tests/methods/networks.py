@@ -29,9 +29,9 @@ class Spec:
     network: dict[str, Any]
     latent: tuple[int, ...]
     width: int
-    first: str
-    last: str
-    final: str
+    first: str = ""
+    last: str = ""
+    final: str = ""
     modulated: str = ""
     joined: str = ""
     more: dict[str, Any] = field(default_factory=dict)
@@ -374,12 +374,73 @@ SPECS: dict[str, Spec] = {
 }
 
 
+_UNET: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "context_dim": 24,
+}
+_SD15: dict[str, Any] = {
+    **_UNET,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "transformer_depth_middle": 1,
+    "use_linear_in_transformer": False,
+}
+_SDXL: dict[str, Any] = {
+    **_UNET,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 0, 2, 2, 3, 3],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 3, 3, 3],
+    "transformer_depth_middle": 3,
+    "use_linear_in_transformer": True,
+    "num_classes": "sequential",
+    "adm_in_channels": 16 + 6 * 256,
+}
+# Watched by test_deepcache alone: their blocks are no modules that the host calls.
+UNETS: dict[str, Spec] = {
+    "sd15": Spec("SD15", _SD15, (4, 16, 16), 24),
+    "sdxl": Spec("SDXL", _SDXL, (4, 16, 16), 24, more=_POOLED),
+    "svd": Spec(
+        "SVD_img2vid",
+        {
+            **_SDXL,
+            "in_channels": 8,
+            "transformer_depth": [0, 0, 1, 1, 0, 0],
+            "transformer_depth_output": [0, 0, 0, 1, 1, 1, 0, 0, 0],
+            "transformer_depth_middle": 1,
+            "adm_in_channels": 3 * 256,
+            "use_temporal_resblock": True,
+            "use_temporal_attention": True,
+            "disable_temporal_crossattention": False,
+            "extra_ff_mix_layer": True,
+            "use_spatial_context": True,
+            "merge_strategy": "learned_with_images",
+            "merge_factor": 0.0,
+            "video_kernel_size": [3, 1, 1],
+        },
+        (4, 16, 16),
+        24,
+    ),
+    "no_middle": Spec(
+        "SDXL", {**_SDXL, "transformer_depth_middle": -2}, (4, 16, 16), 24, more=_POOLED
+    ),
+}
+_ALL = {**SPECS, **UNETS}
+
+
 def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
     """A ModelPatcher of the family's tiny network on the CPU."""
     import comfy.model_patcher
     import comfy.supported_models
 
-    spec = SPECS[name]
+    spec = _ALL[name]
     network = dict(spec.network)
     if network.get("image_model", "") is None:
         network.pop("image_model")
@@ -411,7 +472,7 @@ def sample(
     """The host's KSampler on a tiny latent."""
     import comfy.sample
 
-    spec = SPECS[name]
+    spec = _ALL[name]
 
     def conditioning(seed: int) -> list[list[Any]]:
         generator = torch.Generator().manual_seed(seed)

@@ -362,11 +362,13 @@ class TestAdvanced:
         from scaling_cache.cache_core.combinations import METHOD_NAMES, granularities, predictors
 
         seen = 0
+        unet = nets.build("sd15")
         for method in METHOD_NAMES:
+            name, base = ("sd15", unet) if method == "DeepCache" else ("flux", flux)
             for level in granularities(method):
                 for predictor in ("auto", *predictors(method, level)):
                     model = self.make(
-                        flux,
+                        base,
                         method=method,
                         granularity=level.value,
                         predictor=predictor,
@@ -374,7 +376,7 @@ class TestAdvanced:
                         blocks="0",
                     )
                     said.clear()
-                    assert torch.isfinite(nets.sample(model, "flux")).all()
+                    assert torch.isfinite(nets.sample(model, name)).all()
                     assert said[-1].startswith(f"{method}: computed"), (method, predictor, said)
                     seen += 1
         assert seen > 50
