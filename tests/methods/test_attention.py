@@ -213,7 +213,7 @@ def test_preferences_are_those_of_recorded_attention_and_outputs(nets: Any) -> N
         assert value == pytest.approx((high & foreground).sum() / foreground.sum())
 
 
-def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_step(
+def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_evaluation(
     nets: Any,
 ) -> None:
     from comfy.patcher_extension import WrappersMP
