@@ -157,7 +157,7 @@ def _parse_blocks(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> B
     Raises:
         ValueError: naming the field that is wrong.
     """
-    if not _BLOCK_TENSORS <= set(tensors):
+    if not set(tensors) >= _BLOCK_TENSORS:
         raise ValueError("ratios, polynomial, valid: need all three or none")
     ratios, polynomial, valid = (
         np.asarray(tensors[n], np.float64) for n in ("ratios", "polynomial", "valid")

@@ -7,7 +7,15 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..cache_core.blocks import format_blocks
-from ..cache_core.profiling import stable_blocks
+from ..cache_core.checks import check_range
+from ..cache_core.profiling import (
+    RankBy,
+    blocks_to_skip,
+    mean_changes,
+    rank_by_name,
+    skip_order,
+    table,
+)
 from . import block_inputs as common
 from .host.calibrate import Plan
 from .host.compat import schema
@@ -25,10 +33,10 @@ class ScalingProfileBlocks(io.ComfyNode):
             category=common.CATEGORY,
             description=(
                 "Samples once with all blocks and measures how much the change that each block makes "
-                "differs from step to step. Gives lists of the steadiest blocks for Delta Cache, and a "
-                "heat map."
+                "differs from step to step, and how much it attends to the foreground. Gives lists of "
+                "the blocks that Delta Cache can skip, and a heat map."
             ),
-            search_aliases=["profilingdit", "delta cache", "blocks", "heat map"],
+            search_aliases=["profilingdit", "delta cache", "blocks", "heat map", "attention"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -42,11 +50,25 @@ class ScalingProfileBlocks(io.ComfyNode):
                     step=0.05,
                     tooltip="Share of all blocks to put on the lists. The paper skips 0.7 of Wan 14B.",
                 ),
+                io.Combo.Input(
+                    "rank_by",
+                    options=[choice.value for choice in RankBy],
+                    default=RankBy.STABILITY.value,
+                    optional=True,
+                    tooltip=(
+                        "Which blocks to skip first: those whose change is steadiest, those that attend "
+                        "to the background, or the mean of both ranks."
+                    ),
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="heat map", tooltip="Blocks by steps."),
+                io.Image.Output(
+                    display_name="heat map",
+                    tooltip="Blocks by steps, and attention to the foreground.",
+                ),
                 io.String.Output(display_name="blocks", tooltip="For Delta Cache."),
                 io.String.Output(display_name="single_blocks", tooltip="For Delta Cache."),
+                io.String.Output(display_name="summary", tooltip="Both numbers of each block."),
             ],
         )
 
@@ -63,12 +85,25 @@ class ScalingProfileBlocks(io.ComfyNode):
         sampler_name: str,
         scheduler: str,
         skip: float,
+        rank_by: str = RankBy.STABILITY.value,
     ) -> io.NodeOutput:
+        criterion = rank_by_name(rank_by)
+        check_range("skip", skip, 0.0, 1.0)
         plan = Plan([seed], steps, cfg, sampler_name, scheduler)
         profile = measure(model, positive, negative, latent_image, plan)
         if isinstance(profile, str):
             raise ValueError(f"model: {profile}")
-        chosen = stable_blocks(profile.changes, profile.layout, skip)
+        layout, preferences = profile.layout, profile.preferences
+        if preferences is None:
+            criterion = RankBy.STABILITY
+        changes = mean_changes(profile.changes)
+        order = skip_order(criterion, changes, preferences)
+        chosen = blocks_to_skip(order, layout, skip)
+        text = f"Blocks to skip (*), by {criterion.value}:\n"
+        if preferences is None:
+            text = f"No foreground preference: {profile.why}.\n{text}"
+        text += table(layout, changes, preferences, chosen)
         picture = heat_map(profile, chosen)
         lists = [format_blocks(chosen.get(kind, ())) for kind in ("double_block", "single_block")]
-        return io.NodeOutput(picture, *lists, ui=ui.PreviewImage(picture, cls=cls))
+        shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
+        return io.NodeOutput(picture, *lists, text, ui=shown)

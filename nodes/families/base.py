@@ -53,6 +53,21 @@ class Stack:
         return tuple(i for i in range(len(getattr(network, self.attribute))) if i not in skipped)
 
 
+# Place of the picture's first token in the stream that enters block 0, from the network, the length of
+# the stream and the picture's number of tokens; None where it cannot be told.
+Place = Callable[[Any, int, int], int | None]
+
+
+def alone(network: Any, stream: int, count: int) -> int | None:
+    """The stream holds the picture and nothing else."""
+    return 0 if stream == count else None
+
+
+def references_behind(network: Any, stream: int, count: int) -> int | None:
+    """The stream holds the picture and behind it those that it is to resemble."""
+    return 0 if stream >= count else None
+
+
 @dataclass(frozen=True)
 class Family:
     """How to reach the blocks and the signals of a family.
@@ -62,12 +77,13 @@ class Family:
         classes: ends of the full names of its network classes.
         stacks: block stacks in the order in which they run.
         joined: kind of the stack whose stream holds text and picture in one; empty for none.
-        text_first: whether the text comes first in that stream.
+        text_first: whether the text comes first in that stream and where both attend to each other.
         adds_after_blocks: whether the host adds in place to what a block returned.
         unet: whether it is a UNet; the host iterates its blocks and has no hooks around them.
         modulated: modulated input of block 0 from the network and the arguments of that block.
         published: keys of the published settings that fit a network, by method.
         time: time signals [steps, ...] from the network, timesteps [steps] and the dtype to run in.
+        place: where the picture is in the stream that enters block 0.
     """
 
     name: str
@@ -82,6 +98,7 @@ class Family:
     time: Mapping[SignalKind, Callable[[Any, torch.Tensor, torch.dtype], torch.Tensor]] = field(
         default_factory=dict
     )
+    place: Place = alone
 
     def layout(self, network: Any) -> Layout:
         stacks = tuple((s.kind, len(s.indices(network))) for s in self.stacks)
@@ -99,6 +116,25 @@ class Family:
         if signal is SignalKind.MODULATED:
             return self.modulated is not None
         return not signal.is_time or signal in self.time
+
+    def patch(self, network: Any) -> int:
+        """Height and width of a token, in places of the latent."""
+        size = getattr(network, "patch_size", getattr(network, "patch_spatial", 1))
+        return size if isinstance(size, int) else size[-1]
+
+    def picture_keys(self, network: Any, stream: int, keys: int, count: int) -> slice | None:
+        """The picture's part of the keys of a block's first attention, None where it cannot be told.
+
+        Args:
+            stream: length of the stream that entered block 0.
+            keys: of the attention; what is more than the stream is text.
+            count: the picture's number of tokens.
+        """
+        place = self.place(network, stream, count)
+        if place is None or keys < stream:
+            return None
+        first = place + (keys - stream if self.text_first else 0)
+        return slice(first, first + count)
 
 
 def modulate(

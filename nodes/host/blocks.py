@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,8 @@ class BlockWalk:
     Attributes:
         family: of the network.
         network: whose blocks run.
+        running: number of the block that is under way, None between blocks.
+        tokens: length of the stream that entered block 0; 0 before.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class BlockWalk:
     ) -> None:
         self.family = family
         self.network = network
+        self.running: int | None = None
+        self.tokens = 0
         self._run = run
         self._call = call
         self._layout = layout
@@ -69,22 +74,21 @@ class BlockWalk:
         self._probe = method.probe if method.signal.is_probe else 0
         self._before: torch.Tensor | None = None
         self._entered: Streams = ()
-        self._tokens = 0
-        self._inside = False
 
     def run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         """Run a block, or stand in for it."""
-        if self._inside:
+        if self.running is not None:
             return block(args)
-        self._inside = True
+        self.running = number
         try:
             return self._run_block(number, args, block)
         finally:
-            self._inside = False
+            self.running = None
 
     def _run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         if number == 0:
-            self._tokens = args["img"].shape[1]
+            # Tokens of a video may lie in their place: frames, rows, columns.
+            self.tokens = math.prod(args["img"].shape[1:-1])
             if self._probe:
                 self._before = args["img"].clone()
             else:
@@ -140,7 +144,7 @@ class BlockWalk:
         """The picture's tokens of a stream that may hold the text as well."""
         if not self._joined(number):
             return img
-        count = self._tokens
+        count = self.tokens
         return img[:, -count:] if self.family.text_first else img[:, :count]
 
     def _joined(self, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Run a model once with all blocks and measure how steady each one is; draw it."""
+"""Run a model once with all blocks, measure how steady each one is and what it attends to; draw it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
+from ...cache_core.attention import AttentionStatistics
 from ...cache_core.blocks import Layout
 from ...cache_core.profiling import EveryBlock, ProfileRun
+from .attention import watch
 from .calibrate import Plan, sample, without_caches
 from .stack import StackCache, install, why_unsupported
 
@@ -25,10 +27,14 @@ class Profile:
     """Attributes:
     changes: [blocks, steps] of relative changes; NaN where there is none.
     layout: blocks of the network.
+    preferences: [blocks] of foreground preferences, 0 to 1; None where there are none.
+    why: why there are none.
     """
 
     changes: NDArray[np.float64]
     layout: Layout
+    preferences: NDArray[np.float64] | None = None
+    why: str = ""
 
 
 def measure(
@@ -40,39 +46,66 @@ def measure(
         return why
     runs: list[Any] = []
     cache = StackCache(EveryBlock(), on_close=runs.append, run=ProfileRun)
-    watched = install(without_caches(model), cache)
+    profiled = install(without_caches(model), cache)
+    measured: list[AttentionStatistics] = []
     for seed in plan.seeds:
-        sample(watched, positive, negative, latent, plan, seed)
+        measured.append(AttentionStatistics())
+        sample(watch(profiled, measured[-1]), positive, negative, latent, plan, seed)
     found = [p for r in runs if isinstance(r, ProfileRun) and (p := r.profile) is not None]
     if not found:
         return "The blocks of this model did not run as expected: nothing was measured"
-    return Profile(np.stack(found).mean(0), runs[0].layout)
+    layout = runs[0].layout
+    preferences = None
+    try:
+        preferences = np.mean([s.preferences(layout.total) for s in measured], 0)
+    except ValueError as error:
+        why = str(error)
+    return Profile(np.stack(found).mean(0), layout, preferences, why)
 
 
 def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tensor:
     """Picture [1, height, width, 3], 0 to 1: blocks from top to bottom, steps from left to right.
 
-    Bright cells change much from the step before; chosen blocks have a mark in front.
+    Bright cells change much from the step before; chosen blocks have a mark in front. The single column
+    on the right is bright where a block prefers the foreground, between the lowest and the highest.
     """
-    changes, layout = profile.changes, profile.layout
-    known = np.isfinite(changes)
-    top = np.quantile(changes[known], 0.95) or 1.0
-    share = np.where(known, np.minimum(changes / top, 1), 0) * (len(_COLOURS) - 1)
-    channels = [np.interp(share, range(len(_COLOURS)), _COLOURS[:, c]) for c in range(3)]
-    cells = np.where(known[..., None], np.stack(channels, -1), 60).astype(np.uint8)
-    cells = cells.repeat(_CELL, 0).repeat(_CELL, 1)
-    height = _TOP + cells.shape[0] + _GAP * len(layout.stacks)
-    picture = Image.new("RGB", (_LEFT + cells.shape[1] + _GAP, height), "white")
+    layout, preferences = profile.layout, profile.preferences
+    top = np.quantile(profile.changes[np.isfinite(profile.changes)], 0.95) or 1.0
+    headings = [
+        f"change of each block from step to step; bright: {top:.2g}",
+        "steps; * can be skipped",
+    ]
+    maps = [_cells(profile.changes / top)]
+    if preferences is not None:
+        low, high = preferences.min(), preferences.max()
+        headings[1] += f"; right: foreground, {low:.2f} to {high:.2f}"
+        maps.append(_cells((preferences[:, None] - low) / ((high - low) or 1.0)))
+    longest = max(ImageFont.load_default().getlength(line) for line in headings)
+    width = max(sum(cells.shape[1] for cells in maps) + _GAP * len(maps), int(longest) + _GAP)
+    height = _TOP + _CELL * layout.total + _GAP * len(layout.stacks)
+    picture = Image.new("RGB", (_LEFT + width, height), "white")
     draw = ImageDraw.Draw(picture)
-    draw.text((_LEFT, 4), f"change of each block from step to step; bright: {top:.2g}", "black")
-    draw.text((_LEFT, 20), "steps; * can be skipped", "black")
+    for line, text in enumerate(headings):
+        draw.text((_LEFT, 4 + 16 * line), text, "black")
     y = _TOP
     for kind, count in layout.stacks:
         start = layout.numbers(kind).start
-        part = cells[start * _CELL : (start + count) * _CELL]
-        picture.paste(Image.fromarray(part), (_LEFT, y))
+        x = _LEFT
+        for cells in maps:
+            part = cells[start * _CELL : (start + count) * _CELL]
+            picture.paste(Image.fromarray(part), (x, y))
+            x += cells.shape[1] + _GAP
         for index in range(count):
             mark = "*" if index in chosen.get(kind, ()) else " "
             draw.text((6, y + index * _CELL), f"{kind[:6]} {index:2d}{mark}", "black")
-        y += part.shape[0] + _GAP
+        y += count * _CELL + _GAP
     return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]
+
+
+def _cells(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Pixels [rows, columns, 3] of values [blocks, steps], dark at 0, bright from 1 on, grey for NaN."""
+    known = np.isfinite(values)
+    place = np.where(known, np.minimum(values, 1), 0) * (len(_COLOURS) - 1)
+    channels = [np.interp(place, range(len(_COLOURS)), _COLOURS[:, c]) for c in range(3)]
+    cells = np.where(known[..., None], np.stack(channels, -1), 60).astype(np.uint8)
+    return cells.repeat(_CELL, 0).repeat(_CELL, 1)

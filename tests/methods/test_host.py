@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -489,7 +490,7 @@ class TestProfile:
             lambda found, chosen: measured.append(found) or draw(found, chosen),
         )
         with nets.Watch(flux.model.diffusion_model, "flux") as watch:
-            picture, blocks, single = self.make(flux)
+            picture, blocks, single, _ = self.make(flux)
         changes = measured[0].changes
         assert changes.shape == (5, 10)
         assert bool((changes[:, 1:] > 0).all())
@@ -510,7 +511,7 @@ class TestProfile:
     def test_delta_cache_takes_the_lists(self, nets: Any, flux: Any, said: list[str]) -> None:
         from scaling_cache.nodes.delta_cache import ScalingDeltaCache
 
-        _, blocks, single = self.make(flux, skip=0.4)
+        _, blocks, single, _ = self.make(flux, skip=0.4)
         model = ScalingDeltaCache.execute(flux, "custom", blocks, single, 2, 3, 0.0, 1.0).result[0]
         with nets.Watch(flux.model.diffusion_model, "flux") as watch:
             nets.sample(model, "flux")
@@ -524,3 +525,96 @@ class TestProfile:
         assert torch.equal(nets.sample(flux, "flux"), plain)
         with pytest.raises(ValueError, match=r"^steps: "):
             self.make(flux, steps=5)
+        with pytest.raises(
+            ValueError, match=r"^rank_by: must be one of stability, background, both"
+        ):
+            self.make(flux, rank_by="foreground")
+        with pytest.raises(ValueError, match=r"^skip: "):
+            self.make(flux, skip=1.5)
+
+    @pytest.mark.parametrize("rank_by", ["stability", "background", "both"])
+    def test_the_criterion_chooses_the_blocks(
+        self, rank_by: str, nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from scaling_cache.cache_core.blocks import parse_blocks
+        from scaling_cache.nodes.host import profile
+
+        measured: list[Any] = []
+        draw = profile.heat_map
+        monkeypatch.setattr(
+            "scaling_cache.nodes.profile_blocks.heat_map",
+            lambda found, chosen: measured.append(found) or draw(found, chosen),
+        )
+        _, blocks, single, text = self.make(flux, rank_by=rank_by, skip=0.4)
+        changes, preferences = measured[0].changes[:, 1:].mean(1), measured[0].preferences
+        assert preferences.shape == (5,)
+        assert len(set(preferences)) > 1
+        places = {
+            "stability": changes.argsort().argsort() * 1.0,
+            "background": np.array([(preferences < p).sum() * 1.0 for p in preferences]),
+        }
+        same = np.array([(preferences == p).sum() for p in preferences])
+        places["both"] = places["stability"] + places["background"] + (same - 1) / 2
+        wanted = sorted(range(5), key=lambda b: (places[rank_by][b], changes[b]))[:2]
+        chosen = [*parse_blocks("blocks", blocks), *(2 + i for i in parse_blocks("s", single))]
+        assert chosen == sorted(wanted)
+        first, *lines = text.splitlines()
+        assert first == f"Blocks to skip (*), by {rank_by}:"
+        for number, line in enumerate(lines):
+            name = f"double_block {number}" if number < 2 else f"single_block {number - 2}"
+            numbers = f"change {changes[number]:.3f}, foreground {preferences[number]:.3f}"
+            assert line == f"{name}: {numbers}{' *' if number in chosen else ''}"
+        assert len(lines) == 5
+
+    def test_the_node_shows_picture_and_numbers(self, nets: Any, flux: Any) -> None:
+        from scaling_cache.nodes import profile_blocks
+
+        shown: list[Any] = []
+        output = profile_blocks.io.NodeOutput
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                profile_blocks.io,
+                "NodeOutput",
+                lambda *args, ui: shown.append(ui) or output(*args, ui=ui),
+            )
+            text = self.make(flux)[3]
+        assert shown[0]["text"] == (text,)
+        assert len(shown[0]["images"]) == 1
+
+    def test_without_preferences_blocks_are_ranked_by_stability(self, nets: Any) -> None:
+        """The host gives the attention of PixArt no options."""
+        model, more = nets.build("pixart"), {"latent_image": {"samples": torch.zeros(1, 4, 48, 48)}}
+        _, *lists, text = self.make(model, rank_by="background", **more)
+        assert lists == list(self.make(model, rank_by="stability", **more)[1:3])
+        first, second, *lines = text.splitlines()
+        assert first.startswith("No foreground preference: the attention could not be followed")
+        assert second == "Blocks to skip (*), by stability:"
+        assert len(lines) == 3
+        assert not any("foreground" in line for line in lines)
+
+    def test_equal_prompts_have_no_foreground(self, nets: Any, flux: Any) -> None:
+        same = [[torch.ones(1, 5, 24), {"pooled_output": torch.ones(1, 16)}]]
+        text = self.make(flux, positive=same, negative=same, rank_by="both")[3]
+        assert "so there is no foreground" in text
+        assert "by stability:" in text
+
+    def test_the_heat_map_has_a_column_for_the_foreground(self, comfy: Path) -> None:
+        from scaling_cache.cache_core.blocks import Layout
+        from scaling_cache.nodes.host.profile import Profile, heat_map
+
+        layout = Layout((("double_block", 2), ("single_block", 1)))
+        changes = np.full((3, 30), 0.5)
+        changes[:, 0] = np.nan
+        plain = heat_map(Profile(changes, layout), {})[0].numpy()
+        both = heat_map(Profile(changes, layout, np.array([0.75, 0.25, 0.5])), {})[0].numpy()
+        side, left, top, gap = 14, 64, 40, 10
+        column = left + 30 * side + gap
+        assert both.shape == (plain.shape[0], plain.shape[1] + side + gap, 3)
+        np.testing.assert_array_equal(both[top:, : column - gap], plain[top:, : column - gap])
+        rows = [top, top + side, top + 2 * side + gap]
+        for row, colour in zip(rows, ([252, 240, 165], [13, 8, 60], [190, 55, 84]), strict=True):
+            cell = both[row : row + side, column : column + side]
+            np.testing.assert_allclose(cell, np.broadcast_to(colour, cell.shape) / 255, atol=1e-6)
+        # White around it.
+        for around in (both[rows[1] + side : rows[2]], both[top:, column + side :]):
+            assert (around == 1).all()

@@ -1,0 +1,439 @@
+"""What Profile Blocks measures of the attention, in the real host, against recorded q and k."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+OVERRIDE = "optimized_attention_override"
+# The host gives the attention of these no options, so nothing can follow it.
+SILENT = ("wan_s2v", "pixart")
+
+
+@pytest.fixture(scope="module")
+def nets(comfy: Path) -> Any:
+    name = "attention_networks"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _names() -> list[str]:
+    spec = importlib.util.spec_from_file_location("_", Path(__file__).with_name("networks.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["_"] = module
+    spec.loader.exec_module(module)
+    return list(module.SPECS)
+
+
+FAMILIES = _names()
+
+
+class Recorder:
+    """An override such as a user's: records each attention and calls the host's own."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.options: list[Any] = []
+
+    def __call__(self, func: Any, q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
+        heads = args[0] if args else kwargs["heads"]
+        mask = args[1] if len(args) > 1 else kwargs.get("mask")
+        if not kwargs.get("skip_reshape"):
+            q, k = (t.reshape(*t.shape[:2], heads, -1).transpose(1, 2) for t in (q, k))
+        self.options.append(kwargs.get("transformer_options"))
+        self.calls.append({"q": q.clone(), "k": k.clone(), "mask": mask})
+        if kwargs.get("skip_reshape"):
+            return func(q, k, v, *args, **kwargs)
+        q, k = (t.transpose(1, 2).flatten(2) for t in (q, k))
+        return func(q, k, v, *args, **kwargs)
+
+
+def matrix(call: dict[str, Any]) -> np.ndarray:
+    """The whole attention matrix of a call in float64 [samples, heads, queries, keys]."""
+    q, k = (call[name].double().numpy() for name in "qk")
+    logits = q @ k.swapaxes(2, 3) / math.sqrt(q.shape[-1])
+    if call["mask"] is not None:
+        logits = logits + call["mask"].double().numpy()
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def statistics(seen: list[tuple[int, np.ndarray]] | None = None) -> Any:
+    """Statistics that also write down what they take in."""
+    from scaling_cache.cache_core.attention import AttentionStatistics
+
+    class Recorded(AttentionStatistics):
+        def observe(self, block: int, scores: torch.Tensor) -> None:
+            if seen is not None:
+                seen.append((block, scores.numpy().copy()))
+            super().observe(block, scores)
+
+    return Recorded()
+
+
+def profiled(model: Any, found: Any) -> Any:
+    from scaling_cache.cache_core.profiling import EveryBlock
+    from scaling_cache.nodes.host.attention import watch
+    from scaling_cache.nodes.host.stack import StackCache, install
+
+    return watch(install(model, StackCache(EveryBlock())), found)
+
+
+def blocks(model: Any) -> int:
+    from scaling_cache.nodes.families import find_family
+
+    network = model.model.diffusion_model
+    return find_family(network).layout(network).total
+
+
+def with_override(model: Any, override: Any) -> Any:
+    patched = model.clone()
+    # Clones copy the objects that a model carries, but no functions.
+    options = patched.model_options.setdefault("transformer_options", {})
+    options[OVERRIDE] = lambda *args, **kwargs: override(*args, **kwargs)
+    return patched
+
+
+def of_the_user(options: Any) -> bool:
+    """Whether the override is a function as `with_override` makes it."""
+    return isinstance(options[OVERRIDE], FunctionType)
+
+
+@pytest.mark.parametrize("cfg", [3.0, 1.0])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_picture_is_that_of_a_plain_run(name: str, cfg: float, nets: Any) -> None:
+    model, found = nets.build(name), statistics()
+    plain = nets.sample(model, name, cfg=cfg)
+    assert torch.equal(nets.sample(profiled(model, found), name, cfg=cfg), plain)
+    if name in SILENT:
+        with pytest.raises(ValueError, match="could not be followed"):
+            found.preferences(blocks(model))
+        return
+    values = found.preferences(blocks(model))
+    assert len(values) == blocks(model)
+    assert ((values >= 0) & (values <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "per_block", "start", "more"),
+    [
+        ("flux", 1, 5, {}),
+        ("flux", 1, 5, {"batch": 2}),
+        ("wan", 2, 0, {}),
+        ("wan", 2, 0, {"batch": 2}),
+        ("wan_short", 2, 0, {}),
+        ("sd3", 1, 5, {"batch": 2}),
+        # The host masks the padding of one prompt at a time.
+        ("hunyuan_video", 1, 0, {"cfg": 1.0}),
+    ],
+)
+def test_column_means_are_those_of_the_recorded_attention(
+    name: str,
+    per_block: int,
+    start: int,
+    more: dict[str, Any],
+    nets: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On pictures of fewer tokens than queries are taken, where all of them are."""
+    if name == "hunyuan_video":
+        # Two words of padding, which its blocks do not attend to.
+        mask = torch.tensor([[1, 1, 1, 0, 0]])
+        spec = nets.SPECS[name]
+        padded = replace(spec, more={**spec.more, "attention_mask": mask})
+        monkeypatch.setitem(nets.SPECS, name, padded)
+    # As many tokens as words: the attention to the text has the shape of that among the tokens.
+    short = replace(nets.SPECS["wan"], latent=(16, 5, 2, 2))
+    monkeypatch.setitem(nets.SPECS, "wan_short", short)
+    model, user, seen = nets.build(name), Recorder(), []
+    nets.sample(profiled(with_override(model, user), statistics(seen)), name, **more)
+    tokens = {"flux": 16, "sd3": 16, "wan_short": 5}.get(name, 32)
+    columns = slice(start, start + tokens)
+    depth = blocks(model)
+    # What comes before the blocks, such as the refinement of the text, is shorter.
+    calls = [
+        (call, options["cond_or_uncond"].index(0))
+        for call, options in zip(user.calls, user.options, strict=True)
+        if call["q"].shape[2] >= tokens and not of_the_user(options)
+    ]
+    assert len(calls) == 10 * depth * per_block
+    assert [block for block, _ in seen] == list(range(depth)) * 10
+    batch = more.get("batch", 1)
+    for (_, found), (call, branch) in zip(seen, calls[::per_block], strict=True):
+        whole = matrix(call)[..., columns, columns].mean((1, 2))
+        assert found.shape == (batch, tokens)
+        np.testing.assert_allclose(found, whole[branch * batch :][:batch], atol=1e-4)
+    masks = {call["mask"] is not None for call, _ in calls}
+    assert masks == {name == "hunyuan_video"}
+
+
+def test_preferences_are_those_of_recorded_attention_and_outputs(nets: Any) -> None:
+    model, user, outputs = nets.build("flux"), Recorder(), []
+
+    def look(args: Any) -> Any:
+        outputs.append([out.double().numpy() for out in args["conds_out"]])
+        return args["conds_out"]
+
+    looked = with_override(model, user)
+    looked.model_options["sampler_pre_cfg_function"] = [look]
+    found = statistics()
+    nets.sample(profiled(looked, found), "flux")
+    contrast = np.zeros(16)
+    for positive, negative in outputs:
+        gap = np.abs(positive - negative)[0].mean(0)
+        patches = gap.reshape(4, 2, 4, 2).mean((1, 3)).flatten()
+        contrast += patches / patches.mean()
+    foreground = contrast > contrast.mean()
+    assert 0 < foreground.sum() < 16
+    for block, value in enumerate(found.preferences(5)):
+        scores = np.zeros(16)
+        for step in range(10):
+            call, options = user.calls[step * 5 + block], user.options[step * 5 + block]
+            place = options["cond_or_uncond"].index(0)
+            scores += matrix(call)[place, :, 5:, 5:].mean((0, 1))
+        high = scores > np.median(scores)
+        assert value == pytest.approx((high & foreground).sum() / foreground.sum())
+
+
+def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_evaluation(
+    nets: Any,
+) -> None:
+    from comfy.patcher_extension import WrappersMP
+
+    model, found, seen = nets.build("flux"), statistics(), []
+
+    def look(executor: Any, model: Any, conds: Any, *args: Any) -> Any:
+        outputs = executor(model, conds, *args)
+        seen.append((len(conds), outputs[0].double().numpy()))
+        return outputs
+
+    watched = profiled(model, found)
+    watched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "look", look)
+    with nets.Watch(model.model.diffusion_model, "flux") as watch:
+        nets.sample(watched, "flux", cfg=1.0)
+    assert len(watch.calls) == 13
+    assert [count for count, _ in seen] == [2, 1, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1, 2]
+    contrast = np.zeros(16)
+    for place in (0, 5, 10):
+        gap = np.abs(seen[place][1] - seen[place + 1][1])[0].mean(0)
+        patches = gap.reshape(4, 2, 4, 2).mean((1, 3)).flatten()
+        contrast += patches / patches.mean()
+    from scaling_cache.cache_core.attention import preference
+
+    scores = torch.stack([found._scores[block] for block in range(5)]).double().numpy()
+    np.testing.assert_allclose(found.preferences(5), preference(scores, contrast[None]))
+
+
+# --- where the picture is
+
+
+def keys_of_block_0(nets: Any, model: Any, name: str, call: Any, x: torch.Tensor) -> torch.Tensor:
+    """Keys [samples, heads, tokens, width] of the first attention among all tokens of block 0."""
+    user = Recorder()
+    options = {
+        key: value
+        for key, value in call.kwargs["transformer_options"].items()
+        if key in ("sigmas", "sample_sigmas", "cond_or_uncond", "uuids")
+    }
+    kwargs = {**call.kwargs, "transformer_options": {**options, OVERRIDE: user}}
+    with torch.inference_mode():
+        model.model.diffusion_model(x, *call.args[1:], **kwargs)
+    stream = math.prod(call.into.shape[1:-1])
+    return next(c["k"] for c in user.calls if c["q"].shape[2] == c["k"].shape[2] >= stream)
+
+
+@pytest.fixture
+def filled(nets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Lumina 2 that fills its picture up, as Z-Image does, and a Flux with reference images."""
+    spec = nets.SPECS["lumina2"]
+    padded = replace(spec, network={**spec.network, "pad_tokens_multiple": 12})
+    monkeypatch.setitem(nets.SPECS, "z_image", padded)
+    for name in ("flux", "qwen_image"):
+        spec = nets.SPECS[name]
+        latents = [torch.ones(1, *spec.latent[:-2], 6, 4)]
+        if name == "flux":
+            more = {**spec.more, "reference_latents": latents}
+        else:
+            more = {"reference_latents": latents}
+        monkeypatch.setitem(nets.SPECS, f"{name}_edit", replace(spec, more=more))
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    "name",
+    [*(n for n in FAMILIES if n not in SILENT), "z_image", "flux_edit", "qwen_image_edit"],
+)
+def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any) -> None:
+    """One patch of the latent is changed: that is where the contrast is, and the one key that moves is
+    the one that stands for it."""
+    from scaling_cache.cache_core.attention import picture_tokens, token_contrast
+    from scaling_cache.nodes.families import find_family
+
+    model = nets.build(name)
+    network = model.model.diffusion_model
+    with nets.Watch(network, name) as watch:
+        nets.sample(model, name, steps=8)
+    call = watch.calls[0]
+    family = find_family(network)
+    x, patch = call.args[0], family.patch(network)
+    count = picture_tokens(x.shape, patch)
+    before = keys_of_block_0(nets, model, name, call, x)
+    stream = math.prod(call.into.shape[1:-1])
+    columns = family.picture_keys(network, stream, before.shape[2], count)
+    assert columns is not None
+    for place in ((0, 0, 0), (-1, 1, 2), (-1, -1, -1)):
+        frame, row, column = place
+        changed = x.clone()
+        target = changed.reshape(*x.shape[:2], -1, *x.shape[-2:])
+        rows = range(x.shape[-2])[row * patch :][:patch]
+        across = range(x.shape[-1])[column * patch :][:patch]
+        target[:, :, frame, rows.start : rows.stop, across.start : across.stop] += 1.0
+        contrast = token_contrast(changed, x, patch)[0]
+        after = keys_of_block_0(nets, model, name, call, changed)
+        moved = (after - before).abs().amax((0, 1, 3)).nonzero().flatten().tolist()
+        if name in ("lumina2", "z_image"):
+            # The picture's tokens have attended to each other before block 0, those that fill up too.
+            filled = range(columns.start, before.shape[2])
+            assert set(range(columns.start, columns.stop)) <= set(moved) <= set(filled)
+            continue
+        assert contrast.nonzero().flatten().tolist() == [int(contrast.argmax())]
+        assert moved == [columns.start + int(contrast.argmax())]
+
+
+def test_where_the_picture_cannot_be_told(comfy: Path) -> None:
+    from scaling_cache.nodes.families.base import alone, references_behind
+    from scaling_cache.nodes.families.lumina2 import place
+
+    assert (alone(None, 16, 16), alone(None, 20, 16)) == (0, None)
+    assert (references_behind(None, 20, 16), references_behind(None, 8, 16)) == (0, None)
+
+    class Filled:
+        pad_tokens_multiple = 32
+
+    assert (place(Filled, 96, 40), place(Filled, 40, 40)) == (32, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "why"),
+    [
+        # A second picture between the rows of the first.
+        ("hidream", {"concat_latent_image": torch.ones(1, 16, 8, 8)}, "more than the picture"),
+        ("flux", {"area": (4, 8, 0, 0)}, "could not be followed"),
+    ],
+)
+def test_what_is_not_the_whole_picture_is_not_taken_for_it(
+    name: str, more: dict[str, Any], why: str, nets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = nets.SPECS[name]
+    monkeypatch.setitem(nets.SPECS, name, replace(spec, more={**spec.more, **more}))
+    model, found = nets.build(name), statistics()
+    plain = nets.sample(model, name)
+    assert torch.equal(nets.sample(profiled(model, found), name), plain)
+    with pytest.raises(ValueError, match=why):
+        found.preferences(blocks(model))
+
+
+# --- nothing is left behind
+
+
+@pytest.fixture
+def before(nets: Any) -> Iterator[tuple[Any, Recorder]]:
+    """A model with an override of the user, whose options must stay as they are."""
+    user = Recorder()
+    model = with_override(nets.build("flux"), user)
+    options = copy.copy(model.model_options["transformer_options"])
+    yield model, user
+    assert model.model_options["transformer_options"] == options
+    assert list(options) == [OVERRIDE]
+    user.options.clear()
+    nets.sample(model, "flux")
+    assert len(user.options) == 50
+    assert all(map(of_the_user, user.options))
+
+
+def test_the_override_of_the_user_is_called_and_stays(nets: Any, before: Any) -> None:
+    from comfy.model_patcher import create_model_options_clone
+
+    model, user = before
+    plain = nets.sample(model, "flux")
+    assert len(user.calls) == 50
+    watched = profiled(model, statistics())
+    options = create_model_options_clone(watched.model_options)
+    assert torch.equal(nets.sample(watched, "flux"), plain)
+    assert watched.model_options == options
+    # The probe was there during the run, and only then.
+    assert all(map(of_the_user, user.options[:50]))
+    assert len(user.calls) == len(user.options) == 100
+    assert not any(map(of_the_user, user.options[50:]))
+
+
+def test_the_options_are_as_before_after_an_exception(nets: Any, before: Any) -> None:
+    from comfy.model_patcher import create_model_options_clone
+
+    model, _ = before
+    network = model.model.diffusion_model
+    attributes, calls = dict(vars(network)), []
+
+    def fail(module: Any, args: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("broken")
+
+    handle = network.single_blocks[1].register_forward_pre_hook(fail)
+    watched = profiled(model, statistics())
+    options = create_model_options_clone(watched.model_options)
+    with pytest.raises(RuntimeError, match="broken"):
+        nets.sample(watched, "flux")
+    handle.remove()
+    assert watched.model_options == options
+    assert dict(vars(network)) == attributes
+
+
+def test_a_clone_is_measured_as_well(nets: Any) -> None:
+    found = statistics()
+    nets.sample(profiled(nets.build("flux"), found).clone(), "flux")
+    assert len(found.preferences(5)) == 5
+
+
+def test_without_an_override_of_the_user_none_stays(nets: Any) -> None:
+    model = nets.build("flux")
+    watched = profiled(model, statistics())
+    nets.sample(watched, "flux")
+    for one in (model, watched):
+        assert OVERRIDE not in one.model_options.get("transformer_options", {})
+    with nets.Watch(model.model.diffusion_model, "flux") as watch:
+        nets.sample(model, "flux")
+    assert all(OVERRIDE not in call.kwargs["transformer_options"] for call in watch.calls)
+
+
+def test_a_fault_of_the_measurement_costs_the_preferences_alone(
+    nets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, found = nets.build("flux"), statistics()
+    plain = nets.sample(model, "flux")
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr("scaling_cache.nodes.host.attention.column_means", fail)
+    assert torch.equal(nets.sample(profiled(model, found), "flux"), plain)
+    with pytest.raises(ValueError, match="RuntimeError: no memory left"):
+        found.preferences(5)
