@@ -1,4 +1,4 @@
-"""Record the outputs of plain runs as a Gram matrix, in bounded memory."""
+"""Record the outputs of runs as a Gram matrix, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,52 @@ from .calibration import GramTable
 
 # Elements per sample that stand for all: products over so many random ones are off by parts in 1000.
 ELEMENTS = 2**16
+
+
+# Fewer computed steps than this, or than this share of the run, are too coarse to learn from.
+FEWEST_KNOTS, KNOT_SHARE = 10, 0.45
+_KNOT_ELEMENTS = 2**14
+
+
+class KnotRecorder:
+    """Guided outputs at the computed steps of one run, kept on the device until its end."""
+
+    def __init__(self, steps: int) -> None:
+        """
+        Args:
+            steps: of the run.
+        """
+        self._steps = steps
+        self._sigmas: list[float] = []
+        self._rows: list[torch.Tensor] = []
+        self._chosen: torch.Tensor | None = None
+
+    def observe(self, sigma: float, value: torch.Tensor) -> None:
+        """Take in one output [batch, ...]; copied in part."""
+        flat = value.reshape(value.shape[0], -1)
+        if flat.shape[1] > _KNOT_ELEMENTS:
+            if self._chosen is None:
+                generator = torch.Generator().manual_seed(0)
+                order = torch.randperm(flat.shape[1], generator=generator)
+                self._chosen = order[:_KNOT_ELEMENTS].to(flat.device)
+            flat = flat[:, self._chosen]
+        self._sigmas.append(sigma)
+        self._rows.append(flat.to(torch.float32, copy=True))
+
+    def table(self) -> GramTable | None:
+        """Products of the outputs, summed over the batch; None if there is too little to learn from.
+
+        Reads the device once.
+        """
+        rows, self._rows = self._rows, []
+        if len(rows) < max(FEWEST_KNOTS, KNOT_SHARE * self._steps):
+            return None
+        stacked = torch.stack(rows).cpu().double().flatten(1)
+        gram = (stacked @ stacked.T).numpy()
+        try:
+            return GramTable(np.array(self._sigmas), gram[None])
+        except ValueError:
+            return None  # not finite, all zero, or not in order
 
 
 class GramRecorder:

@@ -180,6 +180,17 @@ class CacheRun:
         return self.report
 
     @property
+    def computes(self) -> bool:
+        """Whether this is the first evaluation of a step that is computed."""
+        return self._decision.compute and self._moment is not None and self._moment.first
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was reached and nothing went wrong before."""
+        last = self._moment is not None and self._moment.step == self.clock.steps - 1
+        return last and not self._sealed
+
+    @property
     def sigma(self) -> float:
         """Noise level of the current evaluation as the clock knows it."""
         return self.clock.sigmas[0] if self._moment is None else self._moment.sigma

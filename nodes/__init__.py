@@ -10,6 +10,7 @@ from .cfg_cache import ScalingCfgCache
 from .delta_cache import ScalingDeltaCache
 from .first_block_cache import ScalingFirstBlockCache
 from .host.coefficients import register_folder
+from .host.routes import register_routes
 from .magcache import ScalingMagCache
 from .profile_blocks import ScalingProfileBlocks
 from .scaling_cache import ScalingCache
@@ -35,4 +36,5 @@ class ScalingCacheExtension(ComfyExtension):
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folder()
+        register_routes()
         return NODES

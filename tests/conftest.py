@@ -48,3 +48,17 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def comfy() -> Path:
     """The host importable in this process; gives its folder."""
     return import_host()
+
+
+@pytest.fixture(autouse=True)
+def learned_folder(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder of its own for what a test's runs leave behind: nothing is learned from other tests."""
+    folder = tmp_path / "learned"
+    if "comfy" in request.fixturenames:
+        request.getfixturevalue("comfy")
+        from scaling_cache.nodes.host import learned
+
+        monkeypatch.setattr(learned, "folder", lambda: folder)
+    return folder

@@ -14,6 +14,7 @@ from ..nodes.vocabulary import EMBEDDING_WIDTH, POOLED_WIDTH
 WEIGHTS = Path(__file__).parent / "weights"
 SD3_FILE = WEIGHTS / "scalingcache_demo_sd3.safetensors"
 VAE_FILE = WEIGHTS / "scalingcache_demo_taesd.safetensors"
+COEFFICIENTS = Path(__file__).parent / "coefficients" / "scalingcache_demo_sd3.safetensors"
 
 CHANNELS = 16
 DEPTH = 4  # blocks, and heads of 64

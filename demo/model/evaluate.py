@@ -24,7 +24,7 @@ from .networks import VAE_FILE, WAN_FILE
 
 SHIFT, CFG = 3.0, 4.0
 # Seeds of clips that training does not draw from in practice: it takes seeds at random from 2^30.
-_HELD_OUT_SEED = 2**31
+HELD_OUT_SEED = 2**31
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def reconstruct(vae: Any, clips: int) -> list[float]:
     """PSNR of each held-out clip after encoding and decoding."""
     scores = []
     for i, prompt in enumerate(held_out_prompts()[:clips]):
-        clip = render(prompt, _HELD_OUT_SEED + i).permute(1, 2, 3, 0)
+        clip = render(prompt, HELD_OUT_SEED + i).permute(1, 2, 3, 0)
         error = (vae.decode(vae.encode(clip))[0] - clip).square().mean()
         scores.append(float(-10 * torch.log10(error)))
     return scores

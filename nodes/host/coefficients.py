@@ -12,6 +12,8 @@ from ...cache_core.block_tables import BlockTable
 from ...cache_core.calibration import GramTable
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
 from .fingerprint import family, fingerprint
+from .learned import FOLDER as LEARNED
+from .learned import recall
 
 AUTO, NONE = "auto", "none"
 FOLDER = "scaling_cache"
@@ -20,11 +22,17 @@ _SHIPPED = Path(__file__).parents[2] / "coefficients"
 
 @dataclass(frozen=True)
 class Found:
-    """Products of the guided outputs, None to learn during the run, and a sentence for the user if one
-    is due."""
+    """What there is for a run.
+
+    Attributes:
+        guided: products of the guided outputs, None to learn during the run.
+        note: sentence for the user, if one is due.
+        learns: whether the run should leave behind what it learns.
+    """
 
     guided: GramTable | None = None
     note: str = ""
+    learns: bool = False
 
 
 def register_folder() -> None:
@@ -42,21 +50,24 @@ def choices() -> list[str]:
 
 
 def _files() -> list[str]:
+    """Files that were made on purpose: what was learned is found by its model."""
     try:
-        return folder_paths.get_filename_list(FOLDER)
+        names = folder_paths.get_filename_list(FOLDER)
     except OSError:
         # The host remembers folders and fails once one of them is gone.
         folder_paths.filename_list_cache.pop(FOLDER, None)
-        return folder_paths.get_filename_list(FOLDER)
+        names = folder_paths.get_filename_list(FOLDER)
+    return [name for name in names if Path(name).parts[0] != LEARNED]
 
 
 def find_coefficients(
-    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
+    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None, sampler: str = ""
 ) -> Found:
     """Coefficients for a model on a schedule. What cannot be used is said, never raised.
 
     Args:
         cfg: guidance scale of the run, None if it has none.
+        sampler: its sampler, for what was learned with it; empty to leave that out.
     """
     if choice == NONE:
         return Found()
@@ -70,7 +81,12 @@ def find_coefficients(
             return _use(name, patcher, schedule, cfg)
         except CoefficientError:
             continue  # made for another model: the common case, not worth a word
-    return Found()
+    known = recall(patcher, sampler) if sampler else None
+    if known is None or not known.guided.covers(schedule[:-1]):
+        return Found(learns=bool(sampler))
+    count = known.provenance.samples
+    pictures = "1 picture" if count == 1 else f"{count} pictures"
+    return Found(known.guided, f"Coefficients: learned from {pictures}", learns=True)
 
 
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:

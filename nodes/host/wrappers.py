@@ -13,12 +13,14 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.plan import Refusal, plan_run
+from ...cache_core.recording import KnotRecorder
 from ...cache_core.run import CacheRun
 from ...cache_core.settings import PredictorKind
 from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg
 from .branches import describe_call
-from .coefficients import NONE, find_coefficients
+from .coefficients import AUTO, NONE, find_coefficients
+from .learned import Learner
 from .memory import reserve
 from .progress import ProgressText
 from .samplers import log_snr, sampler_traits
@@ -52,15 +54,19 @@ class _Session:
         run: the loop.
         progress: where to report.
         calls: calls of CALC_COND_BATCH in this evaluation so far.
+        learner: what the run leaves behind.
     """
 
     name: str
     run: CacheRun
     progress: ProgressText
     calls: int = 0
+    learner: Learner | None = None
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
+        if self.learner is not None:
+            self.learner.close()
         return f"{self.name}: {self.run.close().summary()}"
 
 
@@ -94,11 +100,17 @@ def _start(
         return refusal
     patcher, method = guider.model_patcher, cache.method
     choice = cache.coefficients if method.uses_coefficients else NONE
-    found = find_coefficients(choice, patcher, schedule, getattr(guider, "cfg", None))
+    traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
+    # A coarse table is good for weights of three outputs and for nothing less.
+    wanted = (cache.predictor or method.predictor).resolve(calibrated=True)
+    learns = wanted is PredictorKind.LEAST_SQUARES and not traits.stochastic
+    found = find_coefficients(
+        choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
+    )
     run = plan_run(
         method,
         schedule,
-        sampler_traits(sampler, schedule),
+        traits,
         bracket.sigma_range(patcher, method.start_percent, method.end_percent),
         cache.predictor,
         found.guided,
@@ -108,7 +120,11 @@ def _start(
         return run
     if found.note:
         run.report.note(found.note)
-    return _Session(method.name, run, progress)
+    learner = None
+    if found.learns:
+        recorder = KnotRecorder(len(schedule) - 1)
+        learner = Learner(patcher, traits.name, 1.0 if scale is None else float(scale), recorder)
+    return _Session(method.name, run, progress, learner=learner)
 
 
 def _prepare_sampling(
@@ -135,7 +151,10 @@ def _predict_noise(
     session.calls = 0
     session.run.begin(lambda: float(timestep.reshape(-1)[0]), x)
     session.progress.update(session.run.report)
-    return executor(x, timestep, model_options, *args, **kwargs)
+    guided = executor(x, timestep, model_options, *args, **kwargs)
+    if session.learner is not None:
+        session.learner.observe(session.run, x, guided, timestep)
+    return guided
 
 
 def _calc_cond_batch(

@@ -1,0 +1,148 @@
+"""Quality of the trained image model through the host's own loaders: prints one JSON line.
+
+Held-out frames are reconstructed by the autoencoder; held-out prompts are sampled and read by `measure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..host.inprocess import import_host
+from ..model.clips import FRAMES, render
+from ..model.evaluate import CFG, HELD_OUT_SEED, SHIFT
+from ..model.measure import read_clip
+from ..nodes.vocabulary import Prompt, encode, held_out_prompts, pool
+from .networks import CHANNELS, SD3_FILE, VAE_FILE
+
+LATENT = (CHANNELS, 16, 16)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Shares are 0 to 1.
+
+    Attributes:
+        vae_psnr: mean over held-out frames, dB.
+        vae_psnr_worst: of the worst of them.
+        colour: share of samples with the asked colour.
+        shape: share of samples with the asked shape.
+        samples: number of prompts.
+        steps: sampling steps.
+    """
+
+    vae_psnr: float
+    vae_psnr_worst: float
+    colour: float
+    shape: float
+    samples: int
+    steps: int
+
+
+def load_vae() -> Any:
+    import_host()
+    import comfy.sd
+    import comfy.utils
+
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_FILE)))
+
+
+def load_model(shift: float = SHIFT) -> Any:
+    """The model as UNETLoader and ModelSamplingSD3 give it."""
+    import_host()
+    import comfy.sd
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+
+    (model,) = ModelSamplingSD3().patch(comfy.sd.load_diffusion_model(str(SD3_FILE)), shift)
+    return model
+
+
+def conditioning(prompts: list[Prompt | None]) -> list[list[Any]]:
+    """What the demo's prompt node gives, for a batch of prompts."""
+    pooled = torch.cat([pool(p) for p in prompts])
+    return [[torch.cat([encode(p) for p in prompts]), {"pooled_output": pooled}]]
+
+
+def reconstruct(vae: Any, frames: int) -> list[float]:
+    """PSNR of held-out frames after encoding and decoding."""
+    scores = []
+    for i, prompt in enumerate(held_out_prompts()[:frames]):
+        frame = render(prompt, HELD_OUT_SEED + i, [i % FRAMES]).permute(1, 2, 3, 0)
+        error = (vae.decode(vae.encode(frame)) - frame).square().mean()
+        scores.append(float(-10 * torch.log10(error)))
+    return scores
+
+
+def sample(model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int) -> Tensor:
+    """Pictures [n, height, width, 3] by the host's euler sampler."""
+    import comfy.sample
+
+    noise = torch.randn(len(prompts), *LATENT, generator=torch.Generator().manual_seed(seed))
+    latents = comfy.sample.sample(
+        model,
+        noise,
+        steps,
+        CFG,
+        "euler",
+        "simple",
+        conditioning(list(prompts)),
+        conditioning([None]),
+        torch.zeros_like(noise),
+        disable_pbar=True,
+        seed=seed,
+    )
+    return vae.decode(latents).clamp(0, 1)
+
+
+@torch.inference_mode()
+def evaluate(samples: int, steps: int, sheet: Path | None = None) -> Quality:
+    """Measure the committed weights."""
+    vae, model = load_vae(), load_model()
+    scores = reconstruct(vae, min(samples, 16))
+    prompts = held_out_prompts()[:samples]
+    pictures = sample(model, vae, prompts, steps, 0)
+    readings = [read_clip(picture[None].numpy()) for picture in pictures]
+    pairs = list(zip(readings, prompts, strict=True))
+    if sheet is not None:
+        draw_sheet(pictures[:24], prompts[:24], sheet)
+    return Quality(
+        vae_psnr=float(np.mean(scores)),
+        vae_psnr_worst=min(scores),
+        colour=float(np.mean([r.colour == p.colour for r, p in pairs])),
+        shape=float(np.mean([r.shape == p.shape for r, p in pairs])),
+        samples=samples,
+        steps=steps,
+    )
+
+
+def draw_sheet(pictures: Tensor, prompts: list[Prompt], path: Path) -> None:
+    """Picture with six samples per row, the prompt above."""
+    tiles = []
+    for picture, prompt in zip(pictures, prompts, strict=True):
+        line = Image.new("RGB", (picture.shape[1], 20), "white")
+        text = f"{prompt.colour} {prompt.shape} {prompt.background}"
+        ImageDraw.Draw(line).text((2, 3), text, fill="black")
+        tiles.append(np.concatenate([np.asarray(line), (picture * 255).byte().numpy()]))
+    rows = [np.concatenate(tiles[i : i + 6], 1) for i in range(0, len(tiles), 6)]
+    Image.fromarray(np.concatenate(rows)).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--sheet", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(asdict(evaluate(options.samples, options.steps, options.sheet))))
+
+
+if __name__ == "__main__":
+    main()
