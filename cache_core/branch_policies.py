@@ -21,11 +21,15 @@ class Verdict:
         compute: whether the blocks must run.
         reason: why, in a few words for the user.
         scale: factor of the cached change if they do not run.
+        error: estimate that decided, where there is one.
+        limit: value of `error` below which the blocks are skipped.
     """
 
     compute: bool
     reason: str
     scale: float = 1.0
+    error: float | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,12 @@ class AccumulatingPolicy:
         if not math.isfinite(change):
             return Verdict(True, "the signal is not finite")
         self._sum += self._transform(change)
+        known = {"error": self._sum, "limit": self._threshold}
         if not self._sum < self._threshold:
-            return Verdict(True, "threshold reached")
+            return Verdict(True, "threshold reached", **known)
         if self._max_gap is not None and self._row >= self._max_gap:
-            return Verdict(True, "longest gap reached")
-        return Verdict(False, "below the threshold")
+            return Verdict(True, "longest gap reached", **known)
+        return Verdict(False, "below the threshold", **known)
 
     def settle(self, computed: bool) -> None:
         self._row = 0 if computed else self._row + 1
@@ -127,13 +132,14 @@ class DistancePolicy:
             return Verdict(True, "always computed")
         if change is None:
             return Verdict(True, "nothing to compare with")
+        known = {"error": change, "limit": self._threshold}
         if not change < self._threshold:  # a change that is not a number computes as well
-            return Verdict(True, "threshold reached")
+            return Verdict(True, "threshold reached", **known)
         if self._max_gap is not None and self._row >= self._max_gap:
-            return Verdict(True, "longest gap reached")
+            return Verdict(True, "longest gap reached", **known)
         if self._left <= 0:
-            return Verdict(True, "as many steps as allowed are skipped")
-        return Verdict(False, "below the threshold")
+            return Verdict(True, "as many steps as allowed are skipped", **known)
+        return Verdict(False, "below the threshold", **known)
 
     def settle(self, computed: bool) -> None:
         self._row = 0 if computed else self._row + 1

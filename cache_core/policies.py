@@ -10,11 +10,19 @@ from .clock import Moment
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with a step and, in a word for the user, why."""
+    """What to do with a step and, in a word for the user, why.
+
+    Attributes:
+        compute: whether the model runs.
+        reason: why, in a few words for the user.
+        error: estimate that decided, where there is one.
+        limit: value of `error` up to which the step is predicted.
+    """
 
     compute: bool
     reason: str
     error: float | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +127,11 @@ class BudgetPolicy:
             return Decision(True, "longest gap reached")
         error = self._curvature * gap.area
         walked = abs(self._sigmas[0] - self._sigmas[step + 1]) / self._span
-        if self._spent + error * self._share(step) > self._budget * walked:
-            return Decision(True, "error budget reached", error)
-        return Decision(False, "within error budget", error)
+        share, left = self._share(step), self._budget * walked - self._spent
+        limit = left / share if share else None
+        if self._spent + error * share > self._budget * walked:
+            return Decision(True, "error budget reached", error, limit)
+        return Decision(False, "within error budget", error, limit)
 
     def _share(self, step: int) -> float:
         return abs(self._sigmas[step] - self._sigmas[step + 1]) / self._span
@@ -178,7 +188,7 @@ class InputPolicy:
             return Decision(True, "not enough history")
         self._sum += self._rate * self._change / self._size
         if not self._sum < self._threshold:  # a sum that is not a number computes as well
-            return Decision(True, "threshold reached", self._sum)
+            return Decision(True, "threshold reached", self._sum, self._threshold)
         if self._row >= self._longest:
             return Decision(True, "longest gap reached")
-        return Decision(False, "below the threshold", self._sum)
+        return Decision(False, "below the threshold", self._sum, self._threshold)

@@ -16,7 +16,9 @@ class StepRecord:
         step: index in the run.
         sigma: noise level at its start.
         reason: why it was computed or predicted.
-        error: estimated relative error of predicting it, where there is an estimate.
+        error: estimate that decided, where there is one: of the relative error of predicting the
+            step, or of what the method compares with its threshold.
+        limit: value of `error` up to which the step is predicted.
         evaluations: evaluations of the model that the sampler asked for.
         computed: those that the model ran for.
         seconds: wall time, the sampler's own work included.
@@ -26,6 +28,7 @@ class StepRecord:
     sigma: float
     reason: str
     error: float | None = None
+    limit: float | None = None
     evaluations: int = 0
     computed: int = 0
     seconds: float = 0.0
@@ -48,7 +51,9 @@ class RunReport:
     cache_bytes: int = 0
 
     def begin_step(self, step: int, sigma: float, decision: Decision) -> None:
-        self.records.append(StepRecord(step, sigma, decision.reason, decision.error))
+        self.records.append(
+            StepRecord(step, sigma, decision.reason, decision.error, decision.limit)
+        )
 
     def end_evaluation(self, ran: bool, seconds: float) -> None:
         """Count an evaluation of the step under way.

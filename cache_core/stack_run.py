@@ -371,4 +371,5 @@ class NetworkCall:
         computes = len(self._skipped) < len(self._run.spans)
         reason = "nothing cached yet" if computes and not asked.compute else asked.reason
         if self._run.report.records:
-            self._run.report.records[-1].reason = reason
+            record = self._run.report.records[-1]
+            record.reason, record.error, record.limit = reason, asked.error, asked.limit

@@ -101,9 +101,15 @@ def node_id(cls: Any) -> str | None:
     return getattr(getattr(cls, "hidden", None), "unique_id", None)
 
 
+def off(cls: Any, model: Any) -> io.NodeOutput:
+    """A model without the cache, as the settings ask for; what the node showed is of other ones."""
+    ProgressText(node_id(cls)).off()
+    return io.NodeOutput(model)
+
+
 def refused(cls: Any, model: Any, why: str) -> io.NodeOutput:
     """The model as it came, and the reason on the node."""
-    ProgressText(node_id(cls)).finish(f"Not cached. {why}")
+    ProgressText(node_id(cls)).refuse(why)
     return io.NodeOutput(model)
 
 

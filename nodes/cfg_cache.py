@@ -76,5 +76,5 @@ class ScalingCfgCache(io.ComfyNode):
     ) -> io.NodeOutput:
         cache = CfgCache(interval, low, high, start_percent, end_percent)
         if cache.interval == 1:
-            return io.NodeOutput(remove(model))
+            return common.off(cls, remove(model))
         return io.NodeOutput(install(model, CfgConfig(cache, common.node_id(cls))))

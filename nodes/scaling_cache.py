@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..cache_core.settings import Mode, PredictorKind, Settings, choose
 from .host.coefficients import AUTO, choices
 from .host.compat import advanced, schema
+from .host.progress import ProgressText
 from .host.wrappers import StepCache, install, remove
 
 _DEFAULTS = Settings()
@@ -180,6 +181,7 @@ class ScalingCache(io.ComfyNode):
             max_gap=max_gap,
         )
         if settings.off:
+            ProgressText(_node_id(cls)).off()
             return io.NodeOutput(remove(model))
         return io.NodeOutput(install(model, StepCache(settings, coefficients, _node_id(cls))))
 

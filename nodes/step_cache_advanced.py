@@ -181,7 +181,7 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
         if level is Granularity.STEP:
             step_method = make_step_method(method, inputs)
             if isinstance(step_method, Settings) and step_method.off:
-                return io.NodeOutput(remove_step(model))
+                return common.off(cls, remove_step(model))
             config = StepCache(step_method, AUTO, node, predictor=STEP_PREDICTORS.get(predictor))
             return io.NodeOutput(install_step(remove_stack(model), config))
         made = make_block_method(method, inputs, model)

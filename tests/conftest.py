@@ -3,18 +3,31 @@ real host either over HTTP (`host`) or in this process (`comfy`)."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+import requests
 import torch
 
 from demo.host.client import Client
 from demo.host.fetch import ROOT
 from demo.host.inprocess import import_host, import_pack
 from demo.host.server import Server, serve
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 import_pack()
 torch.set_num_threads(1)
@@ -62,3 +75,30 @@ def learned_folder(
 
         monkeypatch.setattr(learned, "folder", lambda: folder)
     return folder
+
+
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.fail("Chromium is needed: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def page(host: Any) -> Iterator[Any]:
+    """The real frontend in real Chromium; what its console says is in `errors`."""
+    from playwright.sync_api import sync_playwright
+
+    # A new user's first visit opens the templates; the tests open them themselves.
+    settings = {"Comfy.TutorialCompleted": True}
+    requests.post(f"{host.server.url}/api/settings", json=settings, timeout=30).raise_for_status()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(30_000)
+        page.errors = []
+        page.on("console", lambda m: page.errors.append(m) if m.type == "error" else None)
+        page.goto(host.server.url)
+        page.wait_for_function("window.app?.graph && window.app.extensionManager?.setting")
+        yield page
+        browser.close()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from demo.host.fetch import ROOT
 
@@ -19,40 +15,7 @@ pytestmark = [pytest.mark.host, pytest.mark.browser]
 
 # Set SCREENSHOTS to a folder to look at what the tests saw.
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NODES = "app.graph._nodes.filter(n => n.type === 'ScalingCache')"
-
-
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.fail("Chromium is needed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def page(host: Any) -> Iterator[Page]:
-    # A new user's first visit opens the templates; the tests open them themselves.
-    settings = {"Comfy.TutorialCompleted": True}
-    requests.post(f"{host.server.url}/api/settings", json=settings, timeout=30).raise_for_status()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(30_000)
-        page.errors = []  # pyright: ignore[reportAttributeAccessIssue]
-        page.on("console", lambda m: page.errors.append(m) if m.type == "error" else None)
-        page.goto(host.server.url)
-        page.wait_for_function("window.app?.graph && window.app.extensionManager?.setting")
-        yield page
-        browser.close()
 
 
 def look(page: Page, name: str) -> None:

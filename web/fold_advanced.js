@@ -13,13 +13,25 @@ const NODES = [
   "ScalingCalibrateCache",
   "ScalingProfileBlocks",
 ];
+// The canvas puts this much space between widgets.
+const SPACING = 4;
+
+/** Hide a widget until its node shows the advanced ones; what stands below it moves up. */
+function fold(node, widget) {
+  widget.advanced = true;
+  if (widget.computeSize || widget.computeLayoutSize) return;
+  widget.computeSize = (width) => [
+    width ?? 0,
+    node.showAdvanced ? window.LiteGraph.NODE_WIDGET_HEIGHT : -SPACING,
+  ];
+}
 
 app.registerExtension({
   name: "ScalingCache.FoldAdvanced",
   nodeCreated(node) {
     if (!NODES.includes(node.comfyClass)) return;
     for (const widget of node.widgets ?? []) {
-      if (widget.options?.advanced) widget.advanced = true;
+      if (widget.options?.advanced) fold(node, widget);
     }
     node.setSize(node.computeSize());
   },

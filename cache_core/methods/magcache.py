@@ -87,16 +87,16 @@ class MagnitudePolicy:
         self._row += 1
         self._error += abs(1 - self._ratio)
         method = self._method
+        known = {"error": self._error, "limit": method.threshold}
         if self._row > method.longest:
-            return Verdict(True, "longest gap reached")
+            return Verdict(True, "longest gap reached", **known)
         below = self._error < method.threshold
         if not (below or (method.inclusive and self._error == method.threshold)):
-            return Verdict(True, "threshold reached")
+            return Verdict(True, "threshold reached", **known)
         if step in self._never:
-            return Verdict(True, "always computed")
-        return Verdict(
-            False, "below the threshold", self._ratio if method.follow_magnitude else 1.0
-        )
+            return Verdict(True, "always computed", **known)
+        scale = self._ratio if method.follow_magnitude else 1.0
+        return Verdict(False, "below the threshold", scale, **known)
 
     def settle(self, computed: bool) -> None:
         if computed:

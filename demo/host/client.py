@@ -98,6 +98,7 @@ class Client:
         workflow: Workflow,
         timeout: float = 600,
         on_message: Callable[[str, dict[str, Any]], None] | None = None,
+        extra_data: dict[str, Any] | None = None,
     ) -> Outcome:
         """Queue a workflow and wait for its end.
 
@@ -105,6 +106,7 @@ class Client:
             workflow: API format.
             timeout: seconds until TimeoutError.
             on_message: called with type and data of each message of this prompt.
+            extra_data: what a client may send along, such as the workflow for the files' metadata.
 
         Raises:
             PromptRefused: if the host finds the workflow invalid.
@@ -112,7 +114,8 @@ class Client:
         address = self.url.replace("http", "ws", 1) + f"/ws?clientId={self._id}"
         socket = websocket.create_connection(address, timeout=timeout)
         try:
-            answer = self.post("/prompt", {"prompt": workflow, "client_id": self._id})
+            body = {"prompt": workflow, "client_id": self._id, "extra_data": extra_data or {}}
+            answer = self.post("/prompt", body)
             if answer.status_code != 200:
                 raise PromptRefused(answer.json())
             outcome = Outcome(answer.json()["prompt_id"])

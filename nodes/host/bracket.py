@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from comfy.model_patcher import create_model_options_clone
 
 from ...cache_core.plan import Refusal
+from ...cache_core.report import RunReport
 from .progress import ProgressText, log
 
 
@@ -23,6 +24,16 @@ class Config(Protocol):
 
 class Session(Protocol):
     """State of one run."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls the method."""
+        ...
+
+    @property
+    def report(self) -> RunReport:
+        """What happened so far."""
+        ...
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
@@ -97,8 +108,9 @@ def sample(
     schedule = tuple(float(s) for s in args[3].tolist())
     session = start(config, guider, args[2], schedule, progress)
     if isinstance(session, Refusal):
-        progress.finish(f"Not cached. {session.reason}")
+        progress.refuse(session.reason)
         return executor(*args, **kwargs)
+    progress.start(session.name, session.report)
     options = create_model_options_clone(saved)
     options["transformer_options"][key] = session
     guider.model_options = options

@@ -44,15 +44,21 @@ class _Session:
         run: the loop.
         progress: where to report.
         calls: calls of CALC_COND_BATCH in this evaluation so far.
+        name: what the user calls it.
     """
 
     run: CfgRun
     progress: ProgressText
     calls: int = 0
+    name: str = "CFG Cache"
+
+    @property
+    def report(self) -> RunReport:
+        return self.run.report
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
-        return f"CFG Cache: both conditionings {self.run.close().summary()}"
+        return f"{self.name}: both conditionings {self.run.close().summary()}"
 
 
 def install(model: Any, config: CfgConfig) -> Any:

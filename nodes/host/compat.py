@@ -12,6 +12,10 @@ _I = TypeVar("_I")
 
 def schema(**fields: Any) -> io.Schema:
     """A node schema with the fields that this host knows; an unknown one would drop the pack."""
+    if io.Hidden.unique_id in fields.get("hidden", ()):
+        # Else the host gives a node the output of another one with the same inputs, and with it the
+        # other one's id: what the cache says would stand on the wrong node.
+        fields["not_idempotent"] = True
     known = {f.name for f in dataclasses.fields(io.Schema)}
     return io.Schema(**{k: v for k, v in fields.items() if k in known})
 

@@ -96,10 +96,18 @@ class Session:
     key: Hashable = None
     seen: Counter[Hashable] = field(default_factory=Counter)
 
+    @property
+    def name(self) -> str:
+        return self.run.method.name
+
+    @property
+    def report(self) -> RunReport:
+        return self.run.report
+
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
         self.walk = None
-        summary = f"{self.run.method.name}: {self.run.close().summary()}"
+        summary = f"{self.name}: {self.run.close().summary()}"
         if self.on_close is not None:
             self.on_close(self.run)
         return summary
@@ -124,13 +132,13 @@ def install(model: Any, cache: StackCache) -> Any:
     family = find_family(network)
     why = why_unsupported(model, cache.method)
     if why or family is None:
-        ProgressText(cache.node_id).finish(f"Not cached. {why}")
+        ProgressText(cache.node_id).refuse(why)
         return model
     layout = family.layout(network)
     cache.method.spans(layout)
     if not family.offers(cache.method.signal):
         why = f"{cache.method.name} has no signal for {family.name} models"
-        ProgressText(cache.node_id).finish(f"Not cached. {why}")
+        ProgressText(cache.node_id).refuse(why)
         return model
     before = model.model_options.get("transformer_options", {}).get(KEY)
     if isinstance(before, StackCache) and before.node_id != cache.node_id:

@@ -14,6 +14,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.recording import KnotRecorder
+from ...cache_core.report import RunReport
 from ...cache_core.run import CacheRun
 from ...cache_core.settings import PredictorKind
 from ...cache_core.step_methods.base import StepMethod
@@ -62,6 +63,10 @@ class _Session:
     progress: ProgressText
     calls: int = 0
     learner: Learner | None = None
+
+    @property
+    def report(self) -> RunReport:
+        return self.run.report
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""

@@ -329,6 +329,14 @@ def test_the_estimated_error_stays_within_the_budget():
         assert 0 < spent <= budget
 
 
+def test_an_estimate_decides_at_its_limit():
+    run, _ = budget_run(1e-3)
+    decided = [r for r in run.report.records if r.error is not None and r.limit is not None]
+    assert {bool(r.computed) for r in decided} == {False, True}
+    for record in decided:
+        assert (record.error > record.limit) == bool(record.computed), record
+
+
 def test_the_longest_gap_holds_in_budget_mode():
     _, computed = budget_run(1.0, max_gap=2)
     assert max(b - a - 1 for a, b in pairwise(computed)) == 2

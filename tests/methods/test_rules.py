@@ -134,6 +134,28 @@ def test_a_signal_that_is_no_number_computes(change: float | None) -> None:
         assert policy.decide(4, change).compute
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        AccumulatingPolicy(lambda x: x, 0.5, frozenset({0}), None),
+        FirstBlockCache(0.2).policy(Span(1, 2), WAN, RunFrame(20, (0, 20))),
+        replace(MAG["flux"].method, threshold=0.1).policy(Span(0, 39), WAN, RunFrame(20, (0, 20))),
+    ],
+    ids=["sum", "distance", "magnitude"],
+)
+def test_what_was_compared_says_which_side_of_its_limit_it_was(policy: BranchPolicy) -> None:
+    sides = set()
+    for step in range(20):
+        verdict = policy.decide(step, 0.02 * step if step else None)
+        policy.settle(verdict.compute)
+        if verdict.reason in ("threshold reached", "below the threshold"):
+            assert verdict.error is not None
+            assert verdict.limit is not None
+            assert (verdict.error < verdict.limit) == (verdict.reason == "below the threshold")
+            sides.add(verdict.compute)
+    assert sides == {False, True}
+
+
 def test_the_longest_gap_holds() -> None:
     policy = AccumulatingPolicy(lambda x: 0.0, 1.0, frozenset({0}), 2)
     assert computed(policy, 7, [None, *[0.1] * 6]) == [0, 3, 6]

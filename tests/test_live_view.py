@@ -1,0 +1,405 @@
+"""The live view in the real frontend: what a person sees, hovers, and hears of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from demo.host.fetch import ROOT
+
+pytestmark = [pytest.mark.host, pytest.mark.browser]
+
+# Set SCREENSHOTS to a folder to look at what the tests saw.
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+WORKFLOW = ROOT / "demo" / "workflows" / "demo_video_on.json"
+STEPS = 10
+# At most so high on the node, in pixels.
+HIGHEST = 64
+SET = "([id, value]) => app.extensionManager.setting.set(id, value)"
+NODE = "app.graph._nodes.find(n => n.type === 'ScalingCache')"
+RENDERINGS = pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+
+
+@pytest.fixture
+def live(page: Page) -> Iterator[Page]:
+    """The page with the demo workflow in the middle and the messages of its runs in `told`."""
+    page.evaluate(
+        """() => {
+            const api = window.comfyAPI.api.api
+            if (!window.told) api.addEventListener('scaling_cache.run', e => told.push(e.detail))
+            window.told = []
+            window.workflowId = crypto.randomUUID()
+        }"""
+    )
+    open_demo(page)
+    yield page
+    page.wait_for_function(
+        "() => fetch('/queue').then(r => r.json())"
+        ".then(q => q.queue_running.length + q.queue_pending.length === 0)"
+    )
+    for name, value in {
+        "Comfy.VueNodes.Enabled": False,
+        "Comfy.ColorPalette": "dark",
+        "ScalingCache.LiveView": True,
+    }.items():
+        page.evaluate(SET, [name, value])
+
+
+def open_demo(page: Page) -> None:
+    """Open the workflow of this test: it has an id of its own and small frames, to be quick."""
+    page.evaluate(
+        "workflow => app.loadGraphData({ ...workflow, id: workflowId })",
+        json.loads(WORKFLOW.read_text()),
+    )
+    page.evaluate(
+        """() => {
+            const latent = app.graph._nodes.find(n => n.type === 'EmptyHunyuanLatentVideo')
+            for (const [name, value] of [['width', 64], ['height', 64], ['length', 5]])
+                latent.widgets.find(w => w.name === name).value = value
+        }"""
+    )
+    page.evaluate(
+        f"""() => {{
+            const [x, y] = {NODE}.pos
+            app.canvas.ds.scale = 1
+            app.canvas.ds.offset = [600 - x, 300 - y]
+            app.canvas.setDirty(true, true)
+        }}"""
+    )
+
+
+def look(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"live_{name}.png"))
+
+
+def queue(page: Page, steps: int = STEPS, seed: int | None = None, **cache: Any) -> None:
+    """Queue the demo with these settings; another seed by default, so that it samples."""
+    page.evaluate(
+        """([steps, seed, cache]) => {
+            told.length = 0
+            const set = (kind, name, value) => {
+                const node = app.graph._nodes.find(n => n.type === kind)
+                node.widgets.find(w => w.name === name).value = value
+            }
+            set('KSampler', 'steps', steps)
+            set('KSampler', 'seed', seed ?? Math.floor(Math.random() * 1e9))
+            set('KSampler', 'control_after_generate', 'fixed')
+            for (const [name, value] of Object.entries(cache)) set('ScalingCache', name, value)
+            const api = window.comfyAPI.api.api
+            window.over = new Promise(done =>
+                api.addEventListener('execution_success', done, { once: true }))
+            app.queuePrompt(0)
+        }""",
+        [steps, seed, cache],
+    )
+
+
+def finish(page: Page) -> dict[str, Any] | None:
+    """Wait for the end of the prompt; the last message of its run, if it sampled with a cache."""
+    page.evaluate("window.over")
+    return page.evaluate("told.at(-1) ?? null")
+
+
+def sample(page: Page, steps: int = STEPS, **cache: Any) -> dict[str, Any] | None:
+    queue(page, steps, **cache)
+    return finish(page)
+
+
+def view(page: Page) -> Locator:
+    return page.locator(".sc-live")
+
+
+def plot(page: Page) -> Locator:
+    return view(page).get_by_role("img")
+
+
+def kinds(page: Page) -> list[str]:
+    """What each mark says, from the first step to the last."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.sc-live-marks i')].map(i => i.dataset.kind)"
+    )
+
+
+def tip(page: Page) -> Locator:
+    return page.get_by_role("tooltip").filter(has_text="Step")
+
+
+# --- a run
+
+
+@RENDERINGS
+def test_a_mark_per_step_and_the_summary(live: Page, vue: bool):
+    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    assert view(live).count() == 0
+    report = sample(live)
+    assert report is not None
+    computed = [row[0] for row in report["rows"] if row[2]]
+    assert 0 < len(computed) < STEPS
+    marks = ["computed" if i in computed else "predicted" for i in range(STEPS)]
+    assert kinds(live) == marks
+    expect(view(live)).to_be_visible()
+    label = plot(live).get_attribute("aria-label") or ""
+    assert label.startswith(
+        f"Scaling Cache: {len(computed)} of {STEPS} steps computed, {STEPS - len(computed)} predicted"
+    )
+    assert f"about {report['speedup']:.2f} times faster" in label
+    box = view(live).bounding_box()
+    assert box is not None
+    assert 20 < box["height"] <= HIGHEST
+    assert box["width"] > 200
+    expect(view(live)).to_contain_text(f"{len(computed)} computed")
+    look(live, f"{'vue' if vue else 'canvas'}_dark")
+    live.evaluate(SET, ["Comfy.ColorPalette", "light"])
+    live.wait_for_timeout(500)
+    look(live, f"{'vue' if vue else 'canvas'}_light")
+
+
+@RENDERINGS
+def test_the_estimate_is_a_line_under_its_limit(live: Page, vue: bool):
+    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    sample(live)
+    expect(live.locator(".sc-live svg")).to_be_hidden()
+    report = sample(live, 20, mode="error budget", budget=0.1)
+    assert report is not None
+    known = [row for row in report["rows"] if row[4] is not None]
+    assert known
+    line = live.locator(".sc-live-estimate").get_attribute("d") or ""
+    assert line.count("M") + line.count("L") >= len(known)
+    expect(live.locator(".sc-live svg")).to_be_visible()
+    box = view(live).bounding_box()
+    assert box is not None
+    assert box["height"] <= HIGHEST
+    look(live, f"{'vue' if vue else 'canvas'}_line")
+
+
+def test_steps_appear_while_sampling(live: Page):
+    live.evaluate(
+        """() => {
+            window.filled = []
+            const count = () => document.querySelectorAll(
+                '.sc-live-marks i:is([data-kind=computed], [data-kind=predicted])').length
+            const all = () => document.querySelectorAll('.sc-live-marks i').length
+            const note = () => {
+                const entry = `${count()} of ${all()}`
+                if (filled.at(-1) !== entry) filled.push(entry)
+            }
+            window.watcher = new MutationObserver(note)
+            watcher.observe(document.body, { subtree: true, childList: true, attributes: true })
+        }"""
+    )
+    sample(live, 30)
+    live.evaluate("watcher.disconnect()")
+    seen = live.evaluate("filled.filter(entry => entry.endsWith('of 30'))")
+    filled = [int(entry.split()[0]) for entry in seen]
+    assert filled == sorted(filled)
+    assert len(filled) > 3
+    assert filled[-1] == 30
+
+
+def test_the_reason_for_not_caching(live: Page):
+    report = sample(live, 7)
+    assert report is not None
+    expect(view(live)).to_contain_text(f"Not cached. {report['reason']}")
+    assert kinds(live) == []
+    look(live, "not_cached")
+
+
+def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
+    sample(live)
+    places = """() => {
+        const at = name => %s.widgets.find(w => w.name === name)
+        const [end, last, live] = ['end_percent', 'coefficients', 'scaling_cache_live'].map(at)
+        return { below: live.y - end.y, belowAdvanced: live.y - last.y, height: live.computedHeight }
+    }"""
+    folded = live.evaluate(places % NODE)
+    live.evaluate(f"{NODE}.showAdvanced = true; app.canvas.setDirty(true, true)")
+    live.wait_for_timeout(500)
+    unfolded = live.evaluate(places % NODE)
+    # A row of the canvas is 24 pixels high.
+    assert folded["below"] == unfolded["belowAdvanced"] == 24
+    assert unfolded["below"] == 6 * 24
+    assert folded["height"] <= HIGHEST
+
+
+# --- looking closer
+
+
+def test_a_tooltip_on_hover(live: Page):
+    report = sample(live)
+    assert report is not None
+    expect(tip(live)).to_have_count(0)
+    for step in (0, 4, STEPS - 1):
+        box = live.locator(".sc-live-marks i").nth(step).bounding_box()
+        assert box is not None
+        live.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        _, sigma, computed, reason, *_ = report["rows"][step]
+        expect(tip(live)).to_contain_text(f"Step {step + 1} of {STEPS}")
+        expect(tip(live)).to_contain_text(f"sigma {float(f'{sigma:.3g}'):g}")
+        word = "computed" if computed else "predicted"
+        expect(tip(live)).to_contain_text(f"{word}: {report['reasons'][reason]}")
+    look(live, "hover")
+    live.mouse.move(5, 5)
+    expect(tip(live)).to_have_count(0)
+
+
+def test_a_tooltip_on_focus_and_arrow_keys(live: Page):
+    sample(live)
+    plot(live).focus()
+    live.keyboard.press("Tab")
+    expect(tip(live)).to_have_count(0)
+    live.keyboard.press("Shift+Tab")
+    expect(plot(live)).to_be_focused()
+    expect(tip(live)).to_contain_text(f"Step 1 of {STEPS}")
+    place = live.evaluate("[...app.canvas.ds.offset]")
+    for key, step in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("End", STEPS)):
+        live.keyboard.press(key)
+        expect(tip(live)).to_contain_text(f"Step {step} of")
+        expect(view(live).get_by_role("status")).to_contain_text(f"Step {step} of {STEPS}, sigma")
+    assert live.evaluate("[...app.canvas.ds.offset]") == place
+    look(live, "focus")
+    live.keyboard.press("Escape")
+    expect(tip(live)).to_have_count(0)
+
+
+def test_no_motion_for_those_who_want_none(live: Page):
+    sample(live)
+    duration = "getComputedStyle(document.querySelector('.sc-live-marks i')).transitionDuration"
+    assert live.evaluate(duration) != "0s"
+    live.emulate_media(reduced_motion="reduce")
+    assert live.evaluate(duration) == "0s"
+    live.emulate_media(reduced_motion="no-preference")
+
+
+def test_the_wheel_zooms_the_canvas_through_the_view(live: Page):
+    sample(live)
+    plot(live).hover()
+    live.mouse.wheel(0, -200)
+    live.wait_for_function("app.canvas.ds.scale > 1")
+
+
+# --- what belongs to what
+
+
+def test_a_second_prompt_clears_the_first(live: Page):
+    sample(live)
+    label = plot(live).get_attribute("aria-label")
+    live.evaluate(
+        """() => {
+            const api = window.comfyAPI.api.api
+            const old = told.slice()
+            const marks = () => document.querySelectorAll('.sc-live-marks i').length
+            window.replay = () => {
+                for (const detail of old)
+                    api.dispatchEvent(new CustomEvent('scaling_cache.run', { detail }))
+                return marks()
+            }
+            window.cleared = new Promise(done => api.addEventListener(
+                'execution_start', () => done([marks(), replay()]), { once: true }))
+        }"""
+    )
+    queue(live, 14)
+    assert live.evaluate("cleared") == [0, 0]
+    finish(live)
+    assert len(kinds(live)) == 14
+    assert live.evaluate("replay()") == 14
+    assert plot(live).get_attribute("aria-label") != label
+
+
+def test_a_prompt_that_does_not_sample_leaves_the_last_run(live: Page):
+    queue(live, seed=5)
+    finish(live)
+    label = plot(live).get_attribute("aria-label")
+    queue(live, seed=5)
+    assert finish(live) is None
+    assert plot(live).get_attribute("aria-label") == label
+    assert len(kinds(live)) == STEPS
+
+
+def test_a_node_that_is_off_shows_no_old_run(live: Page):
+    sample(live)
+    report = sample(live, speedup=1.0)
+    assert report is not None
+    assert report["state"] == "off"
+    assert view(live).count() == 0
+    sample(live, speedup=2.0)
+    assert len(kinds(live)) == STEPS
+
+
+def test_other_workflows_do_not_show_it_and_coming_back_does(live: Page):
+    sample(live)
+    label = plot(live).get_attribute("aria-label")
+    other = {**json.loads(WORKFLOW.read_text()), "id": "00000000-0000-4000-8000-000000000001"}
+    live.evaluate("workflow => app.loadGraphData(workflow)", other)
+    assert view(live).count() == 0
+    open_demo(live)
+    assert plot(live).get_attribute("aria-label") == label
+    assert len(kinds(live)) == STEPS
+
+
+def test_a_lost_message_heals_at_the_end(live: Page):
+    """The page misses all but the last message, as after a reload."""
+    sample(live)
+    last = live.evaluate("told.at(-1)")
+    open_demo(live)
+    new = {**last, "run": last["run"] + 1}
+    live.evaluate(
+        "detail => window.comfyAPI.api.api.dispatchEvent("
+        "new CustomEvent('scaling_cache.run', { detail }))",
+        new,
+    )
+    assert kinds(live) == ["computed" if row[2] else "predicted" for row in last["rows"]]
+
+
+def test_inside_a_subgraph(live: Page):
+    inner = live.evaluate(
+        f"(() => {{ const made = app.graph.convertToSubgraph(new Set([{NODE}]));"
+        "window.outer = made.node; return made.subgraph.nodes[0].id })()"
+    )
+    report = sample(live)
+    assert report is not None
+    assert report["node"] == f"{live.evaluate('outer.id')}:{inner}"
+    live.evaluate("app.canvas.openSubgraph(outer.subgraph)")
+    live.evaluate("app.canvas.setDirty(true, true)")
+    expect(view(live)).to_have_count(1)
+    assert len(kinds(live)) == STEPS
+    look(live, "subgraph")
+
+
+# --- the switch, and what is saved
+
+
+def test_switched_off_there_is_none(live: Page):
+    sample(live)
+    assert view(live).count() == 1
+    live.evaluate(SET, ["ScalingCache.LiveView", False])
+    assert view(live).count() == 0
+    report = sample(live)
+    assert report is not None
+    assert view(live).count() == 0
+    live.evaluate(SET, ["ScalingCache.LiveView", True])
+    assert len(kinds(live)) == STEPS
+
+
+def test_nothing_of_it_is_saved_or_sent(live: Page):
+    saved = "app.graph.serialize().nodes.find(n => n.type === 'ScalingCache').widgets_values"
+    sent = "app.graphToPrompt().then(p => Object.values(p.output)"
+    sent += ".find(n => n.class_type === 'ScalingCache').inputs)"
+    before = live.evaluate(saved), live.evaluate(sent)
+    sample(live, speedup=2.0, mode="target speed-up")
+    # The text under the node is the host's, and the host keeps it out of the prompt alone.
+    assert live.evaluate(saved)[: len(before[0])] == before[0]
+    assert live.evaluate(sent) == before[1]
+    names = live.evaluate(f"{NODE}.widgets.filter(w => w.serialize !== false).map(w => w.name)")
+    assert "scaling_cache_live" not in names
+
+
+def test_no_errors_from_this_pack(page: Page):
+    errors: list[Any] = page.errors  # pyright: ignore[reportAttributeAccessIssue]
+    assert [m.text for m in errors if "ComfyUI-ScalingCache" in f"{m.text} {m.location}"] == []

@@ -1,0 +1,175 @@
+// Draws a run: a caption, one mark per step, and the estimate against its limit as a thin line.
+import { caption, describe, share, summary } from "./run.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+// Heights in the stylesheet: caption and marks, and the line over the marks.
+const HEIGHT = 34;
+const LINE = 17;
+// Share of the limit at the upper edge of the line's field.
+const TOP = 1.25;
+
+/** A view of one node. Show a run with `show`; put `element` where it should be seen. */
+export class Timeline {
+  #run = null;
+  #active = -1;
+  #text = make("span", "sc-live-text");
+  #speedup = make("span", "sc-live-speedup");
+  #caption = make("div", "sc-live-caption");
+  #plot = make("div", "sc-live-plot");
+  #line = document.createElementNS(SVG, "svg");
+  #marks = make("div", "sc-live-marks");
+  #spoken = make("span", "sc-live-spoken");
+  #tip = make("div", "sc-live-tip");
+
+  constructor() {
+    this.element = make("div", "sc-live");
+    this.#caption.append(this.#text, this.#speedup);
+    this.#line.setAttribute("preserveAspectRatio", "none");
+    this.#plot.setAttribute("role", "img");
+    this.#plot.tabIndex = 0;
+    this.#plot.append(this.#line, this.#marks);
+    this.#spoken.setAttribute("role", "status");
+    this.#tip.setAttribute("role", "tooltip");
+    this.element.append(this.#caption, this.#plot, this.#spoken);
+    this.#listen();
+  }
+
+  /** Height in pixels that the view needs. */
+  get height() {
+    return this.element.dataset.line ? HEIGHT + LINE : HEIGHT;
+  }
+
+  /** Show a run, or that there is none yet. */
+  show(run) {
+    const other = run?.id !== this.#run?.id;
+    this.#run = run;
+    const { text, speedup } = run ? caption(run) : { text: "waiting", speedup: "" };
+    this.#text.textContent = this.#text.title = text;
+    this.#speedup.textContent = speedup;
+    this.element.dataset.state = run?.state ?? "waiting";
+    // The plot says it all, where there is one.
+    this.#caption.setAttribute("aria-hidden", String(run?.state !== "refused"));
+    this.#plot.setAttribute("aria-label", run ? summary(run) : "No steps yet");
+    if (run?.steps.length) this.#plot.setAttribute("aria-description", "Arrow keys name the steps");
+    else this.#plot.removeAttribute("aria-description");
+    this.#drawMarks(run?.steps ?? [], run?.state === "running");
+    this.#drawLine(run?.steps ?? [], run?.state ?? "waiting");
+    if (other) this.leave();
+    else if (this.#active >= 0) this.#point(this.#active);
+  }
+
+  /** Take the tooltip away. */
+  leave() {
+    this.#marks.children[this.#active]?.classList.remove("sc-live-active");
+    this.#active = -1;
+    this.#tip.remove();
+  }
+
+  #drawMarks(steps, running) {
+    const marks = this.#marks;
+    while (marks.children.length > steps.length) marks.lastChild.remove();
+    while (marks.children.length < steps.length) marks.append(make("i", ""));
+    const next = running ? steps.findLastIndex((step) => step) + 1 : -1;
+    steps.forEach((step, index) => {
+      const pending = index === next ? "next" : "pending";
+      const kind = step ? (step.computed ? "computed" : "predicted") : pending;
+      if (marks.children[index].dataset.kind !== kind) marks.children[index].dataset.kind = kind;
+    });
+    marks.style.setProperty("--sc-steps", steps.length || 1);
+  }
+
+  #drawLine(steps, state) {
+    const shares = steps.map(share);
+    const any = shares.some((value) => value !== null);
+    // While there may be estimates to come, the room that the last run had for them stays.
+    if (any) this.element.dataset.line = "1";
+    else if (state === "done" || state === "refused") delete this.element.dataset.line;
+    if (!any) return this.#line.replaceChildren();
+    this.#line.setAttribute("viewBox", `0 0 ${steps.length} ${TOP}`);
+    const limit = path("sc-live-limit", `M0 ${TOP - 1}H${steps.length}`);
+    this.#line.replaceChildren(limit, path("sc-live-estimate", track(shares)));
+  }
+
+  #listen() {
+    const plot = this.#plot;
+    plot.addEventListener("pointermove", (event) => this.#point(this.#at(event.clientX)));
+    plot.addEventListener("pointerleave", () => this.leave());
+    plot.addEventListener("focus", () => {
+      if (plot.matches(":focus-visible")) this.#walk(this.#active < 0 ? 0 : this.#active);
+    });
+    plot.addEventListener("blur", () => this.leave());
+    plot.addEventListener("keydown", (event) => {
+      const last = this.#marks.children.length - 1;
+      const here = this.#active;
+      const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
+      if (event.key === "Escape" && here >= 0) this.leave();
+      else if (to !== undefined && last >= 0) this.#walk(Math.min(Math.max(to, 0), last));
+      else return;
+      // The canvas has meanings of its own for these keys.
+      event.preventDefault();
+      event.stopPropagation();
+    });
+  }
+
+  /** Step under a place on the screen, whatever the zoom. */
+  #at(x) {
+    const box = this.#marks.getBoundingClientRect();
+    const count = this.#marks.children.length;
+    return Math.min(Math.max(Math.floor(((x - box.left) / box.width) * count), 0), count - 1);
+  }
+
+  /** Go to a step with the keyboard: it is also spoken. */
+  #walk(index) {
+    this.#point(index);
+    this.#spoken.textContent = this.#run ? describe(this.#run, index).join(", ") : "";
+  }
+
+  #point(index) {
+    const mark = this.#marks.children[index];
+    if (!mark) return this.leave();
+    this.#marks.children[this.#active]?.classList.remove("sc-live-active");
+    mark.classList.add("sc-live-active");
+    this.#active = index;
+    const lines = describe(this.#run, index);
+    this.#tip.replaceChildren(...lines.map(paragraph));
+    // On the page and not in the node, whose neighbours would cover it and whose zoom would shrink it.
+    if (!this.#tip.isConnected) document.body.append(this.#tip);
+    place(this.#tip, mark.getBoundingClientRect(), this.element.getBoundingClientRect());
+  }
+}
+
+/** Over the view, at a mark and within the window; below the view where there is no room above it. */
+function place(tip, mark, view) {
+  const { width, height } = tip.getBoundingClientRect();
+  const left = mark.left + mark.width / 2 - width / 2;
+  const above = view.top - height - 4;
+  tip.style.left = `${Math.min(Math.max(left, 4), window.innerWidth - width - 4)}px`;
+  tip.style.top = `${above < 4 ? view.bottom + 4 : above}px`;
+}
+
+/** Path through the estimates; it breaks where there is none, and one alone is a dot. */
+function track(shares) {
+  const points = shares.map((value, i) => value !== null && `${i + 0.5} ${TOP - Math.min(value, TOP)}`);
+  return points
+    .map((point, i) => {
+      if (!point) return "";
+      return points[i - 1] ? `L${point}` : `M${point}L${point}`;
+    })
+    .join("");
+}
+
+function path(name, d) {
+  const element = document.createElementNS(SVG, "path");
+  element.setAttribute("class", name);
+  element.setAttribute("d", d);
+  element.setAttribute("vector-effect", "non-scaling-stroke");
+  return element;
+}
+
+function paragraph(text) {
+  return Object.assign(make("div", ""), { textContent: text });
+}
+
+function make(tag, name) {
+  return Object.assign(document.createElement(tag), { className: name });
+}

@@ -1,0 +1,175 @@
+// The live view on the cache nodes: a timeline of the run, fed by messages of the pack's Python side.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { merge } from "./live/run.js";
+import { Timeline } from "./live/timeline.js";
+
+const EVENT = "scaling_cache.run";
+const SETTING = "ScalingCache.LiveView";
+const WIDGET = "scaling_cache_live";
+// Space that the canvas leaves around the view.
+const MARGIN = 6;
+// Runs that are remembered, for nodes that are made anew by undo or by coming back to a workflow.
+const MOST_RUNS = 200;
+const NODES = [
+  "ScalingCache",
+  "ScalingTeaCache",
+  "ScalingMagCache",
+  "ScalingFirstBlockCache",
+  "ScalingDeltaCache",
+  "ScalingCfgCache",
+  "ScalingStepCacheAdvanced",
+];
+
+/** Views of the nodes that are on the canvas, and what they show. */
+class LiveViews {
+  // By workflow and execution id: the node's last run, null if the node has been switched off since.
+  #nodes = new Map();
+  #views = new Map();
+  // Prompt that is under way, null between prompts.
+  #prompt = null;
+  #on = true;
+
+  get on() {
+    return this.#on;
+  }
+
+  set on(value) {
+    this.#on = value;
+    this.refresh();
+  }
+
+  /** A message of the Python side. Those of other prompts than the one under way are too late. */
+  receive(message) {
+    if (this.#prompt !== null && message.prompt_id !== this.#prompt) return;
+    // A prompt of a program names no workflow: it is taken for the one that is open.
+    const workflow = message.workflow ?? app.graph.id;
+    const key = keyOf(workflow, message.node);
+    const run = message.state === "off" ? null : merge(this.#nodes.get(key)?.run ?? null, message);
+    // The newest last, so that the oldest can be dropped.
+    this.#nodes.delete(key);
+    this.#nodes.set(key, { workflow, id: message.node, run });
+    if (this.#nodes.size > MOST_RUNS) this.#nodes.delete(this.#nodes.keys().next().value);
+    this.refresh();
+  }
+
+  /** A prompt starts: what the views showed is not of this one. */
+  begin(prompt) {
+    this.#prompt = prompt;
+    this.refresh();
+  }
+
+  /** A prompt is over: a node that did not sample in it shows its last run again. */
+  end() {
+    this.#prompt = null;
+    this.refresh();
+  }
+
+  /** Make the views of the graph that is open show what they should. */
+  refresh() {
+    const shown = new Set();
+    const idle = this.#prompt === null;
+    for (const { workflow, id, run } of this.#on ? this.#nodes.values() : []) {
+      const node = workflow === app.graph.id ? findNode(id) : null;
+      if (!NODES.includes(node?.comfyClass) || (idle && !run)) continue;
+      shown.add(node);
+      this.#show(node, idle || run?.prompt === this.#prompt ? run : null);
+    }
+    for (const node of this.#views.keys()) if (!shown.has(node)) this.#hide(node);
+  }
+
+  #show(node, run) {
+    const view = this.#views.get(node) ?? this.#add(node);
+    const before = view.height;
+    view.show(run);
+    if (view.height !== before) node.setDirtyCanvas?.(true, true);
+  }
+
+  #add(node) {
+    const view = new Timeline();
+    const height = () => view.height + 2 * MARGIN;
+    const widget = node.addDOMWidget(WIDGET, WIDGET, view.element, {
+      serialize: false,
+      margin: MARGIN,
+      getMinHeight: height,
+      getMaxHeight: height,
+    });
+    widget.serialize = false;
+    this.#views.set(node, view);
+    const removed = node.onRemoved;
+    node.onRemoved = (...more) => {
+      view.leave();
+      this.#views.delete(node);
+      return removed?.apply(node, more);
+    };
+    view.element.addEventListener("wheel", forward);
+    view.element.addEventListener("pointerdown", (event) => event.button && forward(event));
+    node.setDirtyCanvas?.(true, true);
+    return view;
+  }
+
+  #hide(node) {
+    const view = this.#views.get(node);
+    this.#views.delete(node);
+    view.leave();
+    const widget = node.widgets?.find((w) => w.name === WIDGET);
+    if (!widget) return;
+    const height = node.size[1] - view.height - 2 * MARGIN;
+    node.removeWidget(widget);
+    node.setSize([node.size[0], Math.max(node.computeSize()[1], height)]);
+    node.setDirtyCanvas?.(true, true);
+  }
+}
+
+function keyOf(workflow, node) {
+  return `${workflow} ${node}`;
+}
+
+/** Node of an execution id: "5:3" is node 3 in the subgraph of node 5. */
+function findNode(id) {
+  const path = id.split(":");
+  const last = path.pop();
+  let graph = app.rootGraph ?? app.graph;
+  for (const part of path) graph = graph?.getNodeById(part)?.subgraph;
+  return graph?.getNodeById(last) ?? null;
+}
+
+/** Let the canvas zoom and pan where the view lies over it; the Vue nodes do so on their own. */
+function forward(event) {
+  if (!event.currentTarget.closest(".dom-widget")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  app.canvas.canvas.dispatchEvent(new event.constructor(event.type, event));
+}
+
+const views = new LiveViews();
+
+app.registerExtension({
+  name: "ScalingCache.LiveView",
+  settings: [
+    {
+      id: SETTING,
+      category: ["Scaling Cache", "Nodes", "Live view"],
+      name: "Live view on the cache nodes",
+      tooltip: "A timeline of the steps under each cache node: computed, predicted, and why.",
+      type: "boolean",
+      defaultValue: true,
+      onChange: (value) => {
+        views.on = value;
+      },
+    },
+  ],
+  setup() {
+    const sheet = new URL("./live/timeline.css", import.meta.url).href;
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: sheet });
+    document.head.append(link);
+    api.addEventListener(EVENT, ({ detail }) => views.receive(detail));
+    api.addEventListener("execution_start", ({ detail }) => views.begin(detail.prompt_id));
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(end, () => views.end());
+    }
+  },
+  afterConfigureGraph() {
+    views.refresh();
+  },
+});
