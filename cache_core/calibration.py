@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# What is added to the squared size of the slopes to keep weights small: a share of it, and the squared
-# error of 0.1 % with which an output is known once others before it were predicted.
+# Added to the squared size of the slopes to keep weights small: a share of it, and the square of 0.1 % of
+# the outputs.
 RIDGE = 1e-9
 NOISE = 1e-6
 
@@ -62,8 +62,8 @@ class GramTable:
             past: newest first, at least one.
         """
         rows = np.stack([self._weights(s) for s in past])
-        at = self._weights(sigma)[None]
-        return tuple(affine_weights(self.gram.sum(0), rows, at)[0].tolist())
+        at, gram = self._weights(sigma)[None], self.gram.sum(0)
+        return tuple(affine_weights(gram, rows, at, noise(gram))[0].tolist())
 
     def on(self, sigmas: Sequence[float]) -> Floats:
         """Products of the outputs at other sigmas [n, n], of all branches together."""
@@ -82,7 +82,12 @@ class GramTable:
         return weights[::-1]
 
 
-def affine_weights(gram: Floats, past: Floats, at: Floats) -> Floats:
+def noise(gram: Floats) -> float:
+    """Squared error with which an output of a run is known once others before it were predicted."""
+    return NOISE * float(np.trace(gram)) / len(gram)
+
+
+def affine_weights(gram: Floats, past: Floats, at: Floats, floor: float) -> Floats:
     """Least-squares weights of known outputs for unknown ones. Each row sums to 1, so that outputs
     that do not change are predicted without error.
 
@@ -90,6 +95,7 @@ def affine_weights(gram: Floats, past: Floats, at: Floats) -> Floats:
         gram: [n, n] products of outputs.
         past: [k, n] known outputs as weights of those, newest first.
         at: [m, n] unknown ones likewise.
+        floor: squared size below which a slope says nothing.
 
     Returns:
         [m, k].
@@ -98,7 +104,7 @@ def affine_weights(gram: Floats, past: Floats, at: Floats) -> Floats:
     products = slopes @ gram
     sizes = products @ slopes.T
     # Known outputs that lie close to one line leave weights undetermined: keep them small.
-    least = RIDGE * np.trace(sizes) + NOISE * np.trace(gram) / len(gram)
-    steady = sizes + np.eye(len(slopes)) * max(least, 1e-300)
+    least = max(RIDGE * np.trace(sizes) + floor, 1e-300)
+    steady = sizes + np.eye(len(slopes)) * least
     along = np.linalg.solve(steady, products @ (at - past[:1]).T).T
     return np.concatenate([1 + along.sum(1, keepdims=True), -along], 1)

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibration import Floats, GramTable, affine_weights
+from .calibration import Floats, GramTable, affine_weights, noise
 
 # No prediction is good for longer, and the search grows with the cube.
 LONGEST = 12
@@ -107,7 +107,7 @@ def segment_costs(gram: Floats, widths: Floats, longest: int, depth: int) -> Flo
         [last, g, h, hop]: cost of computing the step `last + hop` next, where the computed one before
         `last` is g back and the one before that h further; h 0 for none. Infinite where there is none.
     """
-    steps, reach = len(gram), longest + 2
+    steps, reach, floor = len(gram), longest + 2, noise(gram)
     costs = np.full((steps, reach, reach, reach), np.inf)
     for last in range(1, steps):
         low, high = max(last - 2 * (reach - 1), 0), min(last + reach - 1, steps - 1)
@@ -120,17 +120,17 @@ def segment_costs(gram: Floats, widths: Floats, longest: int, depth: int) -> Flo
                 if not len(ahead):
                     continue
                 past = [last, last - back] + ([last - back - further] if further else [])
-                missed = _missed(near, np.array(past) - low, ahead - low)
+                missed = _missed(near, np.array(past) - low, ahead - low, floor)
                 left = np.cumsum(missed * widths[ahead, None], 0)
                 cost = np.einsum("is,is->i", left @ near, left)
                 costs[last, back, further, 2 : 2 + len(ahead)] = np.maximum(cost, 0.0)
     return costs
 
 
-def _missed(gram: Floats, past: NDArray[np.int_], ahead: NDArray[np.int_]) -> Floats:
+def _missed(gram: Floats, past: NDArray[np.int_], ahead: NDArray[np.int_], floor: float) -> Floats:
     """What the least-squares prediction of some steps misses, as weights of the outputs [n, steps]."""
     eye = np.eye(len(gram))
-    return eye[ahead] - affine_weights(gram, eye[past], eye[ahead]) @ eye[past]
+    return eye[ahead] - affine_weights(gram, eye[past], eye[ahead], floor) @ eye[past]
 
 
 def _chains(

@@ -122,23 +122,11 @@ class Settings:
     def policy(self, frame: StepFrame) -> Policy:
         """A fresh policy for one run; notes where the target cannot be met."""
         steps, traits = frame.steps, frame.traits
-        longest = 1 if traits.stochastic else self.max_gap
-        predictor = self.predictor.resolve(frame.guided is not None)
-        if self.predictor is PredictorKind.LEAST_SQUARES is not predictor:
-            frame.report.note("Least squares needs coefficients of this model: scaling is used")
-        warmup = max(self.warmup, predictor.order + 1)
         if self.mode is Mode.BUDGET:
-            forced = frozenset(even_steps(steps, 0, warmup, frame.window))
-            return BudgetPolicy(frame.sigmas, self.budget, forced, longest)
+            forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
+            return BudgetPolicy(frame.sigmas, self.budget, forced, self._longest(frame))
         wanted = computed_for_speedup(steps, self.speedup)
-        computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
-        if frame.log_snr is not None:
-            places, count = line_places(frame.log_snr[:-1]), len(computed)
-            computed = spread_steps(places, count, warmup, longest, frame.window)
-        falls = all(a > b for a, b in pairwise(frame.sigmas))
-        if frame.guided is not None and falls and predictor.is_calibrated:
-            forced, depth = even_steps(steps, 0, warmup, frame.window), predictor.order + 1
-            computed = best_steps(frame.guided, frame.sigmas, len(computed), forced, longest, depth)
+        computed = self.schedule(frame, wanted)
         if len(computed) > wanted:
             why = "by the settings"
             if traits.stochastic:
@@ -148,6 +136,28 @@ class Settings:
                 "computed"
             )
         return ScheduledPolicy(computed)
+
+    def schedule(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
+        """Computed steps, as many as wanted unless more must be."""
+        steps, warmup, longest = frame.steps, self._warmup(frame), self._longest(frame)
+        predictor = self.predictor.resolve(frame.guided is not None)
+        if self.predictor is PredictorKind.LEAST_SQUARES is not predictor:
+            frame.report.note("Least squares needs coefficients of this model: scaling is used")
+        computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        if frame.log_snr is not None:
+            places, count = line_places(frame.log_snr[:-1]), len(computed)
+            computed = spread_steps(places, count, warmup, longest, frame.window)
+        falls = all(a > b for a, b in pairwise(frame.sigmas))
+        if frame.guided is not None and falls and predictor.is_calibrated:
+            forced, depth = even_steps(steps, 0, warmup, frame.window), predictor.order + 1
+            return best_steps(frame.guided, frame.sigmas, len(computed), forced, longest, depth)
+        return computed
+
+    def _warmup(self, frame: StepFrame) -> int:
+        return max(self.warmup, self.predictor.resolve(frame.guided is not None).order + 1)
+
+    def _longest(self, frame: StepFrame) -> int:
+        return 1 if frame.traits.stochastic else self.max_gap
 
 
 def choose(field: str, kind: type[_E], value: str) -> _E:

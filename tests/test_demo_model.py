@@ -52,8 +52,19 @@ def test_samples_move(quality: dict[str, Any]):
 
 
 def test_weights_are_small():
-    size = sum(file.stat().st_size for file in (ROOT / "demo/model/weights").iterdir())
-    assert size <= 30 * 2**20
+    for model in ("model", "image_model"):
+        folder = ROOT / "demo" / model / "weights"
+        assert sum(file.stat().st_size for file in folder.iterdir()) <= 30 * 2**20
+
+
+def test_the_image_model_draws_what_it_is_asked_for():
+    command = [sys.executable, "-m", "demo.image_model.evaluate"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-2000:]
+    quality = json.loads(result.stdout.splitlines()[-1])
+    assert quality["vae_psnr"] >= 30
+    assert quality["colour"] >= 0.85
+    assert quality["shape"] >= 0.50
 
 
 # --- the measure itself, on clips whose content is known

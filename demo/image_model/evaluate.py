@@ -109,7 +109,7 @@ def evaluate(samples: int, steps: int, sheet: Path | None = None) -> Quality:
     scores = reconstruct(vae, min(samples, 16))
     prompts = held_out_prompts()[:samples]
     pictures = sample(model, vae, prompts, steps, 0)
-    readings = [read_clip(picture[None].numpy()) for picture in pictures]
+    readings = [read_clip(picture.expand(2, -1, -1, -1).numpy()) for picture in pictures]
     pairs = list(zip(readings, prompts, strict=True))
     if sheet is not None:
         draw_sheet(pictures[:24], prompts[:24], sheet)

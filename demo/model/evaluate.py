@@ -60,13 +60,13 @@ def load_vae() -> Any:
     return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_FILE)))
 
 
-def load_model() -> Any:
-    """The model with the demo's shift, as UNETLoader and ModelSamplingSD3 give it."""
+def load_model(shift: float = SHIFT) -> Any:
+    """The model as UNETLoader and ModelSamplingSD3 give it."""
     import_host()
     import comfy.sd
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
-    (model,) = ModelSamplingSD3().patch(comfy.sd.load_diffusion_model(str(WAN_FILE)), SHIFT)
+    (model,) = ModelSamplingSD3().patch(comfy.sd.load_diffusion_model(str(WAN_FILE)), shift)
     return model
 
 

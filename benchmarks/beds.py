@@ -1,0 +1,119 @@
+"""The trained models that benchmarks sample with, in this process, by the host's own functions."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from demo.host.inprocess import import_host, import_pack
+from demo.host.server import COEFFICIENTS as VIDEO_COEFFICIENTS
+from demo.image_model import evaluate as image
+from demo.image_model.networks import COEFFICIENTS as IMAGE_COEFFICIENTS
+from demo.model import evaluate as video
+from demo.model.clips import FRAMES
+from demo.nodes.vocabulary import Prompt
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A model to measure on.
+
+    Attributes:
+        name: in result files.
+        load: the model with a shift.
+        load_vae: its autoencoder.
+        latent: shape without the batch.
+        coefficients: file made from four training prompts.
+        batch: prompts that are sampled at once.
+    """
+
+    name: str
+    load: Callable[[float], Any]
+    load_vae: Callable[[], Any]
+    latent: tuple[int, ...]
+    coefficients: Path
+    batch: int
+
+    def sample(
+        self, model: Any, prompts: list[Prompt], plan: Plan, seed: int, steps: int | None = None
+    ) -> Tensor:
+        """Latents of some prompts by the host's KSampler."""
+        import comfy.sample
+
+        noise = torch.randn(
+            len(prompts), *self.latent, generator=torch.Generator().manual_seed(seed)
+        )
+        with torch.inference_mode():
+            return comfy.sample.sample(
+                model,
+                noise,
+                steps or plan.steps,
+                plan.cfg,
+                plan.sampler,
+                "simple",
+                image.conditioning(list(prompts)),
+                image.conditioning([None]),
+                torch.zeros_like(noise),
+                disable_pbar=True,
+                seed=seed,
+            )
+
+    def decode(self, vae: Any, latents: Tensor) -> Tensor:
+        """Pictures [n, ..., 3] in 0 to 1."""
+        with torch.inference_mode():
+            pictures = [vae.decode(latent[None]) for latent in latents]
+        return torch.stack([picture.clamp(0, 1) for picture in pictures])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample."""
+
+    steps: int
+    cfg: float
+    shift: float
+    sampler: str
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps {self.sampler}, cfg {self.cfg:g}, shift {self.shift:g}"
+
+
+BEDS = {
+    "demo_image": Bed(
+        "demo_image", image.load_model, image.load_vae, image.LATENT, IMAGE_COEFFICIENTS, 16
+    ),
+    "demo_video": Bed(
+        "demo_video",
+        video.load_model,
+        video.load_vae,
+        (16, (FRAMES + 3) // 4, 16, 16),
+        VIDEO_COEFFICIENTS,
+        2,
+    ),
+}
+
+
+def ready() -> None:
+    """Make the host and the pack importable."""
+    import_host()
+    import_pack()
+
+
+def environment() -> dict[str, str]:
+    """What the numbers are measured on."""
+    from comfyui_version import __version__ as host
+
+    return {
+        "host_version": host,
+        "torch": torch.__version__,
+        "device": "cpu",
+        "processor": platform.processor() or platform.machine(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
