@@ -79,35 +79,3 @@ def spans_of(field: str, blocks: Sequence[int], numbers: range) -> tuple[Span, .
         else:
             spans.append(Span(number, number))
     return tuple(spans)
-
-
-def format_blocks(blocks: Sequence[int]) -> str:
-    """A list such as `0, 2-7`, as `parse_blocks` reads it, from rising numbers."""
-    runs: list[list[int]] = []
-    for block in blocks:
-        if runs and block == runs[-1][-1] + 1:
-            runs[-1].append(block)
-        else:
-            runs.append([block])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
-
-
-def parse_blocks(field: str, text: str) -> tuple[int, ...]:
-    """Numbers from a list such as `0, 2-7, 10-20`.
-
-    Raises:
-        ValueError: naming the field and the part that is not a number or a range.
-    """
-    found: list[int] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        first, dash, last = part.partition("-")
-        try:
-            ends = int(first), int(last if dash else first)
-        except ValueError:
-            raise ValueError(
-                f"{field}: must be numbers and ranges such as '0, 2-7', got {part!r}"
-            ) from None
-        if ends[0] > ends[1]:
-            raise ValueError(f"{field}: the range {part!r} runs backwards")
-        found += range(ends[0], ends[1] + 1)
-    return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
+from .numbers import format_numbers
 from .policies import Decision
 
 
@@ -116,6 +117,9 @@ class RunReport:
         if computed is not None and predicted is not None:
             line += f" ({_time(computed)} per computed step, {_time(predicted)} per predicted step"
             line += f", {self.seconds:.1f} s in all, {_size(self.cache_bytes)} cached)"
+            line += (
+                f". Computed steps: {format_numbers([r.step for r in self.records if r.computed])}"
+            )
         return ". ".join([line, *self.notes])
 
     def as_dict(self) -> dict[str, object]:

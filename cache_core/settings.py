@@ -81,6 +81,7 @@ class Settings:
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed, 1 or more.
         max_gap: steps that may be predicted in a row, 1 or more.
+        listed: computed steps in place of a speed-up or a budget; empty for none.
 
     Raises:
         ValueError: naming the field and the allowed values.
@@ -100,6 +101,7 @@ class Settings:
     predictor: PredictorKind = PredictorKind.AUTO
     warmup: int = 3
     max_gap: int = 6
+    listed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("speedup", self.speedup, 1.0, 4.0)
@@ -111,6 +113,8 @@ class Settings:
     @property
     def off(self) -> bool:
         """Whether these settings ask for no caching at all."""
+        if self.listed:
+            return False
         if self.mode is Mode.TARGET:
             return self.speedup == 1.0
         return self.budget == 0.0
@@ -122,6 +126,8 @@ class Settings:
     def policy(self, frame: StepFrame) -> Policy:
         """A fresh policy for one run; notes where the target cannot be met."""
         steps, traits = frame.steps, frame.traits
+        if self.listed:
+            return ScheduledPolicy(self._as_listed(frame))
         if self.mode is Mode.BUDGET:
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
             return BudgetPolicy(frame.sigmas, self.budget, forced, self._longest(frame))
@@ -152,6 +158,16 @@ class Settings:
             forced, depth = even_steps(steps, 0, warmup, frame.window), predictor.order + 1
             return best_steps(frame.guided, frame.sigmas, len(computed), forced, longest, depth)
         return computed
+
+    def _as_listed(self, frame: StepFrame) -> tuple[int, ...]:
+        """The user's list; the first step and those outside the window are computed whatever it says."""
+        beyond = [step for step in self.listed if step >= frame.steps]
+        if beyond:
+            frame.report.note(
+                f"The list of steps goes on to {beyond[-1]}, this run ends with {frame.steps - 1}"
+            )
+        inside = {step for step in self.listed if step < frame.steps}
+        return tuple(sorted(inside | frame.outside() | {0}))
 
     def _warmup(self, frame: StepFrame) -> int:
         return max(self.warmup, self.predictor.resolve(frame.guided is not None).order + 1)

@@ -6,8 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core.blocks import Layout, parse_blocks
+from ..cache_core.blocks import Layout
 from ..cache_core.methods.delta_cache import HUNYUAN_VIDEO, WAN_14B, DeltaCache, StackPlan
+from ..cache_core.numbers import parse_numbers
 from . import block_inputs as common
 from .families import find_family
 from .families.base import Family
@@ -117,7 +118,7 @@ def custom_lists(
     """
     lists = (("blocks", "double_block", blocks), ("single_blocks", "single_block", single_blocks))
     plans = tuple(
-        StackPlan(field, kind, parse_blocks(field, text), start, interval)
+        StackPlan(field, kind, parse_numbers(field, text), start, interval)
         for field, kind, text in lists
         if text.strip()
     )

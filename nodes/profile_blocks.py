@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..cache_core.blocks import format_blocks
 from ..cache_core.checks import check_range
+from ..cache_core.numbers import format_numbers
 from ..cache_core.profiling import (
     RankBy,
     blocks_to_skip,
@@ -104,6 +104,6 @@ class ScalingProfileBlocks(io.ComfyNode):
             text = f"No foreground preference: {profile.why}.\n{text}"
         text += table(layout, changes, preferences, chosen)
         picture = heat_map(profile, chosen)
-        lists = [format_blocks(chosen.get(kind, ())) for kind in ("double_block", "single_block")]
+        lists = [format_numbers(chosen.get(kind, ())) for kind in ("double_block", "single_block")]
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
         return io.NodeOutput(picture, *lists, text, ui=shown)

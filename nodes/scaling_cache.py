@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..cache_core.numbers import parse_numbers
 from ..cache_core.settings import Mode, PredictorKind, Settings, choose
 from .host.coefficients import AUTO, choices
 from .host.compat import advanced, schema
@@ -124,7 +125,18 @@ class ScalingCache(io.ComfyNode):
                         optional=True,
                         tooltip=(
                             "Calibrated coefficients. Auto takes a file that was made for this model, "
-                            "else learns during the run; none always learns; or choose a file."
+                            "else learns and remembers; none always learns anew; or choose a file."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.String.Input(
+                        "computed_steps",
+                        default="",
+                        optional=True,
+                        tooltip=(
+                            "Steps to compute, such as 0-2, 5, 8, in place of a target. The node names "
+                            "those of a run after it: copy and edit them. Empty for none."
                         ),
                     )
                 ),
@@ -138,6 +150,7 @@ class ScalingCache(io.ComfyNode):
         mode: Any = None,
         predictor: Any = None,
         coefficients: Any = None,
+        computed_steps: Any = None,
     ) -> bool | str:
         """Check the choices before anything runs: not every host checks them itself.
 
@@ -150,6 +163,8 @@ class ScalingCache(io.ComfyNode):
             ):
                 if isinstance(value, str):
                     choose(field, kind, value)
+            if isinstance(computed_steps, str):
+                listed_steps(computed_steps)
         except ValueError as error:
             return str(error)
         if isinstance(coefficients, str) and coefficients not in choices():
@@ -169,6 +184,7 @@ class ScalingCache(io.ComfyNode):
         warmup: int = _DEFAULTS.warmup,
         max_gap: int = _DEFAULTS.max_gap,
         coefficients: str = AUTO,
+        computed_steps: str = "",
     ) -> io.NodeOutput:
         settings = Settings(
             speedup=speedup,
@@ -179,11 +195,24 @@ class ScalingCache(io.ComfyNode):
             predictor=choose("predictor", PredictorKind, predictor),
             warmup=warmup,
             max_gap=max_gap,
+            listed=listed_steps(computed_steps),
         )
         if settings.off:
             ProgressText(_node_id(cls)).off()
             return io.NodeOutput(remove(model))
         return io.NodeOutput(install(model, StepCache(settings, coefficients, _node_id(cls))))
+
+
+def listed_steps(text: str) -> tuple[int, ...]:
+    """Steps from a list such as `0-2, 5, 8`.
+
+    Raises:
+        ValueError: naming the field, if it is not a list of rising numbers.
+    """
+    steps = parse_numbers("computed_steps", text)
+    if list(steps) != sorted(set(steps)):
+        raise ValueError("computed_steps: must rise and not repeat a step")
+    return steps
 
 
 def _node_id(cls: Any) -> str | None:

@@ -340,3 +340,13 @@ def test_an_estimate_decides_at_its_limit():
 def test_the_longest_gap_holds_in_budget_mode():
     _, computed = budget_run(1.0, max_gap=2)
     assert max(b - a - 1 for a, b in pairwise(computed)) == 2
+
+
+def test_a_list_of_steps_is_computed_as_it_stands():
+    run = make_run(Settings(speedup=1.0, listed=(2, 3, 9, 40)))
+    _, computed, _ = sample(run)
+    assert computed == [0, 2, 3, 9]
+    summary = run.close().summary()
+    assert "Computed steps: 0, 2-3, 9" in summary
+    assert "goes on to 40, this run ends with 19" in summary
+    assert not Settings(speedup=1.0, listed=(0, 5)).off

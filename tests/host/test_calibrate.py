@@ -217,3 +217,24 @@ def test_bad_values_are_named(more: dict[str, Any], field: str, tiny: Any, folde
     with pytest.raises(ValueError, match=rf"^{field}: "):
         run(tiny, **{"runs": 1, "steps": 8, **more})
     assert not list(folder.iterdir())
+
+
+def test_the_named_steps_can_be_given_back(tiny: Any, sample: Any, folder: Path, said: list[str]):
+    """The list in the summary of a calibrated run gives the same picture without the file's schedule."""
+    from scaling_cache.nodes.scaling_cache import ScalingCache
+
+    run(tiny)
+    common = {"mode": "target speed-up", "start_percent": 0.0, "end_percent": 1.0}
+    first = sample(ScalingCache.execute(tiny, speedup=2.0, **common).result[0])
+    steps = said[-1].split("Computed steps: ")[1].split(". ")[0]
+    again = ScalingCache.execute(tiny, speedup=4.0, computed_steps=steps, **common).result[0]
+    assert torch.equal(sample(again), first)
+
+
+@pytest.mark.parametrize("text", ["5, 3", "2, 2", "a", "4-2"])
+def test_a_bad_list_of_steps_is_named(text: str, comfy: Path):
+    from scaling_cache.nodes.scaling_cache import ScalingCache, listed_steps
+
+    with pytest.raises(ValueError, match="^computed_steps: "):
+        listed_steps(text)
+    assert str(ScalingCache.validate_inputs(computed_steps=text)).startswith("computed_steps: ")

@@ -480,7 +480,7 @@ class TestProfile:
     def test_it_measures_each_block_and_ranks_them(
         self, nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scaling_cache.cache_core.blocks import parse_blocks
+        from scaling_cache.cache_core.numbers import parse_numbers
         from scaling_cache.nodes.host import profile
 
         measured: list[Any] = []
@@ -501,7 +501,7 @@ class TestProfile:
             halves = zip(deltas[step].chunk(2), deltas[step - 1].chunk(2), strict=True)
             parts = [float((a - b).abs().mean() / b.abs().mean()) for a, b in halves]
             assert changes[0, step] == pytest.approx(sum(parts) / 2, rel=1e-4)
-        chosen = [*parse_blocks("blocks", blocks), *(2 + i for i in parse_blocks("s", single))]
+        chosen = [*parse_numbers("blocks", blocks), *(2 + i for i in parse_numbers("s", single))]
         means = changes[:, 1:].mean(1)
         assert sorted(chosen) == sorted(means.argsort()[:3].tolist())
         assert picture.shape[0] == 1
@@ -536,7 +536,7 @@ class TestProfile:
     def test_the_criterion_chooses_the_blocks(
         self, rank_by: str, nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scaling_cache.cache_core.blocks import parse_blocks
+        from scaling_cache.cache_core.numbers import parse_numbers
         from scaling_cache.nodes.host import profile
 
         measured: list[Any] = []
@@ -556,7 +556,7 @@ class TestProfile:
         same = np.array([(preferences == p).sum() for p in preferences])
         places["both"] = places["stability"] + places["background"] + (same - 1) / 2
         wanted = sorted(range(5), key=lambda b: (places[rank_by][b], changes[b]))[:2]
-        chosen = [*parse_blocks("blocks", blocks), *(2 + i for i in parse_blocks("s", single))]
+        chosen = [*parse_numbers("blocks", blocks), *(2 + i for i in parse_numbers("s", single))]
         assert chosen == sorted(wanted)
         first, *lines = text.splitlines()
         assert first == f"Blocks to skip (*), by {rank_by}:"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.blocks import Layout, Span, format_blocks, parse_blocks, spans_of
+from scaling_cache.cache_core.blocks import Layout, Span, spans_of
 from scaling_cache.cache_core.branch_policies import AccumulatingPolicy, BranchPolicy, RunFrame
 from scaling_cache.cache_core.coefficients import CoefficientError
 from scaling_cache.cache_core.methods import METHODS, DeltaCache, FirstBlockCache, MagCache
 from scaling_cache.cache_core.methods.delta_cache import HUNYUAN_VIDEO, WAN_14B, StackPlan
+from scaling_cache.cache_core.numbers import format_numbers, parse_numbers
 from scaling_cache.cache_core.presets import load_magcache, load_teacache
 from scaling_cache.cache_core.signals import Polynomial
 
@@ -167,13 +168,13 @@ def test_the_longest_gap_holds() -> None:
 )
 def test_bad_block_lists_name_the_field(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"blocks: .*{said}|blocks: {said}"):
-        spans_of("blocks", parse_blocks("blocks", text), WAN.numbers("double_block"))
+        spans_of("blocks", parse_numbers("blocks", text), WAN.numbers("double_block"))
 
 
 @pytest.mark.parametrize("text", ["a", "1-b", "5-2", "1.5"])
 def test_what_is_not_a_list_names_the_field(text: str) -> None:
     with pytest.raises(ValueError, match="single_blocks: "):
-        parse_blocks("single_blocks", text)
+        parse_numbers("single_blocks", text)
 
 
 def test_single_blocks_need_a_single_stack() -> None:
@@ -223,4 +224,4 @@ def test_methods_have_distinct_names() -> None:
 
 @given(st.sets(st.integers(0, 60)))
 def test_lists_of_blocks_come_back_as_written(blocks: set[int]) -> None:
-    assert parse_blocks("blocks", format_blocks(sorted(blocks))) == tuple(sorted(blocks))
+    assert parse_numbers("blocks", format_numbers(sorted(blocks))) == tuple(sorted(blocks))
