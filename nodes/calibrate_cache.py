@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from . import block_inputs as common
-from .host.calibrate import Plan, calibrate, save
+from .host.calibrate import Plan, calibrate, file_path, save
 from .host.compat import schema
 
 _MORE = 3
@@ -29,6 +29,8 @@ class ScalingCalibrateCache(io.ComfyNode):
             ),
             search_aliases=["coefficients", "calibration", "cache"],
             is_output_node=True,
+            # A second node with the same inputs writes its file too.
+            not_idempotent=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="The model to calibrate, as you sample with it."),
@@ -58,6 +60,16 @@ class ScalingCalibrateCache(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
+        cls, name: str | None
+    ) -> bool | str:
+        """Before anything is loaded or sampled; a name that comes from a node is not known then."""
+        try:
+            return name is None or bool(file_path(name))
+        except ValueError as error:
+            return str(error)
+
+    @classmethod
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
         cls,
         model: Any,
@@ -73,10 +85,11 @@ class ScalingCalibrateCache(io.ComfyNode):
         scheduler: str,
         **more: Any,
     ) -> io.NodeOutput:
+        path = file_path(name)
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
         plan = Plan([seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler)
         file = calibrate(model, positives, negative, latent_image, plan)
-        path = save(name, file)
+        save(path, file)
         made = file.provenance
         text = (
             f"{path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "

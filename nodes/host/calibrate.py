@@ -179,8 +179,8 @@ def record(model: Any, recorder: GramRecorder, clock: Clock) -> Any:
     return recorded
 
 
-def save(name: str, file: CoefficientFile) -> Path:
-    """Write a file where the nodes look for it.
+def file_path(name: str) -> Path:
+    """Where the nodes look for a file of that name.
 
     Raises:
         ValueError: if the name is not a plain file name.
@@ -189,7 +189,10 @@ def save(name: str, file: CoefficientFile) -> Path:
         raise ValueError(
             f"name: must be letters, digits, spaces, dots, dashes or underscores, got {name!r}"
         )
-    path = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
+    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
+
+
+def save(path: Path, file: CoefficientFile) -> None:
+    """Write a file and let the nodes find it."""
     store(path, file)
     folder_paths.filename_list_cache.pop(FOLDER, None)
-    return path

@@ -1,0 +1,158 @@
+"""Calibrate the model of a workflow on a running ComfyUI, without the browser.
+
+    python -m cli.calibrate workflow_api.json --name my_model --prompts prompts.txt
+
+The workflow is one of yours in API format (File > Export (API)). Its sampling node is replaced by
+Calibrate Cache, with the same model, conditionings, latent and settings. Ends with 0 when the file is
+written, with 1 if the host refused or failed, with 2 if an argument or the workflow is unfit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit
+
+from .client import Host, HostError
+from .workflow import MORE_PROMPTS, Wanted, Workflow, calibration, read
+
+DONE, FAILED, UNFIT = 0, 1, 2
+_SUFFIX = ".safetensors"
+_WIDTH = 60
+
+
+def parser() -> argparse.ArgumentParser:
+    description, _, rest = (__doc__ or "").partition("\n\n")
+    result = argparse.ArgumentParser(
+        prog="python -m cli.calibrate",
+        description=description,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("workflow", metavar="WORKFLOW", type=Path, help="your workflow in API format")
+    add("--name", required=True, help="of the file in models/scaling_cache; replaced if there")
+    add("--prompts", type=Path, help=f"text file, a further prompt a line, {MORE_PROMPTS} at most")
+    add("--runs", type=int, default=2, help="runs per prompt, default 2")
+    add("--steps", type=int, help="default the workflow's own")
+    add("--seed", type=int, help="of the first run, default the workflow's own")
+    add("--sampler", metavar="ID", help="the sampling node, if the workflow has several")
+    add("--server", default="http://127.0.0.1:8188", help="default %(default)s")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    # A name of its own makes the host calibrate again, also with the same settings as before.
+    node = f"calibrate_{uuid.uuid4().hex}"
+    try:
+        workflow = prepare(options, node)
+        host = Host(server(options.server))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNFIT
+    try:
+        text = run(host, workflow, node)
+    except HostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("error: left; the run may go on", file=sys.stderr)
+        return FAILED
+    file = f"{options.name.removesuffix(_SUFFIX)}{_SUFFIX}"
+    print(text)
+    print(f"models/scaling_cache/{file}, in the folder of the ComfyUI at {host.url}")
+    return DONE
+
+
+def prepare(options: argparse.Namespace, node: str) -> Workflow:
+    """What to queue.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    prompts = [] if options.prompts is None else read_prompts(options.prompts)
+    wanted = Wanted(
+        options.name, prompts, options.runs, options.steps, options.seed, options.sampler
+    )
+    return calibration(read(options.workflow), wanted, node)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a file that are not empty.
+
+    Raises:
+        ValueError: if it cannot be read or has none.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(f"--prompts: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--prompts: {path} is not text in UTF-8") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"--prompts: {path} has no line with a prompt")
+    return prompts
+
+
+def server(url: str) -> str:
+    """
+    Raises:
+        ValueError: unless it is an address that can be asked.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"--server: must be like http://127.0.0.1:8188, got {url}")
+    return url
+
+
+def run(host: Host, workflow: Workflow, node: str) -> str:
+    """What the node says in the end. Ctrl-C takes the run off the host.
+
+    Raises:
+        HostError: if the host refused or did not finish.
+    """
+    prompt_id = host.queue(workflow)
+    progress = Progress(sys.stderr)
+    try:
+        outputs = host.wait(prompt_id, progress)
+    except KeyboardInterrupt:
+        progress("stopping; Ctrl-C again leaves at once", 0)
+        host.cancel(prompt_id)
+        outputs = host.wait(prompt_id, progress)  # fails, unless it was done just then
+    finally:
+        progress.end()
+    try:
+        return "\n".join(outputs[node]["text"])
+    except KeyError:
+        raise HostError("the run ended without a calibration; the host's log says why") from None
+
+
+@dataclass
+class Progress:
+    """One line that changes on a terminal; elsewhere a line whenever the state changes."""
+
+    stream: TextIO
+    state: str = ""
+
+    def __call__(self, state: str, seconds: float) -> None:
+        if self.stream.isatty():
+            self.stream.write("\r" + f"{state}, {seconds:.0f} s".ljust(_WIDTH))
+            self.stream.flush()
+        elif state != self.state:
+            print(state, file=self.stream, flush=True)
+        self.state = state
+
+    def end(self) -> None:
+        if self.state and self.stream.isatty():
+            self.stream.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

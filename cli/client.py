@@ -1,0 +1,138 @@
+"""Queue a workflow on a running host and wait for what it made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+Say = Callable[[str, float], None]
+_ANSWER_SECONDS = 60
+_POLL_SECONDS = 1.0
+
+
+class HostError(RuntimeError):
+    """The host is not there, refused the workflow or did not finish it; the message is for the user."""
+
+
+class Host:
+    """A running host.
+
+    Args:
+        url: where it listens, such as http://127.0.0.1:8188.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        # A proxy for the internet does not know this machine.
+        local = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+        self._opener = build_opener(*([ProxyHandler({})] if local else []))
+
+    def queue(self, workflow: dict[str, Any]) -> str:
+        """The id of the run.
+
+        Raises:
+            HostError: with what the host finds wrong, in words.
+        """
+        answer = self._ask("/prompt", {"prompt": workflow})
+        if not isinstance(answer, dict) or "prompt_id" not in answer:
+            raise HostError(f"what answers at {self.url} is not ComfyUI")
+        return answer["prompt_id"]
+
+    def wait(self, prompt_id: str, say: Say) -> dict[str, Any]:
+        """Outputs per node, once the run has ended.
+
+        Args:
+            say: told each second what the run does and since when, in seconds.
+
+        Raises:
+            HostError: if it failed, was interrupted or is gone.
+        """
+        began = time.monotonic()
+        while True:
+            # In this order: a run that ends in between is then in the history.
+            place = self._place(prompt_id)
+            entry = self._ask(f"/history/{prompt_id}").get(prompt_id)
+            if entry is not None:
+                return _outputs(entry)
+            if place is None:
+                raise HostError("the run was taken out of the queue; nothing was written")
+            say("calibrating" if place == 0 else f"waiting, {place} before it", _since(began))
+            time.sleep(_POLL_SECONDS)
+
+    def cancel(self, prompt_id: str) -> None:
+        """Take a run out of the queue, or interrupt it and wait for its end; other runs go on."""
+        self._ask("/queue", {"delete": [prompt_id]})
+        # Again and again: the host forgets what it is told while it begins a run.
+        while self._place(prompt_id) == 0:
+            self._ask("/interrupt", {"prompt_id": prompt_id})
+            time.sleep(_POLL_SECONDS)
+
+    def _place(self, prompt_id: str) -> int | None:
+        """0 while it runs, then how many run before it, None if it is not in the queue."""
+        queue = self._ask("/queue")
+        running = [item[1] for item in queue["queue_running"]]
+        if prompt_id in running:
+            return 0
+        pending = [item[1] for item in sorted(queue["queue_pending"], key=lambda item: item[0])]
+        return len(running) + pending.index(prompt_id) if prompt_id in pending else None
+
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON answer; GET without a body, else POST."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
+        try:
+            with self._opener.open(request, timeout=_ANSWER_SECONDS) as answer:
+                content = answer.read()
+            return json.loads(content) if content else None
+        except HTTPError as error:
+            raise HostError(_refusal(error)) from error
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise HostError(
+                f"no ComfyUI answers at {self.url} ({reason}); start it, or say where it is with --server"
+            ) from error
+        except ValueError as error:
+            raise HostError(f"what answers at {self.url} is not ComfyUI") from error
+
+
+def _since(began: float) -> float:
+    return time.monotonic() - began
+
+
+def _refusal(error: HTTPError) -> str:
+    """What the host says about a workflow that it does not take, one line per complaint."""
+    try:
+        answer = json.loads(error.read())
+        general, nodes = answer["error"], answer["node_errors"]
+        complaints = [
+            f"node {node} ({found['class_type']}): {_words(complaint)}"
+            for node, found in nodes.items()
+            for complaint in found["errors"]
+        ]
+        return "\n".join(complaints or [_words(general)])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return f"the host answered {error.code} {error.reason} to {error.url}"
+
+
+def _words(complaint: dict[str, Any]) -> str:
+    return ": ".join(filter(None, (complaint.get("message"), complaint.get("details"))))
+
+
+def _outputs(entry: dict[str, Any]) -> dict[str, Any]:
+    status = entry.get("status") or {}
+    for kind, data in status.get("messages", ()):
+        if kind == "execution_interrupted":
+            raise HostError("the run was interrupted; nothing was written")
+        if kind == "execution_error":
+            raise HostError(
+                f"node {data['node_id']} ({data['node_type']}): {data['exception_message'].strip()}"
+            )
+    if status.get("status_str") == "error":
+        raise HostError("the run failed; the host's log says why")
+    return entry["outputs"]

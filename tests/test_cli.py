@@ -1,0 +1,419 @@
+"""The calibration command on workflow dictionaries: what it queues, and what it says about unfit ones."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.calibrate import main
+from cli.workflow import MORE_PROMPTS, Wanted, calibration, check
+from demo.host.fetch import ROOT
+
+WANTED = Wanted("mine", runs=1)
+LATENT = ["latent", 0]
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def ksampler(**more: Any) -> dict[str, Any]:
+    inputs: dict[str, Any] = {
+        "model": ["lora", 0],
+        "positive": ["positive", 0],
+        "negative": ["negative", 0],
+        "latent_image": LATENT,
+        "seed": 7,
+        "steps": 30,
+        "cfg": 5.5,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "karras",
+        "denoise": 1.0,
+    }
+    return node("KSampler", **{**inputs, **more})
+
+
+def build(sampler: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A checkpoint, a cache of each kind, a LoRA, two prompts, a latent, a sampler, a picture."""
+    return {
+        "load": node("CheckpointLoaderSimple", ckpt_name="m.safetensors"),
+        "cache": node("ScalingCache", model=["load", 0], speedup=2.0, coefficients="gone"),
+        "easy": node("EasyCache", model=["cache", 0], reuse_threshold=0.2),
+        "lora": node("LoraLoaderModelOnly", model=["easy", 0], lora_name="l.safetensors"),
+        "positive": node("CLIPTextEncode", clip=["load", 1], text="a boat"),
+        "negative": node("CLIPTextEncode", clip=["load", 1], text="blurry"),
+        "latent": node("EmptyLatentImage", width=512, height=512, batch_size=1),
+        "sampler": ksampler() if sampler is None else sampler,
+        "decode": node("VAEDecode", samples=["sampler", 0], vae=["load", 2]),
+        "save": node("SaveImage", images=["decode", 0]),
+        **more,
+    }
+
+
+def custom_advanced(guider: dict[str, Any], **more: Any) -> dict[str, Any]:
+    sampler = node(
+        "SamplerCustomAdvanced",
+        noise=["noise", 0],
+        guider=["guider", 0],
+        sampler=["select", 0],
+        sigmas=["sigmas", 0],
+        latent_image=LATENT,
+    )
+    nodes = {
+        "noise": node("RandomNoise", noise_seed=3),
+        "guider": guider,
+        "select": node("KSamplerSelect", sampler_name="euler"),
+        "sigmas": node(
+            "BasicScheduler", model=["lora", 0], scheduler="simple", steps=28, denoise=1.0
+        ),
+    }
+    return build(sampler, **{**nodes, **more})
+
+
+def inputs_of(workflow: dict[str, Any], wanted: Wanted = WANTED) -> dict[str, Any]:
+    check(workflow)
+    return calibration(workflow, wanted)["calibrate"]["inputs"]
+
+
+# --- what is queued
+
+
+def test_the_sampler_gives_way_to_calibrate_cache_and_all_below_it_goes():
+    queued = calibration(build(), WANTED)
+    assert set(queued) == {"load", "lora", "positive", "negative", "latent", "calibrate"}
+    assert queued["lora"]["inputs"]["model"] == ["load", 0], "both caches are passed by"
+    assert queued["calibrate"]["class_type"] == "ScalingCalibrateCache"
+    assert queued["calibrate"]["inputs"] == {
+        "model": ["lora", 0],
+        "positive": ["positive", 0],
+        "negative": ["negative", 0],
+        "latent_image": LATENT,
+        "seed": 7,
+        "steps": 30,
+        "cfg": 5.5,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "karras",
+        "name": "mine",
+        "runs": 1,
+    }
+
+
+def test_the_users_workflow_is_not_changed():
+    workflow = build()
+    calibration(workflow, Wanted("mine", ["x", "y"], steps=9, seed=9))
+    assert workflow == build()
+
+
+def test_arguments_go_before_the_workflow():
+    inputs = inputs_of(build(), Wanted("mine", runs=4, steps=50, seed=0))
+    assert (inputs["steps"], inputs["seed"], inputs["runs"]) == (50, 0, 4)
+
+
+def test_ksampler_advanced():
+    sampler = ksampler(noise_seed=11, add_noise="enable", start_at_step=0, end_at_step=15)
+    sampler["class_type"] = "KSamplerAdvanced"
+    del sampler["inputs"]["seed"]
+    inputs = inputs_of(build(sampler))
+    assert (inputs["seed"], inputs["steps"], inputs["scheduler"]) == (11, 30, "karras")
+
+
+def test_sampler_custom():
+    sampler = node(
+        "SamplerCustom",
+        model=["lora", 0],
+        add_noise=True,
+        noise_seed=5,
+        cfg=3.0,
+        positive=["positive", 0],
+        negative=["negative", 0],
+        sampler=["select", 0],
+        sigmas=["sigmas", 0],
+        latent_image=LATENT,
+    )
+    inputs = inputs_of({**custom_advanced({}), "guider": node("Note"), "sampler": sampler})
+    assert (inputs["seed"], inputs["cfg"], inputs["steps"]) == (5, 3.0, 28)
+    assert (inputs["sampler_name"], inputs["scheduler"]) == ("euler", "simple")
+
+
+def test_cfg_guider():
+    guider = node(
+        "CFGGuider",
+        model=["lora", 0],
+        positive=["positive", 0],
+        negative=["negative", 0],
+        cfg=2.5,
+    )
+    inputs = inputs_of(custom_advanced(guider))
+    assert (inputs["model"], inputs["negative"]) == (["lora", 0], ["negative", 0])
+    assert (inputs["cfg"], inputs["seed"], inputs["sampler_name"]) == (2.5, 3, "euler")
+    assert (inputs["steps"], inputs["scheduler"], inputs["latent_image"]) == (28, "simple", LATENT)
+
+
+def test_basic_guider_has_no_negative_and_no_noise_no_seed():
+    guider = node("BasicGuider", model=["cache", 0], conditioning=["positive", 0])
+    inputs = inputs_of(custom_advanced(guider, noise=node("DisableNoise")))
+    assert inputs["model"] == ["load", 0]
+    assert inputs["positive"] == inputs["negative"] == ["positive", 0]
+    assert (inputs["cfg"], inputs["seed"]) == (1.0, 0)
+
+
+def test_primitive_nodes_are_read_and_others_left_to_the_host():
+    sampler = ksampler(steps=["number", 0], seed=["primitive", 0], cfg=["sum", 0])
+    workflow = build(
+        sampler,
+        number=node("Reroute", value=["primitive", 0]),
+        primitive=node("PrimitiveInt", value=24),
+        sum=node("Sum", value=1.0, other=2.0),
+    )
+    queued = calibration(workflow, WANTED)
+    inputs = queued["calibrate"]["inputs"]
+    assert (inputs["steps"], inputs["seed"], inputs["cfg"]) == (24, 24, ["sum", 0])
+    assert "sum" in queued
+    assert "primitive" not in queued
+
+
+def test_a_second_stage_takes_the_latent_of_the_first():
+    stage = ksampler(latent_image=["sampler", 0], steps=20)
+    workflow = build(second=stage)
+    inputs = inputs_of(workflow, Wanted("mine", sampler="second"))
+    assert (inputs["latent_image"], inputs["steps"]) == (LATENT, 20)
+
+
+# --- prompts
+
+
+def test_each_prompt_gets_a_text_encoder_of_its_own():
+    queued = calibration(build(), Wanted("mine", ["a fox", "a tram"]))
+    inputs = queued["calibrate"]["inputs"]
+    assert inputs["positive"] == ["positive", 0]
+    for field, prompt in (("positive_2", "a fox"), ("positive_3", "a tram")):
+        encoder = queued[inputs[field][0]]
+        assert encoder == node("CLIPTextEncode", clip=["load", 1], text=prompt)
+    assert "positive_4" not in inputs
+    assert queued["positive"]["inputs"]["text"] == "a boat"
+
+
+def test_what_stands_between_encoder_and_sampler_is_copied_too():
+    workflow = build(
+        ksampler(positive=["control", 0], negative=["control", 1]),
+        control=node(
+            "ControlNetApplyAdvanced",
+            positive=["guidance", 0],
+            negative=["negative", 0],
+            control_net=["load", 0],
+        ),
+        guidance=node("FluxGuidance", conditioning=["positive", 0], guidance=3.5),
+    )
+    queued = calibration(workflow, Wanted("mine", ["a fox"]))
+    link = queued["calibrate"]["inputs"]["positive_2"]
+    control = queued[link[0]]["inputs"]
+    assert link[1] == 0
+    assert control["negative"] == ["negative", 0]
+    guidance = queued[control["positive"][0]]["inputs"]
+    assert guidance["guidance"] == 3.5
+    assert queued[guidance["conditioning"][0]]["inputs"]["text"] == "a fox"
+    assert queued["calibrate"]["inputs"]["negative"] == ["control", 1]
+
+
+def test_every_text_of_an_encoder_is_set_linked_or_not():
+    encoder = node(
+        "CLIPTextEncodeFlux", clip=["load", 1], clip_l=["words", 0], t5xxl="a boat", guidance=3.5
+    )
+    workflow = build(positive=encoder, words=node("PrimitiveString", value="a boat"))
+    queued = calibration(workflow, Wanted("mine", ["a fox"]))
+    copy = queued[queued["calibrate"]["inputs"]["positive_2"][0]]["inputs"]
+    assert copy == {"clip": ["load", 1], "clip_l": "a fox", "t5xxl": "a fox", "guidance": 3.5}
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "workflows" / "api").glob("*")))
+def test_the_shipped_workflows_can_be_calibrated(name: str):
+    workflow = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    if name.endswith("calibrate"):
+        with pytest.raises(ValueError, match="no sampling node"):
+            calibration(workflow, WANTED)
+        return
+    queued = calibration(workflow, Wanted("mine", ["a fox"]))
+    kinds = [entry["class_type"] for entry in queued.values()]
+    assert kinds.count("ScalingCalibrateCache") == 1
+    assert sum("TextEncode" in kind for kind in kinds) >= 2
+    assert not any("Cache" in kind for kind in kinds if kind != "ScalingCalibrateCache")
+
+
+# --- unfit input: the message, and exit code 2
+
+
+def no_samplers() -> dict[str, Any]:
+    return build(node("FancySampler", model=["lora", 0]))
+
+
+def odd(field: str, kind: str) -> dict[str, Any]:
+    guider = node("BasicGuider", model=["lora", 0], conditioning=["positive", 0])
+    return {**custom_advanced(guider), field: node(kind)}
+
+
+def combined() -> dict[str, Any]:
+    both = node("ConditioningCombine", conditioning_1=["positive", 0], conditioning_2=["more", 0])
+    more = node("CLIPTextEncode", clip=["load", 1], text="a pier")
+    return build(ksampler(positive=["both", 0]), both=both, more=more)
+
+
+UNFIT = {
+    "the browser's format": ({"nodes": [], "links": []}, [], "Export (API)"),
+    "a list": ([1, 2], [], "not a workflow in API format; in ComfyUI choose File > Export (API)"),
+    "nothing": ({}, [], "not a workflow in API format"),
+    "no class": ({"1": {"inputs": {}}}, [], "not a workflow in API format"),
+    "a request": ({"prompt": build()}, [], "not a workflow in API format"),
+    "a lost link": (
+        build(ksampler(model=["99", 0])),
+        [],
+        "model of node sampler (KSampler) is linked to node 99, which is not there",
+    ),
+    "no sampler": (
+        no_samplers(),
+        [],
+        "no sampling node; known are KSampler, KSamplerAdvanced, Sam",
+    ),
+    "several samplers": (
+        build(second=ksampler()),
+        [],
+        "node sampler (KSampler), node second (KSampler); choose with --sampler ID",
+    ),
+    "another sampler": (
+        build(),
+        ["--sampler", "12"],
+        "--sampler: must be the id of node sampler (KSampler), got 12",
+    ),
+    "no model": (
+        build(ksampler(model=None)),
+        [],
+        "model of node sampler (KSampler) is missing",
+    ),
+    "a model by name": (
+        build(ksampler(model="flux")),
+        [],
+        "model of node sampler (KSampler) is not linked to a node",
+    ),
+    "another guider": (
+        odd("guider", "DualCFGGuider"),
+        [],
+        "guider of node sampler (SamplerCustomAdvanced) comes from node guider (DualCFGGuider); it can "
+        "be read from CFGGuider or BasicGuider only",
+    ),
+    "another sampler object": (odd("select", "SamplerLMS"), [], "read from KSamplerSelect only"),
+    "other sigmas": (odd("sigmas", "LTXVScheduler"), [], "read from BasicScheduler only"),
+    "two encoders": (
+        combined(),
+        ["--prompts", "PROMPTS"],
+        "found node more (CLIPTextEncode), node positive (CLIPTextEncode)",
+    ),
+    "no encoder": (
+        build(positive=node("LoadConditioning", file="c.pt")),
+        ["--prompts", "PROMPTS"],
+        "--prompts: positive must come from one node with a text input",
+    ),
+    "an address without http": (build(), ["--server", "localhost:8188"], "--server: must be like"),
+    "an address without host": (build(), ["--server", "http://"], "--server: must be like"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_unfit_input_is_named(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, arguments, message = UNFIT[case]
+    (tmp_path / "workflow.json").write_text(json.dumps(content))
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a fox\n\n  a tram  \n")
+    arguments = [str(prompts) if a == "PROMPTS" else a for a in arguments]
+    assert main([str(tmp_path / "workflow.json"), "--name", "mine", *arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "has no line with a prompt"),
+        (b" \n\n", "has no line with a prompt"),
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
+        (
+            b"a\n" * (MORE_PROMPTS + 1),
+            "--prompts: at most 3, besides the workflow's own prompt, got 4",
+        ),
+    ],
+)
+def test_unfit_prompts_are_named(
+    content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    workflow, prompts = tmp_path / "workflow.json", tmp_path / "prompts.txt"
+    workflow.write_text(json.dumps(build()))
+    if content is not None:
+        prompts.write_bytes(content)
+    assert main([str(workflow), "--name", "mine", "--prompts", str(prompts)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\x89PNG\r\n\x1a\n", "is not a JSON file"),
+        (b"{", "is not a JSON file"),
+    ],
+)
+def test_unfit_files_are_named(
+    content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    workflow = tmp_path / "workflow.json"
+    if content is not None:
+        workflow.write_bytes(content)
+    assert main([str(workflow), "--name", "mine"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_arguments_end_with_2():
+    with pytest.raises(SystemExit) as stopped:
+        main(["workflow.json"])
+    assert stopped.value.code == 2
+
+
+def test_a_server_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(build()))
+    assert main([str(workflow), "--name", "mine", "--server", address]) == 1
+    said = capsys.readouterr().err
+    assert f"no ComfyUI answers at {address}" in said
+    assert "--server" in said
+
+
+@pytest.mark.parametrize("content", [b"hello", b"{}", b"[]", b""])
+def test_a_server_that_is_not_comfyui(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any):
+            pass
+
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(build()))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever).start()
+        address = f"http://127.0.0.1:{other.server_port}"
+        code = main([str(workflow), "--name", "mine", "--server", address])
+        other.shutdown()
+    assert code == 1
+    assert f"what answers at {address} is not ComfyUI" in capsys.readouterr().err
