@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,15 @@ def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
     folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
     assert folded == {"predictor", "budget", "warmup", "max_gap", "coefficients"}
     assert list(specs)[:5] == ["model", "speedup", "mode", "start_percent", "end_percent"]
+
+
+@pytest.mark.parametrize("script", ["fold_advanced.js", "live_view.js"])
+def test_the_web_extension_knows_every_node_that_it_is_for(script: str, comfy: Path):
+    from scaling_cache.nodes import NODES
+
+    text = (ROOT / "web" / script).read_text(encoding="utf-8")
+    listed = set(re.findall(r'"(Scaling\w+)"', text.split("NODES = [")[1].split("]")[0]))
+    every = {node.define_schema().node_id for node in NODES}
+    # These two measure and never cache.
+    measuring = {"ScalingCalibrateCache", "ScalingProfileBlocks"}
+    assert listed == (every if script == "fold_advanced.js" else every - measuring)

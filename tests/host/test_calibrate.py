@@ -235,6 +235,6 @@ def test_the_named_steps_can_be_given_back(tiny: Any, sample: Any, folder: Path,
 def test_a_bad_list_of_steps_is_named(text: str, comfy: Path):
     from scaling_cache.nodes.scaling_cache import ScalingCache, listed_steps
 
-    with pytest.raises(ValueError, match="^computed_steps: "):
+    with pytest.raises(ValueError, match=r"^computed_steps: "):
         listed_steps(text)
     assert str(ScalingCache.validate_inputs(computed_steps=text)).startswith("computed_steps: ")
