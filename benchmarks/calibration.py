@@ -130,7 +130,8 @@ def cached(model: Any, bed: Bed, method: str, wanted: int, counted: list[int]) -
             return ScheduledPolicy(even_steps(frame.steps, wanted, self.warmup, frame.window))
 
     line = EvenLine(predictor=PredictorKind.ORDER_1)
-    settings = line if method == EVEN else Exactly()
+    least_squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
+    settings = {EVEN: line, CALIBRATED: least_squares}.get(method, Exactly())
     choice = bed.coefficients.name if method == CALIBRATED else "none"
     return counting(install(model, StepCache(settings, choice)), counted)
 

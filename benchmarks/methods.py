@@ -48,7 +48,7 @@ def methods() -> list[Method]:
     for target in TARGETS:
         chosen += [
             Method("fewer_steps", target, fewer_steps(round(STEPS / target))),
-            Method("scaling_cache", target, scaling_cache(target, coefficients="auto")),
+            Method("scaling_cache", target, scaling_cache(target, predictor="least squares")),
             Method("scaling_cache_online", target, scaling_cache(target, coefficients="none")),
         ]
     for name, (field, values, more) in ADVANCED.items():

@@ -225,7 +225,7 @@ class CacheRun:
         assert moment is not None
         if self.predictor.is_taylor:
             return forecast(stream.history, moment.step, self.predictor.order)
-        if self.table is not None and self.predictor.is_calibrated:
+        if self.table is not None and self.predictor is PredictorKind.LEAST_SQUARES:
             entries = list(stream.history)
             weights = self.table.weights(moment.sigma, [entry.sigma for entry in entries])
             return combine(entries, weights)

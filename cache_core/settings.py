@@ -31,7 +31,6 @@ class Mode(Enum):
 class PredictorKind(Enum):
     """How a skipped output is predicted. The values are what the user reads."""
 
-    AUTO = "auto"
     SCALING = "scaling"
     LEAST_SQUARES = "least squares"
     ORDER_0 = "order 0"
@@ -46,21 +45,12 @@ class PredictorKind(Enum):
         """Past slopes the predictor needs."""
         if self is PredictorKind.SCALING:
             return 1
-        if self in (PredictorKind.AUTO, PredictorKind.LEAST_SQUARES):
-            return 2
-        return int(self.value[-1])
+        return 2 if self is PredictorKind.LEAST_SQUARES else int(self.value[-1])
 
     def resolve(self, calibrated: bool) -> PredictorKind:
-        """What a run predicts with: least squares needs coefficients, and auto takes it where there
-        are some."""
-        if self not in (PredictorKind.AUTO, PredictorKind.LEAST_SQUARES):
-            return self
-        return PredictorKind.LEAST_SQUARES if calibrated else PredictorKind.SCALING
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether coefficients give it its weights, where there are some."""
-        return self in (PredictorKind.SCALING, PredictorKind.LEAST_SQUARES)
+        """What a run predicts with: least squares needs coefficients."""
+        missing = self is PredictorKind.LEAST_SQUARES and not calibrated
+        return PredictorKind.SCALING if missing else self
 
     @property
     def is_taylor(self) -> bool:
@@ -98,7 +88,7 @@ class Settings:
     budget: float = 0.02
     start_percent: float = 0.0
     end_percent: float = 1.0
-    predictor: PredictorKind = PredictorKind.AUTO
+    predictor: PredictorKind = PredictorKind.SCALING
     warmup: int = 3
     max_gap: int = 6
     listed: tuple[int, ...] = ()
@@ -154,7 +144,7 @@ class Settings:
             places, count = line_places(frame.log_snr[:-1]), len(computed)
             computed = spread_steps(places, count, warmup, longest, frame.window)
         falls = all(a > b for a, b in pairwise(frame.sigmas))
-        if frame.guided is not None and falls and predictor.is_calibrated:
+        if frame.guided is not None and falls and predictor is PredictorKind.LEAST_SQUARES:
             forced, depth = even_steps(steps, 0, warmup, frame.window), predictor.order + 1
             return best_steps(frame.guided, frame.sigmas, len(computed), forced, longest, depth)
         return computed

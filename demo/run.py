@@ -58,7 +58,7 @@ def methods() -> list[Method]:
     chosen = [Method("plain", None, lambda _: None)]
     for target in TARGETS:
         chosen += [
-            Method("scaling_cache", target, scaling_cache(target, coefficients="auto")),
+            Method("scaling_cache", target, scaling_cache(target, predictor="least squares")),
             Method("scaling_cache_online", target, scaling_cache(target, coefficients="none")),
             even_order1(target),
             Method("fewer_steps", target, fewer_steps(round(STEPS / target))),

@@ -97,9 +97,9 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         kept += ", and 3 for the run"
         waits = "one number per step"
     if isinstance(method, Settings):
-        name = "scaling; least squares with coefficients"
-        kept = "2 latents; 3"
-        needs = "none; better with a coefficient file"
+        name = "scaling, or least squares"
+        kept = "2 latents, or 3"
+        needs = "none; for least squares a coefficient file"
     if isinstance(method, SmoothCache):
         needs = "coefficient file"
     return (

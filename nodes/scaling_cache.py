@@ -76,10 +76,10 @@ class ScalingCache(io.ComfyNode):
                         default=_DEFAULTS.predictor.value,
                         optional=True,
                         tooltip=(
-                            "How a skipped output is made. Auto: least squares with coefficients, "
-                            "scaling without. Scaling follows the line through the last two outputs as "
-                            "far as it proved right; least squares weighs the last three as calibrated; "
-                            "order 0 repeats the last output; order 1 and 2 extrapolate."
+                            "How a skipped output is made. Scaling follows the line through the last two "
+                            "outputs as far as it proved right; least squares weighs the last three as "
+                            "calibrated and needs coefficients; order 0 repeats the last output; order 1 "
+                            "and 2 extrapolate."
                         ),
                     )
                 ),
@@ -124,8 +124,9 @@ class ScalingCache(io.ComfyNode):
                         default=AUTO,
                         optional=True,
                         tooltip=(
-                            "Calibrated coefficients. Auto takes a file that was made for this model, "
-                            "else learns and remembers; none always learns anew; or choose a file."
+                            "Coefficients for the predictor least squares. Auto takes a file that was "
+                            "made for this model, else what earlier runs taught; none uses neither; "
+                            "or choose a file."
                         ),
                     )
                 ),

@@ -16,7 +16,7 @@ from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.recording import KnotRecorder
 from ...cache_core.report import RunReport
 from ...cache_core.run import CacheRun
-from ...cache_core.settings import PredictorKind
+from ...cache_core.settings import PredictorKind, Settings
 from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg
 from .branches import describe_call
@@ -104,11 +104,12 @@ def _start(
     if (refusal := bracket.other_cache(options)) is not None:
         return refusal
     patcher, method = guider.model_patcher, cache.method
-    choice = cache.coefficients if method.uses_coefficients else NONE
     traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
-    # A coarse table is good for weights of three outputs and for nothing less.
-    wanted = (cache.predictor or method.predictor).resolve(calibrated=True)
-    learns = wanted is PredictorKind.LEAST_SQUARES and not traits.stochastic
+    least_squares = (cache.predictor or method.predictor) is PredictorKind.LEAST_SQUARES
+    # Scaling Cache itself reads coefficients for that predictor alone.
+    reads = method.uses_coefficients and (least_squares or not isinstance(method, Settings))
+    choice = cache.coefficients if reads else NONE
+    learns = least_squares and not traits.stochastic
     found = find_coefficients(
         choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
     )

@@ -56,9 +56,10 @@ def run(model: Any, **more: Any) -> Any:
 
 
 def put(model: Any, coefficients: str = "auto", **settings: Any) -> Any:
-    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.cache_core.settings import PredictorKind, Settings
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
+    settings = {"predictor": PredictorKind.LEAST_SQUARES, **settings}
     return install(model, StepCache(Settings(**settings), coefficients))
 
 
@@ -224,7 +225,8 @@ def test_the_named_steps_can_be_given_back(tiny: Any, sample: Any, folder: Path,
     from scaling_cache.nodes.scaling_cache import ScalingCache
 
     run(tiny)
-    common = {"mode": "target speed-up", "start_percent": 0.0, "end_percent": 1.0}
+    common: dict[str, Any] = {"mode": "target speed-up", "start_percent": 0.0, "end_percent": 1.0}
+    common["predictor"] = "least squares"
     first = sample(ScalingCache.execute(tiny, speedup=2.0, **common).result[0])
     steps = said[-1].split("Computed steps: ")[1].split(". ")[0]
     again = ScalingCache.execute(tiny, speedup=4.0, computed_steps=steps, **common).result[0]

@@ -84,18 +84,20 @@ def test_start_above_end_names_the_field(host, workflow):
 
 def test_a_file_for_another_model_is_named_and_left_alone(host, workflow, latent, coefficients):
     coefficient_file(coefficients / "other.safetensors", "another model")
-    chosen = workflow(cache={"coefficients": "other.safetensors"})
+    chosen = workflow(cache={"predictor": "least squares", "coefficients": "other.safetensors"})
     outcome = host.client.run(chosen)
     assert outcome.status == "success"
     assert "made for another model (Flux)" in outcome.text_of(CACHE)
     assert "learned during the run" in outcome.text_of(CACHE)
-    auto = host.client.run(workflow(cache={"coefficients": "auto"}))
+    auto = host.client.run(workflow(cache={"predictor": "least squares", "coefficients": "auto"}))
     assert "another model" not in auto.text_of(CACHE)
 
 
 def test_a_damaged_file_is_named_and_left_alone(host, workflow, coefficients):
     (coefficients / "broken.safetensors").write_bytes(b"not at all")
-    outcome = host.client.run(workflow(cache={"coefficients": "broken.safetensors"}))
+    outcome = host.client.run(
+        workflow(cache={"predictor": "least squares", "coefficients": "broken.safetensors"})
+    )
     assert outcome.status == "success"
     assert "broken.safetensors is damaged" in outcome.text_of(CACHE)
 
