@@ -22,7 +22,7 @@ from cache_core.methods import (
 from cache_core.methods.delta_cache import WAN_14B
 from cache_core.settings import PredictorKind, Settings
 from cache_core.signals import Polynomial, Reference, SignalKind
-from cache_core.step_methods import STEP_METHODS, EasyCache, SmoothCache, StepMethod
+from cache_core.step_methods import EOC, STEP_METHODS, EasyCache, SmoothCache, StepMethod
 
 PAGE = Path(__file__).with_name("methods.md")
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
@@ -102,6 +102,9 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         needs = "none; better with a coefficient file"
     if isinstance(method, SmoothCache):
         needs = "coefficient file"
+    if isinstance(method, EOC):
+        name = "reuse; least squares of two where calibration says that it pays"
+        needs = "none; corrects with a coefficient file"
     return (
         method.name,
         "whole step",

@@ -20,6 +20,7 @@ from ..cache_core.combinations import (
 from ..cache_core.methods import DBCache, DeepCache, DiCache, FirstBlockCache, Method, TaylorSeer
 from ..cache_core.settings import Settings
 from ..cache_core.step_methods import (
+    EOC,
     EasyCache,
     LazyCache,
     SmoothCache,
@@ -218,6 +219,8 @@ def make_step_method(name: str, inputs: Inputs) -> StepMethod:
             inputs.longest or SmoothCache.max_gap,
             **inputs.window,
         )
+    if name == EOC.name:
+        return EOC(inputs.interval, inputs.warmup, **inputs.window)
     if name == StepTaylorSeer.name:
         return StepTaylorSeer(inputs.interval, inputs.order, inputs.warmup, **inputs.window)
     return Settings(
@@ -313,7 +316,7 @@ def _settings() -> list[io.Input]:
             min=1,
             max=1000,
             tooltip=(
-                "TaylorSeer, Delta Cache, DeepCache: every so many steps are computed. DeepCache: 3 "
+                "TaylorSeer, EOC, Delta Cache, DeepCache: every so many steps are computed. DeepCache: 3 "
                 "published."
             ),
         ),
