@@ -60,14 +60,14 @@ def plan_run(
     if inside[0] >= inside[1]:
         return Refusal("start_percent and end_percent leave no step to predict")
     frame = StepFrame(sigmas, traits, inside, report, guided, log_snr)
-    weighs = predictor is None and isinstance(method, Weighing)
+    own = method.weigher(frame) if predictor is None and isinstance(method, Weighing) else None
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
         policy=method.policy(frame),
         predictor=(predictor or method.predictor).resolve(guided is not None),
         quantity=method.quantity(traits),
         table=guided,
-        own=method.weigher(frame) if weighs else None,
+        own=own,
         place=float if log_snr is None else _along(sigmas, log_snr),
         report=report,
     )

@@ -16,6 +16,7 @@ from cache_core.methods import (
     FirstBlockCache,
     MagCache,
     Method,
+    MixCache,
     TaylorSeer,
     TeaCache,
 )
@@ -48,6 +49,7 @@ BLOCK_METHODS: tuple[Method, ...] = (
     TaylorSeer(),
     WAN_14B,
     DeepCache(),
+    MixCache(),
 )
 
 
@@ -71,13 +73,17 @@ def block_row(method: Method) -> tuple[str, ...]:
     left = "listed blocks" if isinstance(method, DeltaCache) else "blocks"
     if isinstance(method, DeepCache):
         left, kept = "deep blocks of a UNet", "what enters the last blocks"
+    if isinstance(method, MixCache):
+        left = "all blocks, the middle ones or the negative conditioning"
+        signal = "residuals of all and of the middle blocks, guidance difference"
+        kept, waits = f"{kept}, of the middle ones, 2 latents", "one read per computed step"
     if method.signal.is_probe:
         left += " but the first ones"
     return (
         method.name,
         left,
         signal,
-        _reference(method.reference),
+        "computed steps" if isinstance(method, MixCache) else _reference(method.reference),
         method.predictor.name,
         method.calibration,
         kept,
