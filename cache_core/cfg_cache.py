@@ -53,6 +53,11 @@ class Bands:
     low: torch.Tensor
     high: torch.Tensor
 
+    @property
+    def whole(self) -> torch.Tensor:
+        """The difference itself, a new tensor."""
+        return self.low + self.high
+
 
 def split(difference: torch.Tensor) -> Bands:
     """Frequencies within a fifth of the shorter side, and the others, over the last two dimensions."""
@@ -66,6 +71,65 @@ def split(difference: torch.Tensor) -> Bands:
 
 
 @dataclass
+class Guidance:
+    """What is kept of the negative conditioning during one run, and its prediction from the positive one.
+
+    Attributes:
+        low, high: factors of the low and high frequencies, within their bands.
+        low_band, high_band: half-open ranges of steps at which each band is raised.
+    """
+
+    low: float
+    high: float
+    low_band: tuple[int, int]
+    high_band: tuple[int, int]
+    _bands: dict[Hashable, Bands] = field(default_factory=dict)
+
+    def knows(self, key: Hashable, x: torch.Tensor) -> bool:
+        """Whether the negative output of a call can be predicted.
+
+        Args:
+            key: identity of the call.
+            x: noisy latent.
+        """
+        bands = self._bands.get(key)
+        return bands is not None and bands.low.shape == x.shape
+
+    def kept(self, key: Hashable) -> Bands | None:
+        """What is kept of a call."""
+        return self._bands.get(key)
+
+    def negative(
+        self, key: Hashable, positive: torch.Tensor, sigma: torch.Tensor, step: int
+    ) -> torch.Tensor:
+        """Predicted negative output from the positive one of the same call, denoised, a new tensor."""
+        bands = self._bands[key]
+        low = self.low if _within(step, self.low_band) else 1.0
+        high = self.high if _within(step, self.high_band) else 1.0
+        difference = bands.low * low + bands.high * high
+        return (positive - difference * broadcast(sigma, positive)).to(positive.dtype)
+
+    def keep(
+        self, key: Hashable, outputs: tuple[torch.Tensor, torch.Tensor], sigma: torch.Tensor
+    ) -> Bands:
+        """Keep the difference of two computed outputs, positive first."""
+        positive, negative = outputs
+        wide = wide_dtype(positive)
+        bands = split((positive.to(wide) - negative) / broadcast(sigma, positive))
+        self._bands[key] = bands
+        return bands
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+        return sum(2 * b.low.numel() * b.low.element_size() for b in self._bands.values())
+
+    def clear(self) -> None:
+        """Drop all tensors."""
+        self._bands.clear()
+
+
+@dataclass
 class CfgRun:
     """State of one sampling run; dropped with `close`.
 
@@ -73,18 +137,16 @@ class CfgRun:
         cache: settings.
         clock: turns evaluations into steps.
         window: half-open range of steps at which the negative conditioning may be skipped.
-        low_band, high_band: ranges of steps at which each band is raised.
+        guidance: what is kept of the negative conditioning.
         report: what happened; computed are the evaluations with both conditionings.
     """
 
     cache: CfgCache
     clock: Clock
     window: tuple[int, int]
-    low_band: tuple[int, int]
-    high_band: tuple[int, int]
+    guidance: Guidance
     report: RunReport
     timer: Callable[[], float] = time.perf_counter
-    _bands: dict[Hashable, Bands] = field(default_factory=dict)
     _moment: Moment | None = None
     _last: int = -1
     _compute: bool = True
@@ -115,9 +177,7 @@ class CfgRun:
             key: identity of the call.
             x: noisy latent.
         """
-        bands = self._bands.get(key)
-        known = bands is not None and bands.low.shape == x.shape
-        if self._compute or self._sealed or not known:
+        if self._compute or self._sealed or not self.guidance.knows(key, x):
             self._ran = True
             return False
         return True
@@ -133,13 +193,8 @@ class CfgRun:
 
     def negative(self, key: Hashable, positive: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Predicted negative output from the positive one of the same call, denoised, a new tensor."""
-        moment = self._moment
-        assert moment is not None
-        bands = self._bands[key]
-        low = self.cache.low if _within(moment.step, self.low_band) else 1.0
-        high = self.cache.high if _within(moment.step, self.high_band) else 1.0
-        difference = bands.low * low + bands.high * high
-        return (positive - difference * broadcast(sigma, positive)).to(positive.dtype)
+        assert self._moment is not None
+        return self.guidance.negative(key, positive, sigma, self._moment.step)
 
     def observe(
         self, key: Hashable, outputs: tuple[torch.Tensor, torch.Tensor], sigma: torch.Tensor
@@ -147,28 +202,23 @@ class CfgRun:
         """Learn from both computed outputs, positive first. Reads the device once."""
         if self._sealed or self._moment is None:
             return
-        positive, negative = outputs
-        wide = wide_dtype(positive)
-        difference = (positive.to(wide) - negative) / broadcast(sigma, positive)
-        bands = split(difference)
+        bands = self.guidance.keep(key, outputs, sigma)
         if not bool(torch.isfinite(bands.low.sum() + bands.high.sum())):
             self.stop("the model's output is not finite")
             return
-        self._bands[key] = bands
         self._last = self._moment.step
-        held = sum(2 * b.low.numel() * b.low.element_size() for b in self._bands.values())
-        self.report.cache_bytes = max(self.report.cache_bytes, held)
+        self.report.cache_bytes = max(self.report.cache_bytes, self.guidance.nbytes)
 
     def stop(self, why: str) -> None:
         """Something is wrong with this run: run both conditionings from now on."""
         self._sealed = True
-        self._bands.clear()
+        self.guidance.clear()
         self.report.note(f"Caching stopped: {why}")
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""
         self._finish_evaluation()
-        self._bands.clear()
+        self.guidance.clear()
         self._moment = None
         self._sealed = True
         return self.report

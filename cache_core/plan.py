@@ -13,7 +13,7 @@ from .report import RunReport
 from .run import CacheRun
 from .schedules import steps_in_window
 from .settings import FEWEST_STEPS, PredictorKind
-from .step_methods.base import StepMethod
+from .step_methods.base import StepMethod, Weighing
 from .traits import SamplerTraits, StepFrame
 
 
@@ -59,12 +59,15 @@ def plan_run(
     inside = steps_in_window(sigmas, *window)
     if inside[0] >= inside[1]:
         return Refusal("start_percent and end_percent leave no step to predict")
+    frame = StepFrame(sigmas, traits, inside, report, guided, log_snr)
+    own = method.weigher(frame) if predictor is None and isinstance(method, Weighing) else None
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
-        policy=method.policy(StepFrame(sigmas, traits, inside, report, guided, log_snr)),
+        policy=method.policy(frame),
         predictor=(predictor or method.predictor).resolve(guided is not None),
         quantity=method.quantity(traits),
         table=guided,
+        own=own,
         place=float if log_snr is None else _along(sigmas, log_snr),
         report=report,
     )

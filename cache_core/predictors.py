@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -20,6 +21,18 @@ from .history import Entry, History
 Sigma = float | torch.Tensor
 # Where a sigma lies on the axis along which outputs change evenly.
 Place = Callable[[float], float]
+
+
+class Weigher(Protocol):
+    """Weights of past outputs that are known on the host, such as a calibrated table's."""
+
+    def weights(self, sigma: float, past: Sequence[float]) -> tuple[float, ...]:
+        """One weight per output of an earlier noise level, for the output at `sigma`.
+
+        Args:
+            past: newest first, at least one.
+        """
+        ...
 
 
 def extrapolation_ratio(sigma: Sigma, newest: float, older: float) -> Sigma:

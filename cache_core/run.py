@@ -15,12 +15,11 @@ import torch
 
 from . import measure
 from .alpha import AlphaSource, OnlineAlpha
-from .calibration import GramTable
 from .clock import Clock, Moment
 from .history import Entry, History
 from .input_track import InputTrack
 from .policies import Decision, Gap, Policy
-from .predictors import Place, combine, extrapolate, forecast, ratio_at, scaled, wide_dtype
+from .predictors import Place, Weigher, combine, extrapolate, forecast, ratio_at, scaled, wide_dtype
 from .quantity import Quantity
 from .report import RunReport
 from .settings import PredictorKind
@@ -53,6 +52,7 @@ class CacheRun:
         quantity: what is cached.
         report: what happened.
         table: calibrated outputs, from which the weights of a prediction follow; None to learn alpha.
+        own: weights that the method gives, in place of the predictor's.
         place: where a sigma lies on the axis along which outputs change evenly.
         timer: seconds from any origin.
     """
@@ -62,7 +62,8 @@ class CacheRun:
     predictor: PredictorKind
     quantity: Quantity
     report: RunReport
-    table: GramTable | None = None
+    table: Weigher | None = None
+    own: Weigher | None = None
     place: Place = float
     timer: Callable[[], float] = time.perf_counter
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
@@ -223,12 +224,12 @@ class CacheRun:
     def _extrapolate(self, stream: Stream, sigma: torch.Tensor) -> torch.Tensor:
         moment = self._moment
         assert moment is not None
+        if self.own is not None:
+            return _weigh(stream.history, moment.sigma, self.own)
         if self.predictor.is_taylor:
             return forecast(stream.history, moment.step, self.predictor.order)
         if self.table is not None and self.predictor is PredictorKind.LEAST_SQUARES:
-            entries = list(stream.history)
-            weights = self.table.weights(moment.sigma, [entry.sigma for entry in entries])
-            return combine(entries, weights)
+            return _weigh(stream.history, moment.sigma, self.table)
         if self.predictor is not PredictorKind.SCALING:
             return extrapolate(stream.history, sigma, self.predictor.order)
         alpha = stream.alpha.at(list(stream.history), moment.sigma, sigma.shape[0])
@@ -304,3 +305,8 @@ class CacheRun:
         if self._measured is not None and self._decision.compute:
             self.policy.observe(self._moment, self._gap, self._measured)
         self._measured = None
+
+
+def _weigh(history: History, sigma: float, weigher: Weigher) -> torch.Tensor:
+    entries = list(history)
+    return combine(entries, weigher.weights(sigma, [entry.sigma for entry in entries]))

@@ -151,6 +151,14 @@ class StackRun:
         states = [self._state(branch) for branch in branches]
         return self._call(states, self._moment.step)
 
+    def note_call(self, full: bool) -> None:
+        """A call of the network was decided.
+
+        Args:
+            full: whether all of it runs.
+        """
+        self._ran |= full
+
     def plain(self, why: str) -> None:
         """A call of the network runs without the cache: say why, once."""
         self._ran = True
@@ -184,10 +192,13 @@ class StackRun:
     def _state(self, branch: Branch) -> State:
         state = self._states.get(branch.key)
         if state is None:
-            frame = RunFrame(self.clock.steps, self.window, branch.index)
-            policies = {span: self.method.policy(span, self.layout, frame) for span in self.spans}
+            policies = {span: self._policy(span, branch.index) for span in self.spans}
             state = self._states[branch.key] = State(policies)
         return state
+
+    def _policy(self, span: Span, branch: int) -> BranchPolicy:
+        frame = RunFrame(self.clock.steps, self.window, branch)
+        return self.method.policy(span, self.layout, frame)
 
     def _finish_evaluation(self) -> None:
         if self._started is None or self._moment is None:
@@ -244,12 +255,16 @@ class NetworkCall:
                 state.reference = parts[i]
         self._skipped = skipped
         self.decided = True
-        self._run._ran |= not skipped
+        self._run.note_call(not skipped)
         self._note_reason()
 
     def skips(self, span: Span) -> bool:
         """Whether the blocks of a span do not run in this call."""
         return span in self._skipped
+
+    def keeps(self, span: Span) -> bool:
+        """Whether `keep` wants a span of this call, as far as is decided."""
+        return not self.skips(span)
 
     def keep(self, span: Span, before: Streams, after: Streams) -> None:
         """Remember how a computed span changed the streams.

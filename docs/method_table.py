@@ -16,13 +16,14 @@ from cache_core.methods import (
     FirstBlockCache,
     MagCache,
     Method,
+    MixCache,
     TaylorSeer,
     TeaCache,
 )
 from cache_core.methods.delta_cache import WAN_14B
 from cache_core.settings import PredictorKind, Settings
 from cache_core.signals import Polynomial, Reference, SignalKind
-from cache_core.step_methods import STEP_METHODS, EasyCache, SmoothCache, StepMethod
+from cache_core.step_methods import EOC, STEP_METHODS, EasyCache, SmoothCache, StepMethod
 
 PAGE = Path(__file__).with_name("methods.md")
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
@@ -48,6 +49,7 @@ BLOCK_METHODS: tuple[Method, ...] = (
     TaylorSeer(),
     WAN_14B,
     DeepCache(),
+    MixCache(),
 )
 
 
@@ -71,13 +73,17 @@ def block_row(method: Method) -> tuple[str, ...]:
     left = "listed blocks" if isinstance(method, DeltaCache) else "blocks"
     if isinstance(method, DeepCache):
         left, kept = "deep blocks of a UNet", "what enters the last blocks"
+    if isinstance(method, MixCache):
+        left = "all blocks, the middle ones or the negative conditioning"
+        signal = "residuals of all and of the middle blocks, guidance difference"
+        kept, waits = f"{kept}, of the middle ones, 2 latents", "one read per computed step"
     if method.signal.is_probe:
         left += " but the first ones"
     return (
         method.name,
         left,
         signal,
-        _reference(method.reference),
+        "computed steps" if isinstance(method, MixCache) else _reference(method.reference),
         method.predictor.name,
         method.calibration,
         kept,
@@ -102,6 +108,9 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         needs = "none; for least squares a coefficient file"
     if isinstance(method, SmoothCache):
         needs = "coefficient file"
+    if isinstance(method, EOC):
+        name = "reuse; least squares of two where calibration says that it pays"
+        needs = "none; corrects with a coefficient file"
     return (
         method.name,
         "whole step",

@@ -17,9 +17,18 @@ from ..cache_core.combinations import (
     STEP_PREDICTORS,
     Granularity,
 )
-from ..cache_core.methods import DBCache, DeepCache, DiCache, FirstBlockCache, Method, TaylorSeer
+from ..cache_core.methods import (
+    DBCache,
+    DeepCache,
+    DiCache,
+    FirstBlockCache,
+    Method,
+    MixCache,
+    TaylorSeer,
+)
 from ..cache_core.settings import Settings
 from ..cache_core.step_methods import (
+    EOC,
     EasyCache,
     LazyCache,
     SmoothCache,
@@ -93,7 +102,15 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
                 "Every caching method of the pack, with the predictor and the granularity of your "
                 "choice. What does not go together is refused with the reason."
             ),
-            search_aliases=["dbcache", "dicache", "taylorseer", "easycache", "cache", "speed"],
+            search_aliases=[
+                "dbcache",
+                "dicache",
+                "taylorseer",
+                "easycache",
+                "mixcache",
+                "cache",
+                "speed",
+            ],
             hidden=[io.Hidden.unique_id],
             inputs=[
                 common.model_input(),
@@ -218,6 +235,8 @@ def make_step_method(name: str, inputs: Inputs) -> StepMethod:
             inputs.longest or SmoothCache.max_gap,
             **inputs.window,
         )
+    if name == EOC.name:
+        return EOC(inputs.interval, inputs.warmup, **inputs.window)
     if name == StepTaylorSeer.name:
         return StepTaylorSeer(inputs.interval, inputs.order, inputs.warmup, **inputs.window)
     return Settings(
@@ -276,6 +295,12 @@ def make_block_method(name: str, inputs: Inputs, model: Any) -> Method | str:
         return DeepCache(
             inputs.interval, inputs.first_blocks, power=inputs.power, center=inputs.center
         )
+    if name == MixCache.name:
+        return MixCache(
+            given or MixCache.threshold,
+            head=inputs.warmup,
+            max_gap=inputs.longest or MixCache.max_gap,
+        )
     return custom_lists(
         family, inputs.blocks, inputs.single_blocks, max(inputs.warmup, 1), inputs.interval
     )
@@ -304,7 +329,8 @@ def _settings() -> list[io.Input]:
             step=0.01,
             tooltip=(
                 "Methods that compare (TeaCache, MagCache, First Block Cache, DBCache, DiCache, "
-                "EasyCache, LazyCache, SmoothCache): higher skips more. 0 is the recommended value."
+                "EasyCache, LazyCache, SmoothCache, MixCache): higher skips more. 0 is the recommended "
+                "value."
             ),
         ),
         io.Int.Input(
@@ -313,7 +339,7 @@ def _settings() -> list[io.Input]:
             min=1,
             max=1000,
             tooltip=(
-                "TaylorSeer, Delta Cache, DeepCache: every so many steps are computed. DeepCache: 3 "
+                "TaylorSeer, EOC, Delta Cache, DeepCache: every so many steps are computed. DeepCache: 3 "
                 "published."
             ),
         ),

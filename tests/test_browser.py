@@ -59,6 +59,7 @@ def test_search_finds_the_node(page: Page):
         ["warmup", 3, True],
         ["max_gap", 6, True],
         ["coefficients", "auto", True],
+        ["computed_steps", "", True],
     ]
     look(page, "node")
 

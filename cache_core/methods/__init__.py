@@ -10,6 +10,7 @@ from .delta_cache import DeltaCache
 from .dicache import DiCache
 from .first_block_cache import FirstBlockCache
 from .magcache import MagCache
+from .mixcache import MixCache
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
 
@@ -22,4 +23,5 @@ METHODS: tuple[type[Method], ...] = (
     TaylorSeer,
     DeltaCache,
     DeepCache,
+    MixCache,
 )

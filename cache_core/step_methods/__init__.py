@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..settings import Settings
 from .base import StepMethod
 from .easycache import EasyCache, LazyCache
+from .eoc import EOC
 from .smoothcache import SmoothCache
 from .taylorseer import StepTaylorSeer
 
@@ -15,4 +16,5 @@ STEP_METHODS: tuple[type[StepMethod], ...] = (
     EasyCache,
     LazyCache,
     SmoothCache,
+    EOC,
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from ..policies import Policy
+from ..predictors import Weigher
 from ..quantity import Quantity
 from ..settings import PredictorKind
 from ..signals import Reference, SignalKind
@@ -49,4 +50,14 @@ class StepMethod(Protocol):
 
     def policy(self, frame: StepFrame) -> Policy:
         """A fresh policy for one run."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A step method that gives the weights of past outputs itself. Its predictor only says how many
+    outputs are kept, and counts for nothing else unless the user chooses another one."""
+
+    def weigher(self, frame: StepFrame) -> Weigher:
+        """Fresh weights for one run."""
         ...

@@ -66,14 +66,13 @@ class BlockWalk:
         self._run = run
         self._call = call
         self._layout = layout
-        self._span_at = {n: s for s in run.spans for n in range(s.first, s.last + 1)}
         # A change that reaches the end of the network matters for the picture alone: what follows
         # reads no text.
         self._tail = layout.total - 1
         method = run.method
         self._probe = method.probe if method.signal.is_probe else 0
         self._before: torch.Tensor | None = None
-        self._entered: Streams = ()
+        self._entered: dict[Span, Streams] = {}
 
     def run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         """Run a block, or stand in for it."""
@@ -93,27 +92,40 @@ class BlockWalk:
                 self._before = args["img"].clone()
             else:
                 self._call.decide(self._signal(args))
-        span = self._span_at.get(number)
-        if span is not None and number == span.first:
-            # What is not decided may still be computed, and blocks write in place.
-            copy = number < self._probe or not self._call.skips(span)
-            self._entered = self._streams(span, number, args, copy=copy)
+        skipped = self._skipped(number)
+        self._enter(number, args, skipped)
         if number < self._probe:
             return self._run_probe(number, args, block)
-        if span is None:
-            return block(args)
-        if not self._call.skips(span):
+        if skipped is None:
             out = block(args)
-            if number == span.last and not self._run.sealed:
-                self._call.keep(span, self._entered, self._streams(span, number, out))
-                self._entered = ()
+            self._leave(number, out)
             return out
-        if number == span.last:
-            return self._add(span, args)
-        if number == max(span.first, self._probe) and self.family.adds_after_blocks:
+        if number == skipped.last:
+            return self._add(skipped, args)
+        if number == max(skipped.first, self._probe) and self.family.adds_after_blocks:
             # The host adds to what a block returns: that must not reach the tensors kept above.
             return {k: _clone(args.get(k)) for k in ("img", "txt")}
         return {"img": args["img"], "txt": args.get("txt")}
+
+    def _skipped(self, number: int) -> Span | None:
+        """The skipped span that a block belongs to. Spans may lie within others: the first one counts."""
+        return next((s for s in self._run.spans if number in s and self._call.skips(s)), None)
+
+    def _enter(self, number: int, args: Args, skipped: Span | None) -> None:
+        """Remember the streams that enter the spans which begin with a block."""
+        for span in self._run.spans:
+            if span.first != number:
+                continue
+            if span == skipped or (skipped is None and self._call.keeps(span)):
+                # What is not decided may still be computed, and blocks write in place.
+                copy = number < self._probe or skipped is None
+                self._entered[span] = self._streams(span, number, args, copy=copy)
+
+    def _leave(self, number: int, out: Args) -> None:
+        """Keep the computed spans that end with a block."""
+        for span in self._run.spans:
+            if span.last == number and span in self._entered and not self._run.sealed:
+                self._call.keep(span, self._entered.pop(span), self._streams(span, number, out))
 
     def _run_probe(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         """Run one of the first blocks; after the last of them, compare what they did."""
@@ -151,8 +163,7 @@ class BlockWalk:
         return number in self._layout.numbers(self.family.joined)
 
     def _add(self, span: Span, args: Args) -> dict[str, Any]:
-        img, txt = self._call.add(span, self._entered)
-        self._entered = ()
+        img, txt = self._call.add(span, self._entered.pop(span))
         if span.last != self._tail:
             return {"img": img, "txt": txt}
         if not self._joined(span.last):

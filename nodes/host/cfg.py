@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 
-from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun
+from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun, Guidance
 from ...cache_core.clock import Clock
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
@@ -96,22 +96,30 @@ def _start(
     if (refusal := too_short(steps)) is not None:
         return refusal
     cache, patcher = config.cache, guider.model_patcher
-
-    def inside(start: float, end: float) -> tuple[int, int]:
-        return steps_in_window(schedule, *bracket.sigma_range(patcher, start, end))
-
-    window = inside(cache.start_percent, cache.end_percent)
+    window = _steps_between(patcher, schedule, cache.start_percent, cache.end_percent)
     if window[0] >= window[1]:
         return Refusal("start_percent and end_percent leave no step to skip")
     run = CfgRun(
         cache,
         Clock(schedule, sampler_traits(sampler, schedule).evaluations),
         window,
-        inside(*LOW_BAND),
-        inside(*HIGH_BAND),
+        guidance(cache, patcher, schedule),
         RunReport(steps),
     )
     return _Session(run, progress)
+
+
+def guidance(cache: CfgCache, patcher: Any, schedule: tuple[float, ...]) -> Guidance:
+    """What keeps and predicts the negative conditioning of one run."""
+    low, high = (_steps_between(patcher, schedule, *band) for band in (LOW_BAND, HIGH_BAND))
+    return Guidance(cache.low, cache.high, low, high)
+
+
+def _steps_between(
+    patcher: Any, schedule: tuple[float, ...], start: float, end: float
+) -> tuple[int, int]:
+    """Half-open range of the steps between two shares of the denoising."""
+    return steps_in_window(schedule, *bracket.sigma_range(patcher, start, end))
 
 
 def _predict_noise(

@@ -21,6 +21,7 @@ from ...cache_core.checks import check_window
 from ...cache_core.clock import Clock
 from ...cache_core.combinations import why_not_inside
 from ...cache_core.methods.base import Method
+from ...cache_core.mix_run import MixRun, run_kind
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
@@ -29,7 +30,7 @@ from ...cache_core.stack_predictors import StackPredictor
 from ...cache_core.stack_run import Branch, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
-from . import bracket, cfg
+from . import bracket, cfg, mix
 from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
 from .progress import ProgressText
@@ -53,7 +54,7 @@ class StackCache:
         notes: sentences for the summary.
         predictor: in place of the method's own.
         on_close: gets the run when it has ended, for nodes that measure.
-        run: kind of its loop.
+        run: kind of its loop, None for the method's own.
     """
 
     method: Method
@@ -64,7 +65,7 @@ class StackCache:
     notes: tuple[str, ...] = ()
     predictor: StackPredictor | None = None
     on_close: Callable[[StackRun], None] | None = None
-    run: type[StackRun] = StackRun
+    run: type[StackRun] | None = None
 
     def __post_init__(self) -> None:
         check_window(self.start_percent, self.end_percent)
@@ -210,7 +211,7 @@ def _start(
     for note in cache.notes:
         report.note(note)
     try:
-        run = cache.run(
+        run = (cache.run or run_kind(cache.method))(
             method=cache.method,
             layout=layout,
             clock=Clock(schedule, traits.evaluations),
@@ -221,6 +222,8 @@ def _start(
         )
     except ValueError as error:
         return Refusal(str(error))
+    if isinstance(run, MixRun):
+        mix.prepare(run, patcher, options, schedule)
     return Session(run, family, layout, progress, cache.on_close)
 
 
@@ -244,9 +247,14 @@ def _calc_cond_batch(
     if isinstance(session, Session):
         moment = session.run.moment
         sigma = session.run.clock.sigmas[0] if moment is None else moment.sigma
-        session.key = describe_call(conds, x, sigma, session.calls, model_options).key
+        call = describe_call(conds, x, sigma, session.calls, model_options)
+        session.key = call.key
         session.calls += 1
         session.seen = Counter()
+        if isinstance(session.run, MixRun):
+            return mix.run_conditionings(
+                session.run, call, executor, model, conds, x, timestep, model_options
+            )
     return executor(model, conds, x, timestep, model_options)
 
 

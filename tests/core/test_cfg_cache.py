@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.cfg_cache import CfgCache, CfgRun, split
+from scaling_cache.cache_core.cfg_cache import CfgCache, CfgRun, Guidance, split
 from scaling_cache.cache_core.clock import Clock
 from scaling_cache.cache_core.report import RunReport
 
@@ -17,7 +17,8 @@ SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
 def make_run(**settings: float) -> CfgRun:
     clock = Clock(SIGMAS, (1,) * STEPS)
     cache = CfgCache(**{"interval": 4, **settings})
-    return CfgRun(cache, clock, (8, STEPS), (4, 16), (14, STEPS), RunReport(STEPS))
+    guidance = Guidance(cache.low, cache.high, (4, 16), (14, STEPS))
+    return CfgRun(cache, clock, (8, STEPS), guidance, RunReport(STEPS))
 
 
 @given(st.integers(2, 20), st.integers(2, 20), st.integers(0, 99))

@@ -10,17 +10,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scaling_cache.cache_core.calibration import GramTable
 from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
 from scaling_cache.cache_core.predictors import taylor_weights
 from scaling_cache.cache_core.run import CacheRun
 from scaling_cache.cache_core.schedules import every
 from scaling_cache.cache_core.step_methods import (
+    EOC,
     STEP_METHODS,
     EasyCache,
     LazyCache,
     SmoothCache,
     StepTaylorSeer,
 )
+from scaling_cache.cache_core.step_methods.eoc import Judged
 from scaling_cache.cache_core.step_methods.smoothcache import smooth_steps
 
 STEPS = 20
@@ -28,8 +31,8 @@ SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
 EVERYWHERE = (math.inf, -math.inf)
 
 
-def make_run(method: Any, window: tuple[float, float] = EVERYWHERE) -> CacheRun:
-    run = plan_run(method, SIGMAS, SamplerTraits("euler", (1,) * STEPS, False), window)
+def make_run(method: Any, window: tuple[float, float] = EVERYWHERE, **more: Any) -> CacheRun:
+    run = plan_run(method, SIGMAS, SamplerTraits("euler", (1,) * STEPS, False), window, **more)
     assert isinstance(run, CacheRun)
     return run
 
@@ -151,6 +154,10 @@ def test_every_counts_from_the_last_of_the_first_steps(interval: int, head: int,
         (lambda: LazyCache(start_percent=0.9, end_percent=0.1), "start_percent"),
         (lambda: SmoothCache(threshold=-1.0), "threshold"),
         (lambda: SmoothCache(max_gap=0), "max_gap"),
+        (lambda: EOC(interval=0), "interval"),
+        (lambda: EOC(head=0), "warmup"),
+        (lambda: EOC(judgement=1.5), "judgement"),
+        (lambda: EOC(start_percent=-1.0), "start_percent"),
         (lambda: StepTaylorSeer(interval=0), "interval"),
         (lambda: StepTaylorSeer(order=4), "order"),
         (lambda: StepTaylorSeer(head=0), "warmup"),
@@ -183,6 +190,85 @@ def test_smoothcache_without_a_file_computes_and_says_what_it_needs():
     run = make_run(SmoothCache())
     assert all(computed for _, _, computed in sample(run))
     assert "Calibrate Cache" in run.close().summary()
+
+
+def calibrated(seed: int, size: int = 8) -> tuple[np.ndarray, GramTable]:
+    """Outputs that bend and jump, and the table that calibration would make of them."""
+    random = np.random.default_rng(seed)
+    walk = np.cumsum(random.normal(size=(STEPS, size)), 0) * random.uniform(0.0, 0.5)
+    line = np.arange(STEPS)[:, None] * random.normal(size=size) * 0.3
+    values = walk + line + random.normal(size=size)
+    return values, GramTable(np.array(SIGMAS[:-1]), (values @ values.T)[None])
+
+
+@given(st.integers(0, 500), st.integers(2, STEPS - 1), st.data(), st.floats(0.0, 1.0))
+def test_eoc_corrects_where_calibration_says_that_it_pays(
+    seed: int, step: int, data: st.DataObject, judgement: float
+):
+    """From the outputs themselves and not from their products."""
+    values, table = calibrated(seed)
+    newest = data.draw(st.integers(1, step - 1))
+    older = data.draw(st.integers(0, newest - 1))
+    past = [SIGMAS[newest], SIGMAS[older]]
+    found = Judged(table, judgement).weights(SIGMAS[step], past)
+    pair = table.weights(SIGMAS[step], past)
+    plain = np.sum((values[step] - values[newest]) ** 2)
+    guess = pair[0] * values[newest] + pair[1] * values[older]
+    share = 1 - np.sum((values[step] - guess) ** 2) / plain
+    if abs(share - judgement) < 1e-6:
+        return  # rounding decides
+    assert found == (pair if share > judgement else (1.0, 0.0))
+    assert Judged(table, judgement).weights(SIGMAS[step], past[:1]) == (1.0,)
+
+
+def test_eoc_is_the_least_squares_slope_of_the_last_change():
+    values, table = calibrated(3)
+    found = Judged(table, 0.0).weights(SIGMAS[9], [SIGMAS[6], SIGMAS[4]])
+    slope, ahead = values[6] - values[4], values[9] - values[6]
+    along = slope @ ahead / (slope @ slope)
+    assert abs(along) > 0.1
+    assert found == pytest.approx((1 + along, -along), rel=1e-3)
+
+
+@pytest.mark.parametrize("interval", [1, 2, 3, 5])
+def test_eoc_without_a_file_repeats_every_nth_output_and_says_so(interval: int):
+    run = make_run(EOC(interval))
+    seen = sample(run)
+    computed = [step for step, (_, _, c) in enumerate(seen) if c]
+    assert computed == list(range(0, STEPS, interval))
+    for step, (_, derivative, _) in enumerate(seen):
+        last = step // interval * interval
+        torch.testing.assert_close(derivative, seen[last][1], rtol=1e-5, atol=1e-5)
+    assert "as FORA does" in run.close().summary()
+
+
+def test_eoc_adds_its_corrections_in_a_run():
+    """Weights of a made-up table, on outputs that have nothing to do with it."""
+    _, table = calibrated(5)
+    run = make_run(EOC(4, judgement=0.3), guided=table)
+    seen = sample(run)
+    corrected = 0
+    for step, (_, derivative, computed) in enumerate(seen):
+        assert computed is (step % 4 == 0)
+        if computed or step < 4:
+            continue
+        last = step // 4 * 4
+        past = [SIGMAS[last], SIGMAS[last - 4]]
+        newest, older = Judged(table, 0.3).weights(SIGMAS[step], past)
+        expected = newest * seen[last][1] + older * seen[last - 4][1]
+        torch.testing.assert_close(derivative, expected, rtol=1e-4, atol=1e-5)
+        corrected += older != 0
+    assert corrected > 0
+    assert "FORA" not in run.close().summary()
+
+
+def test_another_predictor_of_the_user_takes_the_place_of_eocs_own():
+    from scaling_cache.cache_core.settings import PredictorKind
+
+    _, table = calibrated(5)
+    assert make_run(EOC(4), guided=table).own is not None
+    assert make_run(EOC(4), guided=table, predictor=PredictorKind.ORDER_0).own is None
+    assert make_run(EasyCache(), guided=table).own is None
 
 
 def test_methods_have_names_of_their_own():

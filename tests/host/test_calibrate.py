@@ -192,6 +192,57 @@ def test_smoothcache_takes_its_schedule_from_the_file(
     assert len(seen.sigmas) == 12
 
 
+def test_eoc_corrects_what_it_repeats_with_the_file(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    """Against the sampler's own arithmetic: Euler with the derivatives of the computed steps."""
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.step_methods import EOC
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    def derivatives(model: Any) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+
+        def callback(step: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            found.append((x - denoised) / sigmas[step])
+
+        sample(model, callback=callback)
+        return found
+
+    run(tiny)
+    file = load(folder / "tiny.safetensors")
+    plain, every = counting(tiny)
+    result = sample(plain)
+    sigmas = every.sigmas
+    all_computed = install(tiny, StepCache(EOC(1)))
+    assert torch.equal(sample(all_computed), result)
+    counted, seen = counting(install(tiny, StepCache(EOC(3, judgement=0.05))))
+    found = derivatives(counted)
+    assert seen.sigmas == sigmas[::3]
+    assert "Coefficients: tiny.safetensors" in said[-1]
+    corrected = 0
+    for step, derivative in enumerate(found):
+        last = step // 3 * 3
+        if last == 0 or step == last:
+            continue
+        # The calibrated step is one of the file's: its products can be read off.
+        gram = file.guided.gram.sum(0)[np.ix_([step, last, last - 3], [step, last, last - 3])]
+        ahead, slope = np.array([1, -1, 0]), np.array([0, 1, -1])
+        along = ahead @ gram @ slope / (slope @ gram @ slope)
+        missed = ahead - along * slope
+        pays = missed @ gram @ missed <= 0.95 * (ahead @ gram @ ahead)
+        along = along if pays else 0.0
+        corrected += pays
+        expected = found[last] + along * (found[last] - found[last - 3])
+        torch.testing.assert_close(derivative, expected, rtol=1e-3, atol=1e-3)
+    assert corrected
+    said.clear()
+    repeated = derivatives(install(tiny, StepCache(EOC(3), "none")))
+    assert "as FORA does" in said[-1]
+    for step, derivative in enumerate(repeated):
+        torch.testing.assert_close(derivative, repeated[step // 3 * 3], rtol=1e-5, atol=1e-5)
+
+
 def test_one_conditioning_is_enough(tiny: Any, folder: Path):
     from scaling_cache.cache_core.coefficients import load
 
