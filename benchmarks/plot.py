@@ -1,4 +1,4 @@
-"""Draw the results of the calibration benchmark: `python -m benchmarks.plot`.
+"""Draw the results of the calibration benchmark and write its table: `python -m benchmarks.plot`.
 
 PSNR against the share of computed steps, one panel per way to sample, the spread over prompts as a band.
 """
@@ -21,6 +21,8 @@ from matplotlib.axes import Axes
 
 RESULTS = Path(__file__).parent / "results"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "calibration.png"
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+BEGIN, END = "<!-- calibration -->\n", "<!-- /calibration -->\n"
 LABELS = {
     "calibrated": ("Scaling Cache, calibrated", "#1b7837"),
     "online": ("Scaling Cache, learning", "#2166ac"),
@@ -31,6 +33,27 @@ LABELS = {
 
 def plan(row: dict[str, Any]) -> str:
     return f"{row['steps']} steps {row['sampler']}, cfg {row['cfg']:g}, shift {row['shift']:g}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: one line per way to sample and number of computed steps."""
+    head = ["sampling", "computed", *(label for label, _ in LABELS.values())]
+    lines = [head, ["---"] * len(head)]
+    for (name, wanted), group in groupby(rows, key=lambda r: (plan(r), r["wanted"])):
+        found = {r["method"]: r for r in group}
+        cells = [
+            f"{found[m]['psnr_mean']:.1f} ± {found[m]['psnr_std']:.1f} ({found[m]['psnr_worst']:.1f})"
+            for m in LABELS
+        ]
+        lines.append([name, str(wanted), *cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def filled(page: str, rows: list[dict[str, Any]]) -> str:
+    """A page with the table between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n{table(rows)}\n{END}{after}"
 
 
 def draw(axes: Axes, rows: Iterable[dict[str, Any]]) -> None:
@@ -67,6 +90,7 @@ def main() -> None:
         axes.set_visible(False)
     grid[0][0].legend(fontsize=8)
     figure.tight_layout()
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.picture, dpi=110)
 

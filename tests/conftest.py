@@ -59,8 +59,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def comfy() -> Path:
-    """The host importable in this process; gives its folder."""
-    return import_host()
+    """The host importable in this process, with the pack's folder registered; gives its folder."""
+    folder = import_host()
+    from scaling_cache.nodes.host.coefficients import register_folder
+
+    register_folder()
+    return folder
 
 
 @pytest.fixture(autouse=True)

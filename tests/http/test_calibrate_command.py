@@ -135,7 +135,7 @@ def test_the_next_run_uses_it_at_the_same_and_at_another_step_count(
     cache = id_of(nodes, "ScalingCache")
     texts: dict[str, str] = {}
     for choice in ("auto", "none"):
-        nodes[cache]["inputs"]["coefficients"] = choice
+        nodes[cache]["inputs"] |= {"predictor": "least squares", "coefficients": choice}
         outcome = host.client.run(nodes)
         assert outcome.status == "success", outcome.messages[-1]
         texts[choice] = outcome.text_of(cache)

@@ -432,7 +432,11 @@ UNETS: dict[str, Spec] = {
         "SDXL", {**_SDXL, "transformer_depth_middle": -2}, (4, 16, 16), 24, more=_POOLED
     ),
 }
-_ALL = {**SPECS, **UNETS}
+
+
+def spec_of(name: str) -> Spec:
+    """Of a transformer or a UNet; tests may put in others."""
+    return {**SPECS, **UNETS}[name]
 
 
 def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
@@ -440,7 +444,7 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
     import comfy.model_patcher
     import comfy.supported_models
 
-    spec = _ALL[name]
+    spec = spec_of(name)
     network = dict(spec.network)
     if network.get("image_model", "") is None:
         network.pop("image_model")
@@ -472,7 +476,7 @@ def sample(
     """The host's KSampler on a tiny latent."""
     import comfy.sample
 
-    spec = _ALL[name]
+    spec = spec_of(name)
 
     def conditioning(seed: int) -> list[list[Any]]:
         generator = torch.Generator().manual_seed(seed)
