@@ -126,6 +126,8 @@ def _start(
         return run
     if found.note:
         run.report.note(found.note)
+    if not reads and method.uses_coefficients and cache.coefficients not in (AUTO, NONE):
+        run.report.note(f"{cache.coefficients} is not used: choose the predictor least squares")
     learner = None
     if found.learns:
         recorder = KnotRecorder(len(schedule) - 1)

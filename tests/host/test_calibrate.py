@@ -291,3 +291,13 @@ def test_a_bad_list_of_steps_is_named(text: str, comfy: Path):
     with pytest.raises(ValueError, match=r"^computed_steps: "):
         listed_steps(text)
     assert str(ScalingCache.validate_inputs(computed_steps=text)).startswith("computed_steps: ")
+
+
+def test_a_chosen_file_that_is_not_used_is_named(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    from scaling_cache.cache_core.settings import PredictorKind
+
+    run(tiny)
+    sample(put(tiny, "tiny.safetensors", predictor=PredictorKind.SCALING))
+    assert "tiny.safetensors is not used: choose the predictor least squares" in said[-1]
