@@ -92,7 +92,7 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
     """The graph as the frontend saves it."""
     number = numbers(graph)
     links: list[list[Any]] = []
-    nodes = []
+    nodes: list[dict[str, Any]] = []
     places = layout(graph, object_info)
     for order, (name, node) in enumerate(graph.nodes.items()):
         info = object_info[node.kind]
@@ -131,8 +131,8 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
             }
         )
     by_id = {n["id"]: n for n in nodes}
-    for entry in links:
-        by_id[entry[1]]["outputs"][entry[2]]["links"].append(entry[0])
+    for identity, source, slot, *_ in links:
+        by_id[source]["outputs"][slot]["links"].append(identity)
     nodes.append(note_node(graph, len(nodes) + 1))
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, graph.name)),

@@ -12,6 +12,8 @@ DEMO = ROOT / "demo" / "workflows"
 HUB = "https://huggingface.co"
 WAN_FILES = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
 FLUX_FILES = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
+QWEN_FILES = f"{HUB}/Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files"
+HIDREAM_FILES = f"{HUB}/Comfy-Org/HiDream-I1_ComfyUI/resolve/main/split_files"
 LUMINA_FILES = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files"
 
 
@@ -249,3 +251,108 @@ def sdxl_graph() -> Graph:
         "save": save_image(),
     }
     return Graph("sdxl_base_scaling_cache", TEMPLATES, nodes, scaling_note("SDXL", 30))
+
+
+def sd35_graph() -> Graph:
+    nodes = {
+        "checkpoint": checkpoint_loader(
+            "sd3.5_large_fp8_scaled.safetensors",
+            f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main",
+        ),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "cache": scaling_cache(link("checkpoint")),
+        "positive": positive_prompt(
+            link("checkpoint", 1),
+            "a fox asleep in a red armchair beside a tall window, snow outside",
+        ),
+        "negative": negative_prompt(link("checkpoint", 1), ""),
+        "sampler": sampler(20, 4.0, "euler", "sgm_uniform"),
+        "decode": decoder(link("checkpoint", 2)),
+        "save": save_image(),
+    }
+    return Graph("sd3.5_large_scaling_cache", TEMPLATES, nodes, scaling_note("SD 3.5 Large", 20))
+
+
+def qwen_image_graph() -> Graph:
+    nodes = {
+        "unet": unet_loader("qwen_image_fp8_e4m3fn.safetensors", f"{QWEN_FILES}/diffusion_models"),
+        "clip": encoder_loader(
+            "CLIPLoader",
+            ("qwen_2.5_vl_7b_fp8_scaled.safetensors",),
+            f"{QWEN_FILES}/text_encoders",
+            type="qwen_image",
+            device="default",
+        ),
+        "vae": vae_loader("qwen_image_vae.safetensors", f"{QWEN_FILES}/vae"),
+        "latent": picture_latent("EmptySD3LatentImage", 1328),
+        "shift": Node("ModelSamplingAuraFlow", 1, {"model": link("unet"), "shift": 3.1}, (340, 0)),
+        "cache": scaling_cache(link("shift")),
+        "positive": positive_prompt(
+            link("clip"), 'a bakery at dawn, a hand-painted sign over the door reads "FRESH BREAD"'
+        ),
+        "negative": negative_prompt(link("clip"), ""),
+        "sampler": sampler(20, 2.5, "euler", "simple"),
+        "decode": decoder(link("vae")),
+        "save": save_image(),
+    }
+    return Graph("qwen_image_scaling_cache", TEMPLATES, nodes, scaling_note("Qwen-Image", 20))
+
+
+def lumina2_graph() -> Graph:
+    checkpoint = "NetaYumev35_pretrained_all_in_one.safetensors"
+    nodes = {
+        "checkpoint": checkpoint_loader(
+            checkpoint, f"{HUB}/duongve/NetaYume-Lumina-Image-2.0/resolve/main"
+        ),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "shift": Node(
+            "ModelSamplingAuraFlow", 1, {"model": link("checkpoint"), "shift": 4.0}, (340, 0)
+        ),
+        "cache": scaling_cache(link("shift")),
+        "positive": Node(
+            "CLIPTextEncodeLumina2",
+            1,
+            {
+                "system_prompt": "superior",
+                "user_prompt": "a girl with a paper lantern on a wooden bridge, fireflies, night",
+                "clip": link("checkpoint", 1),
+            },
+            (400, 200),
+            "Positive Prompt",
+        ),
+        "negative": negative_prompt(link("checkpoint", 1), "blurry, watermark, low quality"),
+        "sampler": sampler(30, 4.0, "res_multistep", "simple"),
+        "decode": decoder(link("checkpoint", 2)),
+        "save": save_image(),
+    }
+    note = scaling_note("Lumina 2 (NetaYume)", 30)
+    return Graph("lumina2_netayume_scaling_cache", TEMPLATES, nodes, note)
+
+
+def hidream_graph() -> Graph:
+    nodes = {
+        "unet": unet_loader("hidream_i1_full_fp8.safetensors", f"{HIDREAM_FILES}/diffusion_models"),
+        "clip": encoder_loader(
+            "QuadrupleCLIPLoader",
+            (
+                "clip_l_hidream.safetensors",
+                "clip_g_hidream.safetensors",
+                "t5xxl_fp8_e4m3fn_scaled.safetensors",
+                "llama_3.1_8b_instruct_fp8_scaled.safetensors",
+            ),
+            f"{HIDREAM_FILES}/text_encoders",
+        ),
+        "vae": vae_loader("ae.safetensors", f"{HIDREAM_FILES}/vae"),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 3.0}, (340, 0)),
+        "cache": scaling_cache(link("shift")),
+        "positive": positive_prompt(
+            link("clip"), "an old tram crosses a flooded square, reflections, overcast morning"
+        ),
+        "negative": negative_prompt(link("clip"), "blurry, jpeg artifacts"),
+        "sampler": sampler(50, 5.0, "uni_pc", "simple"),
+        "decode": decoder(link("vae")),
+        "save": save_image(),
+    }
+    note = scaling_note("HiDream I1 Full", 50)
+    return Graph("hidream_i1_full_scaling_cache", TEMPLATES, nodes, note)

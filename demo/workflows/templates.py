@@ -6,21 +6,36 @@ from dataclasses import replace
 from typing import Any
 
 from .file_format import Graph, Node, link
-from .graphs import demo_graph, flux_graph, sdxl_graph, wan_graph
+from .graphs import (
+    demo_graph,
+    flux_graph,
+    hidream_graph,
+    lumina2_graph,
+    qwen_image_graph,
+    sd35_graph,
+    sdxl_graph,
+    wan_graph,
+)
 
 WINDOW = {"start_percent": 0.0, "end_percent": 1.0}
 
 
 def graphs() -> list[Graph]:
     """All workflows, those of the demo model first."""
-    wan, flux = wan_graph(), flux_graph()
+    wan, flux, sdxl = wan_graph(), flux_graph(), sdxl_graph()
     return [
         demo_graph(False),
         demo_graph(True),
         wan,
         flux,
+        sdxl,
+        sd35_graph(),
+        qwen_image_graph(),
+        lumina2_graph(),
+        hidream_graph(),
         *node_graphs(wan, flux),
-        *advanced_graphs(flux),
+        *advanced_step_graphs(wan),
+        *advanced_block_graphs(wan, flux, sdxl),
         calibrate_graph(wan),
     ]
 
@@ -109,9 +124,82 @@ def node_graphs(wan: Graph, flux: Graph) -> list[Graph]:
     ]
 
 
-def advanced_graphs(flux: Graph) -> list[Graph]:
-    """A template for each method that only Step Cache (Advanced) has."""
+def advanced_step_graphs(wan: Graph) -> list[Graph]:
+    """A template for each method on whole steps that only Step Cache (Advanced) has."""
     return [
+        with_method(
+            wan,
+            "wan2.1_t2v_1.3b_easycache",
+            "EasyCache",
+            "**EasyCache on Wan 2.1 T2V 1.3B**\n\nThe published settings for Wan, made for 50 steps: "
+            "*threshold* 0.05 and 10 steps at the start that are always computed. A lower *warmup* or a "
+            "higher *threshold* skips more.",
+            threshold=0.05,
+            warmup=10,
+            max_gap=0,
+        ),
+        with_method(
+            wan,
+            "wan2.1_t2v_1.3b_lazycache",
+            "LazyCache",
+            "**LazyCache on Wan 2.1 T2V 1.3B**\n\nEasyCache's rule on the denoised latent, in the part "
+            "of the denoising that ComfyUI's own node takes. *threshold* 0.05 is recommended here; that "
+            "node counts in another way, so its values do not fit.",
+            threshold=0.05,
+            start_percent=0.15,
+            end_percent=0.95,
+        ),
+        with_method(
+            wan,
+            "wan2.1_t2v_1.3b_smoothcache",
+            "SmoothCache",
+            "**SmoothCache on Wan 2.1 T2V 1.3B**\n\nNeeds a coefficient file: run the template "
+            "*wan2.1_t2v_1.3b_calibrate* once. Without one every step is computed. Repeats an output "
+            "while its error stays below *threshold*, three times in a row at most, as published.",
+            threshold=0.1,
+            max_gap=3,
+        ),
+    ]
+
+
+def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
+    """A template for each method inside the network that only Step Cache (Advanced) has."""
+    return [
+        with_method(
+            flux,
+            "flux1_dev_dbcache",
+            "DBCache",
+            "**DBCache on FLUX.1-dev**\n\nThe first 8 blocks always run; the others are skipped while "
+            "those change by less than *threshold*. Settings published for FLUX at 50 steps; a higher "
+            "*threshold* or fewer *first_blocks* (right-click the node, *Show Advanced*) skip more.",
+            threshold=0.08,
+            warmup=4,
+            max_gap=0,
+            first_blocks=8,
+        ),
+        with_method(
+            wan,
+            "wan2.1_t2v_1.3b_dicache",
+            "DiCache",
+            "**DiCache on Wan 2.1 T2V 1.3B**\n\nThe first block runs at every step and says whether the "
+            "others must. *threshold* 0.08 is published for Wan; a higher one skips more.",
+            threshold=0.08,
+            max_gap=0,
+            first_blocks=1,
+        ),
+        with_method(
+            flux,
+            "flux1_dev_taylorseer",
+            "TaylorSeer",
+            "**TaylorSeer on FLUX.1-dev**\n\nThe first three steps and every sixth are computed, "
+            "the change of the blocks at the others is forecast from them: the published settings for "
+            "FLUX, 7 of 28 steps. *interval* 3 is closer to the full result.",
+            granularity="blocks",
+            interval=6,
+            warmup=3,
+            max_gap=0,
+            order=1,
+        ),
         with_method(
             flux,
             "flux1_dev_step_cache_advanced",
@@ -120,7 +208,7 @@ def advanced_graphs(flux: Graph) -> list[Graph]:
             "*predictor* for the same one. What does not go together is refused with the reason.",
         ),
         with_method(
-            sdxl_graph(),
+            sdxl,
             "sdxl_base_deepcache",
             "DeepCache",
             "**DeepCache on SDXL**\n\nEvery third step runs the whole UNet, the two between only its "
