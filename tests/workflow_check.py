@@ -15,6 +15,8 @@ FILE_INPUTS = {
     "clip_name",
     "clip_name1",
     "clip_name2",
+    "clip_name3",
+    "clip_name4",
     "vae_name",
     "coefficients",
 }

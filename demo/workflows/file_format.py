@@ -1,0 +1,227 @@
+"""The files of a workflow: what the frontend saves, laid out in columns, and what /prompt takes.
+
+A graph is described by `Node` and `Graph`; the running host's /object_info says which widgets its nodes
+have and in which order.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+REGISTRY_NAME = "scalingcache"
+VERSION = "0.1.0"
+HOST_VERSION = "0.3.75"
+COLUMN_GAP, ROW_GAP, TITLE = 60, 50, 30
+Link = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph.
+
+    Attributes:
+        kind: the host's node id.
+        column: place from left to right; nodes of a column stand below each other.
+        inputs: widget values, and links as (name of another node, its output slot).
+        size: width and height; a height of 0 is worked out from the widgets.
+        models: files to download as (name, folder, address), for the missing-models dialog.
+    """
+
+    kind: str
+    column: int
+    inputs: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] = (320, 0)
+    title: str = ""
+    models: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A workflow and where its files go."""
+
+    name: str
+    folder: Path
+    nodes: dict[str, Node]
+    note: str
+
+
+def link(node: str, slot: int = 0) -> Link:
+    """The output of another node."""
+    return node, slot
+
+
+def is_widget(spec: list[Any]) -> bool:
+    return isinstance(spec[0], list) or spec[0] in WIDGET_TYPES
+
+
+def input_specs(info: dict[str, Any]) -> dict[str, list[Any]]:
+    """Inputs of a node in the host's order."""
+    groups = info["input"]
+    return {
+        name: groups[group][name]
+        for group in ("required", "optional")
+        for name in info.get("input_order", {}).get(group, groups.get(group, {}))
+    }
+
+
+def api_format(graph: Graph) -> dict[str, Any]:
+    """The graph as the host's /prompt takes it, with node names as numbers."""
+    number = numbers(graph)
+    return {
+        str(number[name]): {
+            "class_type": node.kind,
+            "inputs": {
+                key: [str(number[value[0]]), value[1]] if isinstance(value, tuple) else value
+                for key, value in node.inputs.items()
+            },
+            "_meta": {"title": node.title or node.kind},
+        }
+        for name, node in graph.nodes.items()
+    }
+
+
+def numbers(graph: Graph) -> dict[str, int]:
+    return {name: i for i, name in enumerate(graph.nodes, 1)}
+
+
+def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
+    """The graph as the frontend saves it."""
+    number = numbers(graph)
+    links: list[list[Any]] = []
+    nodes: list[dict[str, Any]] = []
+    places = layout(graph, object_info)
+    for order, (name, node) in enumerate(graph.nodes.items()):
+        info = object_info[node.kind]
+        specs = input_specs(info)
+        inputs = []
+        for key, spec in specs.items():
+            if is_widget(spec):
+                continue
+            entry: dict[str, Any] = {"name": key, "type": spec[0], "link": None}
+            if key in node.inputs:
+                source, slot = node.inputs[key]
+                entry["link"] = len(links) + 1
+                target = [number[name], len(inputs)]
+                links.append([len(links) + 1, number[source], slot, *target, spec[0]])
+            inputs.append(entry)
+        position, size = places[name]
+        nodes.append(
+            {
+                "id": number[name],
+                "type": node.kind,
+                "pos": list(position),
+                "size": list(size),
+                "flags": {},
+                "order": order,
+                "mode": 0,
+                "inputs": inputs,
+                "outputs": [
+                    {"name": title, "type": kind, "links": [], "slot_index": i}
+                    for i, (title, kind) in enumerate(
+                        zip(info["output_name"], info["output"], strict=True)
+                    )
+                ],
+                "properties": properties(node),
+                "widgets_values": widget_values(node, specs),
+                **({"title": node.title} if node.title else {}),
+            }
+        )
+    by_id = {n["id"]: n for n in nodes}
+    for identity, source, slot, *_ in links:
+        by_id[source]["outputs"][slot]["links"].append(identity)
+    nodes.append(note_node(graph, len(nodes) + 1))
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, graph.name)),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": nodes,
+        "links": links,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def widget_values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
+    values = []
+    for key, spec in specs.items():
+        if not is_widget(spec):
+            continue
+        options = spec[1] if len(spec) > 1 else {}
+        values.append(node.inputs.get(key, options.get("default")))
+        if options.get("control_after_generate"):
+            values.append("randomize")
+    return values
+
+
+def properties(node: Node) -> dict[str, Any]:
+    own = node.kind.startswith("Scaling")
+    models = [{"name": n, "url": u, "directory": d} for n, d, u in node.models]
+    return {
+        "cnr_id": REGISTRY_NAME if own else "comfy-core",
+        "ver": VERSION if own else HOST_VERSION,
+        "Node name for S&R": node.kind,
+        **({"models": models} if models else {}),
+    }
+
+
+def note_node(graph: Graph, number: int) -> dict[str, Any]:
+    """What the reader should know, left of the first column."""
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": [-400, 0],
+        "size": [340, 260],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": "About",
+        "properties": {},
+        "widgets_values": [graph.note],
+        "color": "#432",
+        "bgcolor": "#653",
+    }
+
+
+def layout(
+    graph: Graph, object_info: dict[str, Any]
+) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+    """Position and size of each node: columns from left to right, nodes below each other."""
+    sizes = {
+        name: (node.size[0], node.size[1] or height(node, object_info[node.kind]))
+        for name, node in graph.nodes.items()
+    }
+    places = {}
+    left = 0
+    for column in sorted({node.column for node in graph.nodes.values()}):
+        top, width = 0, 0
+        for name, node in graph.nodes.items():
+            if node.column == column:
+                places[name] = ((left, top), sizes[name])
+                top += sizes[name][1] + TITLE + ROW_GAP
+                width = max(width, sizes[name][0])
+        left += width + COLUMN_GAP
+    return places
+
+
+def height(node: Node, info: dict[str, Any]) -> int:
+    """Room for slots and widgets; multi-line texts get more."""
+    total = 0
+    slots = 0
+    for spec in input_specs(info).values():
+        options = spec[1] if len(spec) > 1 else {}
+        if not is_widget(spec):
+            slots += 1
+        elif options.get("multiline"):
+            total += 110
+        else:
+            total += 26 * (2 if options.get("control_after_generate") else 1)
+    return 20 + 22 * max(slots, len(info["output"])) + total

@@ -1,0 +1,358 @@
+"""A graph for each model that has templates, with Scaling Cache in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..host.fetch import ROOT
+from .file_format import Graph, Link, Node, link
+
+TEMPLATES = ROOT / "workflows"
+DEMO = ROOT / "demo" / "workflows"
+HUB = "https://huggingface.co"
+WAN_FILES = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+FLUX_FILES = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
+QWEN_FILES = f"{HUB}/Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files"
+HIDREAM_FILES = f"{HUB}/Comfy-Org/HiDream-I1_ComfyUI/resolve/main/split_files"
+LUMINA_FILES = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files"
+
+
+# --- parts of a graph
+
+
+def unet_loader(name: str, address: str) -> Node:
+    inputs = {"unet_name": name, "weight_dtype": "default"}
+    models = ((name, "diffusion_models", f"{address}/{name}"),)
+    return Node("UNETLoader", 0, inputs, (380, 0), models=models)
+
+
+def vae_loader(name: str, address: str) -> Node:
+    models = ((name, "vae", f"{address}/{name}"),)
+    return Node("VAELoader", 0, {"vae_name": name}, (380, 0), models=models)
+
+
+def checkpoint_loader(name: str, address: str) -> Node:
+    models = ((name, "checkpoints", f"{address}/{name}"),)
+    return Node("CheckpointLoaderSimple", 0, {"ckpt_name": name}, (380, 0), models=models)
+
+
+def encoder_loader(kind: str, names: tuple[str, ...], address: str, **settings: str) -> Node:
+    """One loader for one or more text encoders, whose inputs are numbered if there are several."""
+    numbered = len(names) > 1
+    files = {f"clip_name{i}" if numbered else "clip_name": n for i, n in enumerate(names, 1)}
+    models = tuple((n, "text_encoders", f"{address}/{n}") for n in names)
+    return Node(kind, 0, {**files, **settings}, (380, 0), models=models)
+
+
+def picture_latent(kind: str, side: int = 1024) -> Node:
+    return Node(kind, 0, {"width": side, "height": side, "batch_size": 1}, (380, 0))
+
+
+def scaling_cache(model: Link) -> Node:
+    inputs = {
+        "model": model,
+        "speedup": 2.0,
+        "mode": "target speed-up",
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+    }
+    return Node("ScalingCache", 1, inputs, (340, 0))
+
+
+def positive_prompt(clip: Link, text: str) -> Node:
+    inputs = {"clip": clip, "text": text}
+    return Node("CLIPTextEncode", 1, inputs, (400, 170), "Positive Prompt")
+
+
+def negative_prompt(clip: Link, text: str) -> Node:
+    inputs = {"clip": clip, "text": text}
+    return Node("CLIPTextEncode", 1, inputs, (400, 130), "Negative Prompt")
+
+
+def sampler(steps: int, cfg: float, name: str, scheduler: str, **links: Link) -> Node:
+    """A KSampler, linked to the nodes that nearly all graphs name alike; `links` are the exceptions."""
+    inputs: dict[str, Any] = {
+        "model": link("cache"),
+        "positive": link("positive"),
+        "negative": link("negative"),
+        "latent_image": link("latent"),
+        **links,
+        "seed": 1,
+        "steps": steps,
+        "cfg": cfg,
+        "sampler_name": name,
+        "scheduler": scheduler,
+        "denoise": 1.0,
+    }
+    return Node("KSampler", 2, inputs)
+
+
+def decoder(vae: Link) -> Node:
+    return Node("VAEDecode", 2, {"samples": link("sampler"), "vae": vae})
+
+
+def save_image() -> Node:
+    inputs = {"images": link("decode"), "filename_prefix": "scaling_cache"}
+    return Node("SaveImage", 3, inputs, (420, 470))
+
+
+def scaling_note(model: str, steps: int) -> str:
+    return (
+        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0 half of the {steps} steps are computed "
+        "and the others predicted: sampling takes about half the time. Closer to the full result: "
+        "1.5. Fast draft: 2.5 to 3. 1.0 is off.\n\nThe text under the node says what was "
+        "computed and how long it took."
+    )
+
+
+# --- graphs
+
+
+def demo_graph(cached: bool) -> Graph:
+    prompt = "ScalingCacheDemoPrompt"
+    nodes = {
+        "unet": Node(
+            "UNETLoader",
+            0,
+            {"unet_name": "scalingcache_demo_wan.safetensors", "weight_dtype": "default"},
+        ),
+        "vae": Node("VAELoader", 0, {"vae_name": "scalingcache_demo_vae.safetensors"}),
+        "prompt": Node(prompt, 0, {"text": "red circle bouncing night"}, title="Prompt"),
+        "nothing": Node(prompt, 0, {"text": ""}, title="No Prompt"),
+        "latent": Node(
+            "EmptyHunyuanLatentVideo",
+            0,
+            {"width": 128, "height": 128, "length": 17, "batch_size": 1},
+        ),
+        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 3.0}),
+        "cache": scaling_cache(link("shift")),
+        "sampler": sampler(
+            50,
+            4.0,
+            "euler",
+            "simple",
+            model=link("cache" if cached else "shift"),
+            positive=link("prompt"),
+            negative=link("nothing"),
+        ),
+        "decode": decoder(link("vae")),
+        "frames": Node(
+            "SaveImage", 3, {"images": link("decode"), "filename_prefix": "demo/frame"}, (320, 270)
+        ),
+        "clip": Node(
+            "SaveAnimatedWEBP",
+            3,
+            {
+                "images": link("decode"),
+                "filename_prefix": "demo/clip",
+                "fps": 12.0,
+                "lossless": False,
+                "quality": 90,
+                "method": "default",
+            },
+            (320, 420),
+        ),
+    }
+    if not cached:
+        del nodes["cache"]
+    note = (
+        "**Demo model**\n\nA small video model that `make demo` brings along. Words: a colour, a "
+        "shape, a motion and a background."
+    )
+    return Graph(f"demo_video_{'on' if cached else 'off'}", DEMO, nodes, note)
+
+
+def wan_graph() -> Graph:
+    nodes = {
+        "unet": unet_loader("wan2.1_t2v_1.3B_fp16.safetensors", f"{WAN_FILES}/diffusion_models"),
+        "clip": encoder_loader(
+            "CLIPLoader",
+            ("umt5_xxl_fp8_e4m3fn_scaled.safetensors",),
+            f"{WAN_FILES}/text_encoders",
+            type="wan",
+            device="default",
+        ),
+        "vae": vae_loader("wan_2.1_vae.safetensors", f"{WAN_FILES}/vae"),
+        "latent": Node(
+            "EmptyHunyuanLatentVideo",
+            0,
+            {"width": 832, "height": 480, "length": 33, "batch_size": 1},
+            (380, 0),
+        ),
+        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 8.0}, (340, 0)),
+        "cache": scaling_cache(link("shift")),
+        "positive": positive_prompt(
+            link("clip"), "a paper boat drifts down a rainy street at dusk, camera follows close"
+        ),
+        "negative": negative_prompt(link("clip"), "blurry, static, watermark, low quality"),
+        "sampler": sampler(30, 6.0, "uni_pc", "simple"),
+        "decode": decoder(link("vae")),
+        "video": Node("CreateVideo", 3, {"images": link("decode"), "fps": 16.0}),
+        "save": Node(
+            "SaveVideo",
+            3,
+            {
+                "video": link("video"),
+                "filename_prefix": "video/scaling_cache",
+                "format": "auto",
+                "codec": "auto",
+            },
+            (420, 400),
+        ),
+    }
+    note = scaling_note("Wan 2.1 T2V 1.3B", 30)
+    return Graph("wan2.1_t2v_1.3b_scaling_cache", TEMPLATES, nodes, note)
+
+
+def flux_graph() -> Graph:
+    text = "a lighthouse on a cliff, storm clouds, warm light in the window"
+    nodes = {
+        "unet": unet_loader("flux1-dev.safetensors", f"{HUB}/Comfy-Org/flux1-dev/resolve/main"),
+        "clip": encoder_loader(
+            "DualCLIPLoader",
+            ("clip_l.safetensors", "t5xxl_fp16.safetensors"),
+            FLUX_FILES,
+            type="flux",
+            device="default",
+        ),
+        "vae": vae_loader("ae.safetensors", f"{LUMINA_FILES}/vae"),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "cache": scaling_cache(link("unet")),
+        "positive": Node(
+            "CLIPTextEncodeFlux",
+            1,
+            {"clip": link("clip"), "clip_l": text, "t5xxl": text, "guidance": 3.5},
+            (400, 260),
+            title="Prompt",
+        ),
+        "negative": Node("ConditioningZeroOut", 1, {"conditioning": link("positive")}),
+        "sampler": sampler(28, 1.0, "euler", "simple"),
+        "decode": decoder(link("vae")),
+        "save": save_image(),
+    }
+    return Graph("flux1_dev_scaling_cache", TEMPLATES, nodes, scaling_note("FLUX.1-dev", 28))
+
+
+def sdxl_graph() -> Graph:
+    nodes = {
+        "checkpoint": checkpoint_loader(
+            "sd_xl_base_1.0.safetensors",
+            f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main",
+        ),
+        "latent": picture_latent("EmptyLatentImage"),
+        "cache": scaling_cache(link("checkpoint")),
+        "positive": positive_prompt(
+            link("checkpoint", 1),
+            "a glass bottle on a beach with a galaxy inside, evening light",
+        ),
+        "negative": negative_prompt(link("checkpoint", 1), "text, watermark"),
+        "sampler": sampler(30, 7.0, "euler", "normal"),
+        "decode": decoder(link("checkpoint", 2)),
+        "save": save_image(),
+    }
+    return Graph("sdxl_base_scaling_cache", TEMPLATES, nodes, scaling_note("SDXL", 30))
+
+
+def sd35_graph() -> Graph:
+    nodes = {
+        "checkpoint": checkpoint_loader(
+            "sd3.5_large_fp8_scaled.safetensors",
+            f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main",
+        ),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "cache": scaling_cache(link("checkpoint")),
+        "positive": positive_prompt(
+            link("checkpoint", 1),
+            "a fox asleep in a red armchair beside a tall window, snow outside",
+        ),
+        "negative": negative_prompt(link("checkpoint", 1), ""),
+        "sampler": sampler(20, 4.0, "euler", "sgm_uniform"),
+        "decode": decoder(link("checkpoint", 2)),
+        "save": save_image(),
+    }
+    return Graph("sd3.5_large_scaling_cache", TEMPLATES, nodes, scaling_note("SD 3.5 Large", 20))
+
+
+def qwen_image_graph() -> Graph:
+    nodes = {
+        "unet": unet_loader("qwen_image_fp8_e4m3fn.safetensors", f"{QWEN_FILES}/diffusion_models"),
+        "clip": encoder_loader(
+            "CLIPLoader",
+            ("qwen_2.5_vl_7b_fp8_scaled.safetensors",),
+            f"{QWEN_FILES}/text_encoders",
+            type="qwen_image",
+            device="default",
+        ),
+        "vae": vae_loader("qwen_image_vae.safetensors", f"{QWEN_FILES}/vae"),
+        "latent": picture_latent("EmptySD3LatentImage", 1328),
+        "shift": Node("ModelSamplingAuraFlow", 1, {"model": link("unet"), "shift": 3.1}, (340, 0)),
+        "cache": scaling_cache(link("shift")),
+        "positive": positive_prompt(
+            link("clip"), 'a bakery at dawn, a hand-painted sign over the door reads "FRESH BREAD"'
+        ),
+        "negative": negative_prompt(link("clip"), ""),
+        "sampler": sampler(20, 2.5, "euler", "simple"),
+        "decode": decoder(link("vae")),
+        "save": save_image(),
+    }
+    return Graph("qwen_image_scaling_cache", TEMPLATES, nodes, scaling_note("Qwen-Image", 20))
+
+
+def lumina2_graph() -> Graph:
+    checkpoint = "NetaYumev35_pretrained_all_in_one.safetensors"
+    nodes = {
+        "checkpoint": checkpoint_loader(
+            checkpoint, f"{HUB}/duongve/NetaYume-Lumina-Image-2.0/resolve/main"
+        ),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "shift": Node(
+            "ModelSamplingAuraFlow", 1, {"model": link("checkpoint"), "shift": 4.0}, (340, 0)
+        ),
+        "cache": scaling_cache(link("shift")),
+        "positive": Node(
+            "CLIPTextEncodeLumina2",
+            1,
+            {
+                "system_prompt": "superior",
+                "user_prompt": "a girl with a paper lantern on a wooden bridge, fireflies, night",
+                "clip": link("checkpoint", 1),
+            },
+            (400, 200),
+            "Positive Prompt",
+        ),
+        "negative": negative_prompt(link("checkpoint", 1), "blurry, watermark, low quality"),
+        "sampler": sampler(30, 4.0, "res_multistep", "simple"),
+        "decode": decoder(link("checkpoint", 2)),
+        "save": save_image(),
+    }
+    note = scaling_note("Lumina 2 (NetaYume)", 30)
+    return Graph("lumina2_netayume_scaling_cache", TEMPLATES, nodes, note)
+
+
+def hidream_graph() -> Graph:
+    nodes = {
+        "unet": unet_loader("hidream_i1_full_fp8.safetensors", f"{HIDREAM_FILES}/diffusion_models"),
+        "clip": encoder_loader(
+            "QuadrupleCLIPLoader",
+            (
+                "clip_l_hidream.safetensors",
+                "clip_g_hidream.safetensors",
+                "t5xxl_fp8_e4m3fn_scaled.safetensors",
+                "llama_3.1_8b_instruct_fp8_scaled.safetensors",
+            ),
+            f"{HIDREAM_FILES}/text_encoders",
+        ),
+        "vae": vae_loader("ae.safetensors", f"{HIDREAM_FILES}/vae"),
+        "latent": picture_latent("EmptySD3LatentImage"),
+        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 3.0}, (340, 0)),
+        "cache": scaling_cache(link("shift")),
+        "positive": positive_prompt(
+            link("clip"), "an old tram crosses a flooded square, reflections, overcast morning"
+        ),
+        "negative": negative_prompt(link("clip"), "blurry, jpeg artifacts"),
+        "sampler": sampler(50, 5.0, "uni_pc", "simple"),
+        "decode": decoder(link("vae")),
+        "save": save_image(),
+    }
+    note = scaling_note("HiDream I1 Full", 50)
+    return Graph("hidream_i1_full_scaling_cache", TEMPLATES, nodes, note)
