@@ -31,7 +31,19 @@ CACHES = frozenset(
 )
 # Inputs of the host's text encoders that hold the prompt.
 TEXTS = frozenset(
-    {"text", "text_g", "text_l", "prompt", "clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl"}
+    {
+        "text",
+        "text_g",
+        "text_l",
+        "prompt",
+        "clip_l",
+        "clip_g",
+        "t5xxl",
+        "llama",
+        "bert",
+        "mt5xl",
+        "user_prompt",
+    }
 )
 _HOW = "in ComfyUI choose File > Export (API) and give that file"
 
