@@ -121,14 +121,16 @@ def log_snr(patcher: Any, schedule: tuple[float, ...]) -> tuple[float, ...] | No
     """Logarithm of signal over noise at each sigma of a schedule; None if it does not rise throughout.
 
     A flow model mixes `(1 - sigma)` of the picture with sigma of noise, the others add noise of size
-    sigma. Cut off at a thousandth of either.
+    sigma. Cut off at a thousandth of either, or below the smallest part that the schedule holds.
     """
     from comfy.model_sampling import CONST
 
     if not all(a > b >= 0 for a, b in pairwise(schedule)):
         return None
     flow = isinstance(patcher.get_model_object("model_sampling"), CONST)
-    least = 1e-3
+    # A cut within the schedule would put two of its steps in one place, with no line between them.
+    parts = [part for s in schedule for part in ((s, 1 - s) if flow else (s,)) if part > 0]
+    least = min(1e-3, 0.5 * min(parts))
     if flow:
         inside = (min(max(sigma, least), 1 - least) for sigma in schedule)
         return tuple(math.log((1 - sigma) / sigma) for sigma in inside)

@@ -123,3 +123,15 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
     assert torch.isfinite(result).all()
     assert reports[0].evaluations == 20
     assert 10 <= reports[0].computed < 20
+
+
+@pytest.mark.parametrize("shift", [3.0, 30.0, 300.0])
+def test_no_two_steps_of_a_schedule_share_a_place(shift: float, tiny: Any, sample: Any):
+    """However far a schedule leans towards the noise: a line needs two places."""
+    from scaling_cache.nodes.host.samplers import log_snr
+
+    times = [1 - i / 20 for i in range(21)]
+    schedule = tuple(shift * t / (1 + (shift - 1) * t) for t in times)
+    places = log_snr(tiny, schedule)
+    assert places is not None
+    assert all(a < b for a, b in pairwise(places))
