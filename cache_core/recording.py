@@ -16,6 +16,29 @@ FEWEST_KNOTS, KNOT_SHARE = 10, 0.45
 _KNOT_ELEMENTS = 2**14
 
 
+class Subset:
+    """Elements of an output that stand for all, always the same random ones."""
+
+    def __init__(self, most: int) -> None:
+        """
+        Args:
+            most: elements per sample.
+        """
+        self._most = most
+        self._chosen: torch.Tensor | None = None
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        """[batch, elements] of an output [batch, ...]; a view where it is small enough."""
+        flat = value.reshape(value.shape[0], -1)
+        if flat.shape[1] <= self._most:
+            return flat
+        if self._chosen is None:
+            generator = torch.Generator().manual_seed(0)
+            order = torch.randperm(flat.shape[1], generator=generator)
+            self._chosen = order[: self._most].to(flat.device)
+        return flat[:, self._chosen]
+
+
 class KnotRecorder:
     """Guided outputs at the computed steps of one run, kept on the device until its end."""
 
@@ -27,19 +50,12 @@ class KnotRecorder:
         self._steps = steps
         self._sigmas: list[float] = []
         self._rows: list[torch.Tensor] = []
-        self._chosen: torch.Tensor | None = None
+        self._thin = Subset(_KNOT_ELEMENTS)
 
     def observe(self, sigma: float, value: torch.Tensor) -> None:
         """Take in one output [batch, ...]; copied in part."""
-        flat = value.reshape(value.shape[0], -1)
-        if flat.shape[1] > _KNOT_ELEMENTS:
-            if self._chosen is None:
-                generator = torch.Generator().manual_seed(0)
-                order = torch.randperm(flat.shape[1], generator=generator)
-                self._chosen = order[:_KNOT_ELEMENTS].to(flat.device)
-            flat = flat[:, self._chosen]
         self._sigmas.append(sigma)
-        self._rows.append(flat.to(torch.float32, copy=True))
+        self._rows.append(self._thin(value).to(torch.float32, copy=True))
 
     def table(self) -> GramTable | None:
         """Products of the outputs, summed over the batch; None if there is too little to learn from.
@@ -72,7 +88,7 @@ class GramRecorder:
         self._sigmas = sigmas[:-1]
         self._rows: dict[int, dict[int, torch.Tensor]] = {}
         self._gram: dict[int, np.ndarray] = {}
-        self._chosen: torch.Tensor | None = None
+        self._thin = Subset(ELEMENTS)
         self.samples = 0
 
     def observe(self, branch: int, step: int, value: torch.Tensor) -> None:
@@ -85,7 +101,7 @@ class GramRecorder:
         """
         rows = self._rows.setdefault(branch, {})
         if step not in rows:
-            rows[step] = self._subset(value.reshape(value.shape[0], -1)).float().cpu()
+            rows[step] = self._thin(value).float().cpu()
 
     def finish_run(self) -> None:
         """Add the products of a run; one that was cut short adds nothing.
@@ -117,12 +133,3 @@ class GramRecorder:
         return GramTable(
             np.array(self._sigmas), np.stack([self._gram.get(b, first) for b in branches])
         )
-
-    def _subset(self, flat: torch.Tensor) -> torch.Tensor:
-        count = flat.shape[1]
-        if count <= ELEMENTS:
-            return flat
-        if self._chosen is None:
-            generator = torch.Generator().manual_seed(0)
-            self._chosen = torch.randperm(count, generator=generator)[:ELEMENTS]
-        return flat[:, self._chosen.to(flat.device)]
