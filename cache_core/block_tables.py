@@ -118,15 +118,18 @@ class WatchRun(StackRun):
 class WatchCall(NetworkCall):
     """Compares signal and residual of each branch with those of the step before."""
 
-    def decide(self, signal: torch.Tensor | None = None, probe: torch.Tensor | None = None) -> None:
-        parts = (None,) * len(self._states) if signal is None else signal.chunk(len(self._states))
+    def _changes(
+        self, fresh: list[int], parts: Sequence[torch.Tensor] | None
+    ) -> list[float | None]:
+        """Nothing is decided, so the comparisons stay on the device."""
+        signals = [None] * len(self._states) if parts is None else parts
         self._signals = [
             None
-            if part is None or state.reference is None
-            else relative_change(part, state.reference)
-            for state, part in zip(self._states, parts, strict=True)
+            if signal is None or state.reference is None
+            else relative_change(signal, state.reference)
+            for state, signal in zip(self._states, signals, strict=True)
         ]
-        super().decide(signal, probe)
+        return [None] * len(fresh)
 
     def keep(self, span: Span, before: Streams, after: Streams) -> None:
         start, picture, run = before[0], after[0], self._run
