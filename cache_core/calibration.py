@@ -26,10 +26,13 @@ class GramTable:
     Attributes:
         sigmas: [steps], falling.
         gram: [branches, steps, steps], symmetric; a branch is the index of a conditioning.
+        gains: [steps] how much an error that a step leaves in x grows on its way to the result; None if
+            that was not measured.
     """
 
     sigmas: Floats
     gram: Floats
+    gains: Floats | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.sigmas)
@@ -47,6 +50,11 @@ class GramTable:
             raise ValueError("gram: must be symmetric")
         if not (np.diagonal(self.gram, axis1=1, axis2=2) > 0).all():
             raise ValueError("gram: the outputs of a step are all zero")
+        if self.gains is not None:
+            if self.gains.shape != (steps,):
+                raise ValueError(f"gains: need shape [{steps}], got {self.gains.shape}")
+            if not (np.isfinite(self.gains).all() and (self.gains > 0).all()):
+                raise ValueError("gains: must be finite and above 0")
 
     def covers(self, sigmas: Sequence[float]) -> bool:
         """Whether every sigma lies in the calibrated range, give or take one calibrated step."""
@@ -69,6 +77,12 @@ class GramTable:
         """Products of the outputs at other sigmas [n, n], of all branches together."""
         weights = np.stack([self._weights(sigma) for sigma in sigmas])
         return weights @ self.gram.sum(0) @ weights.T
+
+    def gains_on(self, sigmas: Sequence[float]) -> Floats:
+        """Gains at other sigmas [n]; 1 where they were not measured."""
+        if self.gains is None:
+            return np.ones(len(sigmas))
+        return np.stack([self._weights(sigma) for sigma in sigmas]) @ self.gains
 
     def _weights(self, sigma: float) -> Floats:
         """Weights of linear interpolation between calibrated steps; constant beyond the ends."""

@@ -23,6 +23,7 @@ _METADATA_KEY = "scaling_cache"
 _TENSORS_IN_ORDER = ("sigmas", "gram", "guided")
 _TENSORS = frozenset(_TENSORS_IN_ORDER)
 _BLOCK_TENSORS = frozenset({"ratios", "polynomial", "valid"})
+_GAINS = "gains"
 _SIGNAL_KEY = "scaling_cache_signal"
 
 
@@ -61,7 +62,8 @@ class CoefficientFile:
 
     Attributes:
         table: outputs per conditioning, from which alpha follows.
-        guided: one branch, what guidance made of them, from which the steps to compute follow.
+        guided: one branch, what guidance made of them, from which the steps to compute and the repair of
+            predicted ones follow; with the gains if they were measured.
         blocks: what TeaCache and MagCache need, for models whose blocks can be reached.
     """
 
@@ -86,7 +88,7 @@ class CoefficientFile:
         gram = cfg**2 * positive + cfg * (1 - cfg) * both + (1 - cfg) ** 2 * negative
         if np.linalg.eigvalsh(gram)[0] < -1e-6 * np.trace(gram):
             return self.guided
-        return GramTable(self.guided.sigmas, gram[None])
+        return GramTable(self.guided.sigmas, gram[None], self.guided.gains)
 
 
 def load(path: Path) -> CoefficientFile:
@@ -109,7 +111,7 @@ def load(path: Path) -> CoefficientFile:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             names = set(file.keys())
-            if names - _BLOCK_TENSORS != _TENSORS or _METADATA_KEY not in metadata:
+            if names - _BLOCK_TENSORS - {_GAINS} != _TENSORS or _METADATA_KEY not in metadata:
                 raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
@@ -117,9 +119,10 @@ def load(path: Path) -> CoefficientFile:
     try:
         sigmas, gram, guided = (np.asarray(tensors[n], np.float64) for n in _TENSORS_IN_ORDER)
         provenance = _parse(metadata[_METADATA_KEY])
-        blocks = _parse_blocks(tensors, metadata) if names > _TENSORS else None
+        blocks = _parse_blocks(tensors, metadata) if names & _BLOCK_TENSORS else None
+        gains = np.asarray(tensors[_GAINS], np.float64) if _GAINS in names else None
         return CoefficientFile(
-            provenance, GramTable(sigmas, gram), GramTable(sigmas, guided), blocks
+            provenance, GramTable(sigmas, gram), GramTable(sigmas, guided, gains), blocks
         )
     except (ValueError, TypeError) as error:
         raise CoefficientError(f"coefficients: {path.name}: {error}") from error
@@ -133,6 +136,8 @@ def store(path: Path, content: CoefficientFile) -> None:
     # Views would be written as the memory behind them lies.
     named = {n: np.ascontiguousarray(t) for n, t in zip(_TENSORS_IN_ORDER, tensors, strict=True)}
     metadata = {_METADATA_KEY: text}
+    if content.guided.gains is not None:
+        named[_GAINS] = np.ascontiguousarray(content.guided.gains)
     blocks = content.blocks
     if blocks is not None:
         named |= {

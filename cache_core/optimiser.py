@@ -1,14 +1,15 @@
 """Choose the steps to compute from calibration data.
 
-Predicted steps leave about `sum dsigma_i (d_i - d_hat_i)` in the final result: what the sampler
-integrates, with the sign it has. Its size follows from the Gram matrix of the outputs. So every run of
-steps between two computed ones has a cost, and the cheapest chain of computed steps is found by
-dynamic programming over the last of them.
+Predicted steps leave `sum dsigma_i (d_i - d_hat_i)` in the final result: what the sampler integrates,
+with the sign it has. Its size follows from the Gram matrix of the outputs. Where the next computed step
+repairs them (see `corrector`), d_hat is what is known then, with that step's output. So every run of
+steps between two computed ones has a cost, and the cheapest chain of computed steps is found by dynamic
+programming over the last two of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,8 +40,7 @@ def best_chains(
     sigmas: tuple[float, ...],
     forced: Iterable[int],
     longest: int,
-    depth: int = 2,
-    gains: Floats | None = None,
+    corrected: bool = True,
 ) -> list[Chain]:
     """For each number of computed steps, those with the smallest expected error of the final result.
 
@@ -51,8 +51,7 @@ def best_chains(
         sigmas: schedule of the run, the final sigma included.
         forced: steps that are always computed; the first two and the last one are too.
         longest: steps that may be predicted in a row.
-        depth: outputs that a prediction is made of, 2 or 3.
-        gains: [steps] how much an error of a step's output grows on its way to the result; default 1.
+        corrected: whether each computed step repairs the predicted ones before it.
 
     Returns:
         Fewest computed steps first. A number of steps that is no better than a smaller one is left out.
@@ -70,99 +69,90 @@ def best_chains(
     gram = table.on(sigmas[:-1])
     widths = np.diff(np.asarray(sigmas))
     way = np.sqrt(max(float(widths @ gram @ widths), 1e-300))
-    weighted = widths if gains is None else widths * gains
-    costs = segment_costs(gram, weighted, min(longest, LONGEST, steps), depth)
-    return [Chain(found, float(np.sqrt(cost)) / way) for found, cost in _chains(costs, must, depth)]
+    weighted = widths * table.gains_on(sigmas[:-1])
+    costs = segment_costs(gram, weighted, min(longest, LONGEST, steps), corrected)
+    return [Chain(found, float(np.sqrt(cost)) / way) for found, cost in _chains(costs, must)]
 
 
-def best_steps(
-    table: GramTable,
-    sigmas: tuple[float, ...],
-    computed: int,
-    forced: Iterable[int],
-    longest: int,
-    depth: int = 2,
-    gains: Floats | None = None,
-) -> tuple[int, ...]:
-    """The best chain of at most so many computed steps, unless more are forced or the gaps demand more.
-
-    Raises:
-        ValueError: as `best_chains`.
-    """
-    chains = best_chains(table, sigmas, forced, longest, depth, gains)
+def cheapest(chains: Sequence[Chain], computed: int) -> Chain:
+    """The best of at most so many computed steps, or the shortest if all are longer."""
     within = [chain for chain in chains if len(chain.steps) <= computed]
-    return (within[-1] if within else chains[0]).steps
+    return within[-1] if within else chains[0]
 
 
-def segment_costs(gram: Floats, widths: Floats, longest: int, depth: int) -> Floats:
+def within_error(chains: Sequence[Chain], error: float) -> Chain:
+    """The shortest whose expected error is within a limit, or the longest if none is."""
+    return next((chain for chain in chains if chain.error <= error), chains[-1])
+
+
+def segment_costs(gram: Floats, widths: Floats, longest: int, corrected: bool) -> Floats:
     """Squared error that predicting all steps between two computed ones leaves in the result.
 
     Args:
         gram: [steps, steps] products of the outputs at the steps of the run.
         widths: [steps] weight of each step's output in the result.
         longest: steps that may be predicted in a row.
-        depth: outputs that a prediction is made of, 2 or 3.
+        corrected: whether the next computed output is used too.
 
     Returns:
-        [last, g, h, hop]: cost of computing the step `last + hop` next, where the computed one before
-        `last` is g back and the one before that h further; h 0 for none. Infinite where there is none.
+        [last, back, hop]: cost of computing the step `last + hop` next, where the computed one before
+        `last` is `last - back`. Infinite where there is none.
     """
     steps, reach, floor = len(gram), longest + 2, noise(gram)
-    costs = np.full((steps, reach, reach, reach), np.inf)
+    costs = np.full((steps, reach, reach), np.inf)
     for last in range(1, steps):
-        low, high = max(last - 2 * (reach - 1), 0), min(last + reach - 1, steps - 1)
-        near = gram[low:high, low:high] if high > last + 1 else gram[low : last + 1, low : last + 1]
-        ahead = np.arange(last + 1, high)
-        for back in range(1, min(reach, last + 1)):
-            pasts = range(1, min(reach, last - back + 1)) if depth > 2 else range(0)
-            for further in (0, *pasts):
-                costs[last, back, further, 1] = 0.0 if last + 1 < steps else np.inf
-                if not len(ahead):
-                    continue
-                past = [last, last - back] + ([last - back - further] if further else [])
-                missed = _missed(near, np.array(past) - low, ahead - low, floor)
-                left = np.cumsum(missed * widths[ahead, None], 0)
-                cost = np.einsum("is,is->i", left @ near, left)
-                costs[last, back, further, 2 : 2 + len(ahead)] = np.maximum(cost, 0.0)
+        for hop in range(1, min(reach, steps - last)):
+            for back in range(1, min(reach, last + 1)):
+                known = [last, last - back]
+                ends = [last + hop, *known] if corrected else known
+                costs[last, back, hop] = _cost(
+                    gram, widths, ends, range(last + 1, last + hop), floor
+                )
     return costs
 
 
-def _missed(gram: Floats, past: NDArray[np.int_], ahead: NDArray[np.int_], floor: float) -> Floats:
-    """What the least-squares prediction of some steps misses, as weights of the outputs [n, steps]."""
-    eye = np.eye(len(gram))
-    return eye[ahead] - affine_weights(gram, eye[past], eye[ahead], floor) @ eye[past]
+def _cost(
+    gram: Floats, widths: Floats, known: Sequence[int], ahead: Sequence[int], floor: float
+) -> float:
+    """Squared error that some steps leave in the result if known outputs stand for them."""
+    if not ahead:
+        return 0.0
+    low, high = min(known), max(*known, *ahead) + 1
+    near, eye = gram[low:high, low:high], np.eye(high - low)
+    past, at = eye[np.array(known) - low], eye[np.array(ahead) - low]
+    missed = at - affine_weights(near, past, at, floor) @ past
+    left = widths[list(ahead)] @ missed
+    return max(float(left @ near @ left), 0.0)
 
 
-def _chains(
-    costs: Floats, must: NDArray[np.bool_], depth: int
-) -> list[tuple[tuple[int, ...], float]]:
+def _chains(costs: Floats, must: NDArray[np.bool_]) -> list[tuple[tuple[int, ...], float]]:
     steps, reach = costs.shape[:2]
-    costs = np.where(_passes(must, reach)[:, None, None, :], costs, np.inf)
-    # best[c][last, g, h]: smallest cost of a chain of c + 2 computed steps that ends so.
-    start = np.full((steps, reach, reach), np.inf)
-    start[1, 1, 0] = 0.0
+    costs = np.where(_passes(must, reach)[:, None, :], costs, np.inf)
+    # best[c][last, back]: smallest cost of a chain of c + 2 computed steps that ends so.
+    start = np.full((steps, reach), np.inf)
+    start[1, 1] = 0.0
     best, came = [start], []
     found: list[tuple[tuple[int, ...], float]] = []
     while len(best) < steps:
-        end = best[-1][steps - 1]
-        cheapest = float(end.min())
-        if np.isfinite(cheapest) and (not found or cheapest < found[-1][1]):
-            found.append((_trace(best, came, depth), cheapest))
+        _keep(found, best, came)
         reached = np.full_like(start, np.inf)
         origin = np.zeros(start.shape, int)
         for hop in range(1, reach):
-            total = best[-1][: steps - hop] + costs[: steps - hop, :, :, hop]
-            if depth > 2:
-                reached[hop:, hop], origin[hop:, hop] = total.min(2), total.argmin(2)
-            else:
-                reached[hop:, hop, 0] = total[:, :, 0].min(1)
-                origin[hop:, hop, 0] = total[:, :, 0].argmin(1)
+            total = best[-1][: steps - hop] + costs[: steps - hop, :, hop]
+            reached[hop:, hop], origin[hop:, hop] = total.min(1), total.argmin(1)
         best.append(reached)
         came.append(origin)
-    end = float(best[-1][steps - 1].min())
-    if np.isfinite(end) and (not found or end < found[-1][1]):
-        found.append((_trace(best, came, depth), end))
+    _keep(found, best, came)
     return found
+
+
+def _keep(
+    found: list[tuple[tuple[int, ...], float]], best: list[Floats], came: list[NDArray[np.int_]]
+) -> None:
+    """Note the newest chain if it is better than all shorter ones."""
+    cost = float(best[-1][-1].min())
+    if np.isfinite(cost) and (not found or cost < found[-1][1]):
+        found.append((_trace(best, came), cost))
 
 
 def _passes(must: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
@@ -175,15 +165,13 @@ def _passes(must: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     return allowed
 
 
-def _trace(best: list[Floats], came: list[NDArray[np.int_]], depth: int) -> tuple[int, ...]:
+def _trace(best: list[Floats], came: list[NDArray[np.int_]]) -> tuple[int, ...]:
     last = len(best[0]) - 1
-    ends = best[-1][last]
-    back, further = (int(i) for i in np.unravel_index(int(ends.argmin()), ends.shape))
+    back = int(best[-1][last].argmin())
     chain = [last]
     for origin in reversed(came):
-        kept = int(origin[last, back, further])
-        last -= back
+        before = int(origin[last, back])
+        last, back = last - back, before
         chain.append(last)
-        back, further = (further, kept) if depth > 2 else (kept, 0)
     chain.append(last - back)
     return tuple(reversed(chain))

@@ -8,11 +8,12 @@ import numpy as np
 
 from .calibration import GramTable
 from .clock import Clock
+from .corrector import Corrector
 from .predictors import Place
 from .report import RunReport
 from .run import CacheRun
 from .schedules import steps_in_window
-from .settings import FEWEST_STEPS, PredictorKind
+from .settings import FEWEST_STEPS, PredictorKind, Settings
 from .step_methods.base import StepMethod, Weighing
 from .traits import SamplerTraits, StepFrame
 
@@ -61,6 +62,10 @@ def plan_run(
         return Refusal("start_percent and end_percent leave no step to predict")
     frame = StepFrame(sigmas, traits, inside, report, guided, log_snr)
     own = method.weigher(frame) if predictor is None and isinstance(method, Weighing) else None
+    place = float if log_snr is None else _along(sigmas, log_snr)
+    corrector = None
+    if isinstance(method, Settings) and method.corrects(frame):
+        corrector = Corrector(sigmas, place, guided)
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
         policy=method.policy(frame),
@@ -68,7 +73,8 @@ def plan_run(
         quantity=method.quantity(traits),
         table=guided,
         own=own,
-        place=float if log_snr is None else _along(sigmas, log_snr),
+        place=place,
+        corrector=corrector,
         report=report,
     )
 

@@ -16,6 +16,7 @@ import torch
 from . import measure
 from .alpha import AlphaSource, OnlineAlpha
 from .clock import Clock, Moment
+from .corrector import Corrector
 from .history import Entry, History
 from .input_track import InputTrack
 from .policies import Decision, Gap, Policy
@@ -54,6 +55,8 @@ class CacheRun:
         table: calibrated outputs, from which the weights of a prediction follow; None to learn alpha.
         own: weights that the method gives, in place of the predictor's.
         place: where a sigma lies on the axis along which outputs change evenly.
+        corrector: repairs at computed steps what the predicted ones missed; None for a sampler that it
+            does not understand.
         timer: seconds from any origin.
     """
 
@@ -65,6 +68,7 @@ class CacheRun:
     table: Weigher | None = None
     own: Weigher | None = None
     place: Place = float
+    corrector: Corrector | None = None
     timer: Callable[[], float] = time.perf_counter
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
     _inputs: InputTrack = field(default_factory=InputTrack)
@@ -163,19 +167,40 @@ class CacheRun:
             self.report.note("The sampler does not follow its schedule: sigma is read at each step")
         self._learn(moment, at, streams, values, host[: -1 - len(compared)])
 
+    def hand_over(
+        self, x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor
+    ) -> torch.Tensor:
+        """The denoised output of an evaluation as the sampler is to have it: with what the predicted
+        steps before a computed one owe.
+
+        Args:
+            x: noisy latent [batch, ...].
+            denoised: output with guidance, computed or predicted; returned as it is if nothing is owed.
+            sigma: noise level [batch]; never read here.
+        """
+        corrector, moment = self.corrector, self._moment
+        if corrector is None or moment is None or self._sealed:
+            return denoised
+        if self.clock.measures:
+            self.corrector = None  # the steps are not those of the schedule
+            return denoised
+        derivative = Quantity.DERIVATIVE.of(x, denoised, sigma)
+        owed = corrector.pass_on(moment.step, derivative, self._decision.compute)
+        if owed is None:
+            return denoised
+        return Quantity.DERIVATIVE.denoised(x, derivative + owed, sigma)
+
     def stop(self, why: str) -> None:
         """Something is wrong with this run: drop the cache and compute every further step."""
         self._sealed = True
-        self._streams.clear()
-        self._inputs.clear()
+        self._drop()
         self._decision = Decision(True, "caching stopped")
         self.report.note(f"Caching stopped: {why}")
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""
         self._finish_evaluation()
-        self._streams.clear()
-        self._inputs.clear()
+        self._drop()
         self._moment = None
         self._sealed = True
         return self.report
@@ -198,12 +223,21 @@ class CacheRun:
 
     def expected_bytes(self, latent_bytes: int, conditionings: int) -> int:
         """Bytes that the histories will hold."""
-        return latent_bytes * conditionings * (self.predictor.order + 1)
+        corrector = 0 if self.corrector is None else Corrector.LATENTS
+        return latent_bytes * (conditionings * (self.predictor.order + 1) + corrector)
 
     @property
     def nbytes(self) -> int:
         """Bytes held by the cache now."""
-        return sum(s.history.nbytes for s in self._streams.values()) + self._inputs.nbytes
+        streams = sum(s.history.nbytes for s in self._streams.values())
+        corrector = 0 if self.corrector is None else self.corrector.nbytes
+        return streams + corrector + self._inputs.nbytes
+
+    def _drop(self) -> None:
+        self._streams.clear()
+        self._inputs.clear()
+        if self.corrector is not None:
+            self.corrector.clear()
 
     def _decide(self, moment: Moment) -> Decision:
         if self._sealed:

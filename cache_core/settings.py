@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 from typing import ClassVar, TypeVar
 
 from .checks import check_range, check_window
-from .optimiser import best_steps
+from .optimiser import Chain, best_chains, cheapest, within_error
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
 from .schedules import computed_for_speedup, even_steps, limit_gap, line_places, spread_steps
@@ -71,6 +70,7 @@ class Settings:
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed, 1 or more.
         max_gap: steps that may be predicted in a row, 1 or more.
+        corrector: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
 
     Raises:
@@ -91,6 +91,7 @@ class Settings:
     predictor: PredictorKind = PredictorKind.SCALING
     warmup: int = 3
     max_gap: int = 6
+    corrector: bool = True
     listed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -113,12 +114,19 @@ class Settings:
         """What is cached."""
         return Quantity.for_sampler(traits.stochastic)
 
+    def corrects(self, frame: StepFrame) -> bool:
+        """Whether predicted steps are repaired: not every sampler allows it."""
+        return self.corrector and frame.traits.sums and frame.falls
+
     def policy(self, frame: StepFrame) -> Policy:
         """A fresh policy for one run; notes where the target cannot be met."""
         steps, traits = frame.steps, frame.traits
         if self.listed:
             return ScheduledPolicy(self._as_listed(frame))
         if self.mode is Mode.BUDGET:
+            chains = self._chains(frame)
+            if chains:
+                return ScheduledPolicy(within_error(chains, self.budget).steps)
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
             return BudgetPolicy(frame.sigmas, self.budget, forced, self._longest(frame))
         wanted = computed_for_speedup(steps, self.speedup)
@@ -136,18 +144,24 @@ class Settings:
     def schedule(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps, as many as wanted unless more must be."""
         steps, warmup, longest = frame.steps, self._warmup(frame), self._longest(frame)
-        predictor = self.predictor.resolve(frame.guided is not None)
-        if self.predictor is PredictorKind.LEAST_SQUARES is not predictor:
+        if self.predictor is not self.predictor.resolve(frame.guided is not None):
             frame.report.note("Least squares needs coefficients of this model: scaling is used")
         computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        chains = self._chains(frame)
+        if chains:
+            return cheapest(chains, len(computed)).steps
         if frame.log_snr is not None:
-            places, count = line_places(frame.log_snr[:-1]), len(computed)
-            computed = spread_steps(places, count, warmup, longest, frame.window)
-        falls = all(a > b for a, b in pairwise(frame.sigmas))
-        if frame.guided is not None and falls and predictor is PredictorKind.LEAST_SQUARES:
-            forced, depth = even_steps(steps, 0, warmup, frame.window), predictor.order + 1
-            return best_steps(frame.guided, frame.sigmas, len(computed), forced, longest, depth)
+            places = line_places(frame.log_snr[:-1])
+            return spread_steps(places, len(computed), warmup, longest, frame.window)
         return computed
+
+    def _chains(self, frame: StepFrame) -> list[Chain]:
+        """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
+        if frame.guided is None or frame.traits.stochastic or not frame.falls:
+            return []
+        forced = even_steps(frame.steps, 0, self._warmup(frame), frame.window)
+        longest, corrected = self._longest(frame), self.corrects(frame)
+        return best_chains(frame.guided, frame.sigmas, forced, longest, corrected)
 
     def _as_listed(self, frame: StepFrame) -> tuple[int, ...]:
         """The user's list; the first step and those outside the window are computed whatever it says."""

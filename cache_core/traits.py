@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .calibration import GramTable
 from .report import RunReport
@@ -16,11 +17,14 @@ class SamplerTraits:
         name: the host's name, for messages.
         evaluations: model evaluations of each step, None if only the sampler knows.
         stochastic: whether it adds fresh noise between steps.
+        sums: whether the result follows a change of one step's derivative by the width of the step, so
+            that what earlier steps missed can be made good at a later one.
     """
 
     name: str
     evaluations: tuple[int, ...] | None
     stochastic: bool
+    sums: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class StepFrame:
     @property
     def steps(self) -> int:
         return len(self.sigmas) - 1
+
+    @property
+    def falls(self) -> bool:
+        """Whether the noise level falls from step to step."""
+        return all(a > b for a, b in pairwise(self.sigmas))
 
     def outside(self) -> frozenset[int]:
         """Steps that may not be predicted."""

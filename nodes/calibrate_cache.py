@@ -47,6 +47,15 @@ class ScalingCalibrateCache(io.ComfyNode):
                     max=64,
                     tooltip="Runs per positive conditioning. Four runs in all are a good start.",
                 ),
+                io.Boolean.Input(
+                    "sensitivity",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Measure too at which steps errors matter most. Better choice of steps; about "
+                        "three further runs for each positive conditioning."
+                    ),
+                ),
                 *(
                     io.Conditioning.Input(
                         f"positive_{i + 2}", optional=True, tooltip="A further prompt."
@@ -83,11 +92,14 @@ class ScalingCalibrateCache(io.ComfyNode):
         cfg: float,
         sampler_name: str,
         scheduler: str,
+        sensitivity: bool = False,
         **more: Any,
     ) -> io.NodeOutput:
         path = file_path(name)
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
-        plan = Plan([seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler)
+        plan = Plan(
+            [seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler, sensitivity
+        )
         file = calibrate(model, positives, negative, latent_image, plan)
         save(path, file)
         made = file.provenance

@@ -124,9 +124,9 @@ class ScalingCache(io.ComfyNode):
                         default=AUTO,
                         optional=True,
                         tooltip=(
-                            "Coefficients for the predictor least squares. Auto takes a file that was "
-                            "made for this model, else what earlier runs taught; none uses neither; "
-                            "or choose a file."
+                            "What was measured of this model: it decides which steps are computed and "
+                            "how the others are repaired. Auto takes a file that was made for this "
+                            "model, else what earlier runs taught; none uses neither; or choose a file."
                         ),
                     )
                 ),
@@ -138,6 +138,17 @@ class ScalingCache(io.ComfyNode):
                         tooltip=(
                             "Steps to compute, such as 0-2, 5, 8, in place of a target. The node names "
                             "those of a run after it: copy and edit them. Empty for none."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Boolean.Input(
+                        "corrector",
+                        default=_DEFAULTS.corrector,
+                        optional=True,
+                        tooltip=(
+                            "At each computed step, make good what the skipped ones before it missed. "
+                            "Closer to the full result at no cost; works with samplers that add no noise."
                         ),
                     )
                 ),
@@ -186,6 +197,7 @@ class ScalingCache(io.ComfyNode):
         max_gap: int = _DEFAULTS.max_gap,
         coefficients: str = AUTO,
         computed_steps: str = "",
+        corrector: bool = _DEFAULTS.corrector,
     ) -> io.NodeOutput:
         settings = Settings(
             speedup=speedup,
@@ -196,6 +208,7 @@ class ScalingCache(io.ComfyNode):
             predictor=choose("predictor", PredictorKind, predictor),
             warmup=warmup,
             max_gap=max_gap,
+            corrector=corrector,
             listed=listed_steps(computed_steps),
         )
         if settings.off:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from .fingerprint import family as family_of
 from .fingerprint import fingerprint
 from .progress import log
 from .samplers import sampler_traits
+from .sensitivity import measure_gains, spread
 
 KEY = "scaling_cache_record"
 # Branches of the recorder: conditionings by index, and what guidance made of them.
@@ -44,6 +46,8 @@ class Plan:
 
     Attributes:
         seeds: one run each per positive conditioning.
+        sensitivity: measure too how errors of each step grow; takes about three further runs for each
+            positive conditioning.
     """
 
     seeds: Sequence[int]
@@ -51,6 +55,7 @@ class Plan:
     cfg: float
     sampler_name: str
     scheduler: str
+    sensitivity: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < FEWEST_STEPS:
@@ -80,15 +85,24 @@ def calibrate(
     recorder = GramRecorder(schedule)
     watched, blocks = watch_blocks(model)
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    gains: list[dict[int, float]] = []
     for positive in positives:
-        for seed in plan.seeds:
-            recorded = record(watched, recorder, Clock(schedule, traits.evaluations))
-            sample(recorded, positive, negative, latent, plan, seed)
+        for i, seed in enumerate(plan.seeds):
+            kept: list[torch.Tensor] | None = [] if plan.sensitivity and i == 0 else None
+            recorded = record(watched, recorder, Clock(schedule, traits.evaluations), kept)
+            result = sample(recorded, positive, negative, latent, plan, seed)
             recorder.finish_run()
+            if kept is None or len(kept) != len(schedule) - 1:
+                continue
+            again = partial(_again, positive, negative, latent, plan, seed)
+            gains.append(
+                measure_gains(model, schedule, traits.evaluations, kept, result.cpu(), again)
+            )
     try:
         tables = recorder.table(_POSITIVE, _NEGATIVE), recorder.table(_GUIDED)
     except ValueError as error:
         raise ValueError(f"model: cannot be calibrated: {error}") from error
+    guided = replace(tables[1], gains=spread(gains, len(schedule) - 1) if gains else None)
     provenance = Provenance(
         family=family_of(model),
         fingerprint=fingerprint(model),
@@ -99,7 +113,7 @@ def calibrate(
         pack_version=VERSION,
         source="Calibrate Cache",
     )
-    return CoefficientFile(provenance, *tables, blocks=blocks())
+    return CoefficientFile(provenance, tables[0], guided, blocks=blocks())
 
 
 def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
@@ -129,12 +143,18 @@ def without_caches(model: Any) -> Any:
     return stack.remove(wrappers.remove(cfg.remove(model)))
 
 
+def _again(
+    positive: Any, negative: Any, latent: dict[str, Any], plan: Plan, seed: int, model: Any
+) -> torch.Tensor:
+    return sample(model, positive, negative, latent, plan, seed)
+
+
 def sample(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan, seed: int
-) -> None:
-    """One run with the progress bar on the node; the result is not needed."""
+) -> torch.Tensor:
+    """One run with the progress bar on the node."""
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    comfy.sample.sample(
+    return comfy.sample.sample(
         model,
         comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
         plan.steps,
@@ -151,8 +171,14 @@ def sample(
     )
 
 
-def record(model: Any, recorder: GramRecorder, clock: Clock) -> Any:
-    """A clone of the model whose next run is recorded."""
+def record(
+    model: Any, recorder: GramRecorder, clock: Clock, kept: list[torch.Tensor] | None = None
+) -> Any:
+    """A clone of the model whose next run is recorded.
+
+    Args:
+        kept: list that the derivatives with guidance are added to, on the CPU.
+    """
     quantity = Quantity.DERIVATIVE
 
     def predict_noise(
@@ -161,7 +187,10 @@ def record(model: Any, recorder: GramRecorder, clock: Clock) -> Any:
         moment = clock.tick(float(timestep.reshape(-1)[0]) if clock.measures else None)
         guided = executor(x, timestep, model_options, *args, **kwargs)
         if moment.first:
-            recorder.observe(_GUIDED, moment.step, quantity.of(x, guided, timestep))
+            value = quantity.of(x, guided, timestep)
+            recorder.observe(_GUIDED, moment.step, value)
+            if kept is not None:
+                kept.append(value.cpu())
         return guided
 
     def calc_cond_batch(

@@ -24,6 +24,8 @@ class _Entry:
     stochastic: bool = False
     # Whether the option eta = 0 turns the added noise off.
     eta: bool = False
+    # Whether it sums derivatives, with or without memory of earlier ones.
+    sums: bool = False
 
     def evaluations(self, steps: int, ends_at_zero: bool) -> tuple[int, ...]:
         counts = [self.each] * steps
@@ -34,6 +36,7 @@ class _Entry:
 
 
 _ONE = _Entry()
+_SUM = _Entry(sums=True)
 _TWO = _Entry(2, tail=(1,))
 _ONE_NOISY = _Entry(stochastic=True)
 _ONE_ETA = _Entry(stochastic=True, eta=True)
@@ -43,19 +46,24 @@ _SAMPLERS: Mapping[str, _Entry] = {
     **dict.fromkeys(
         (
             "euler",
-            "euler_cfg_pp",
             "lms",
             "ipndm",
             "ipndm_v",
             "deis",
             "dpmpp_2m",
-            "dpmpp_2m_cfg_pp",
             "res_multistep",
-            "res_multistep_cfg_pp",
             "gradient_estimation",
-            "gradient_estimation_cfg_pp",
             "unipc",
             "unipc_bh2",
+        ),
+        _SUM,
+    ),
+    **dict.fromkeys(
+        (
+            "euler_cfg_pp",
+            "dpmpp_2m_cfg_pp",
+            "res_multistep_cfg_pp",
+            "gradient_estimation_cfg_pp",
         ),
         _ONE,
     ),
@@ -114,6 +122,7 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         name,
         entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
         stochastic=churned or (entry.stochastic and not silent),
+        sums=entry.sums and not churned,
     )
 
 

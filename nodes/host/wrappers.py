@@ -105,11 +105,8 @@ def _start(
         return refusal
     patcher, method = guider.model_patcher, cache.method
     traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
-    least_squares = (cache.predictor or method.predictor) is PredictorKind.LEAST_SQUARES
-    # Scaling Cache itself reads coefficients for that predictor alone.
-    reads = method.uses_coefficients and (least_squares or not isinstance(method, Settings))
-    choice = cache.coefficients if reads else NONE
-    learns = least_squares and not traits.stochastic
+    choice = cache.coefficients if method.uses_coefficients else NONE
+    learns = isinstance(method, Settings) and not traits.stochastic
     found = find_coefficients(
         choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
     )
@@ -126,8 +123,6 @@ def _start(
         return run
     if found.note:
         run.report.note(found.note)
-    if not reads and method.uses_coefficients and cache.coefficients not in (AUTO, NONE):
-        run.report.note(f"{cache.coefficients} is not used: choose the predictor least squares")
     learner = None
     if found.learns:
         recorder = KnotRecorder(len(schedule) - 1)
@@ -162,7 +157,11 @@ def _predict_noise(
     guided = executor(x, timestep, model_options, *args, **kwargs)
     if session.learner is not None:
         session.learner.observe(session.run, x, guided, timestep)
-    return guided
+    try:
+        return session.run.hand_over(x, guided, timestep)
+    except Exception as error:
+        bracket.give_up(session.run, error)
+        return guided
 
 
 def _calc_cond_batch(

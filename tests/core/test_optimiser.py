@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.optimiser import best_chains, best_steps, segment_costs
+from scaling_cache.cache_core.optimiser import best_chains, cheapest, segment_costs, within_error
 from scaling_cache.cache_core.schedules import even_steps
 
 
@@ -30,22 +31,29 @@ def table(steps: int, seed: int) -> GramTable:
     return GramTable(np.array(sigmas(steps)[:-1]), (values @ values.T)[None])
 
 
+def best_steps(
+    gram: GramTable, grid: tuple[float, ...], wanted: int, longest: int, corrected: bool = True
+) -> tuple[int, ...]:
+    return cheapest(best_chains(gram, grid, (), longest, corrected), wanted).steps
+
+
 def left_over(
-    values: np.ndarray, chain: tuple[int, ...], grid: tuple[float, ...], depth: int = 2
+    values: np.ndarray, chain: tuple[int, ...], grid: tuple[float, ...], corrected: bool
 ) -> float:
     """The objective, written again on the outputs themselves."""
     total = 0.0
     for place in range(1, len(chain) - 1):
-        last, following = chain[place : place + 2]
-        past = [values[i] for i in chain[max(place - depth + 1, 0) : place]]
-        slopes = np.array([values[last] - output for output in past])
+        before, last, following = chain[place - 1 : place + 2]
+        origin = values[following] if corrected else values[last]
+        known = [before, last] if corrected else [before]
+        slopes = np.array([origin - values[i] for i in known])
         # A ridge is least squares with a row more per unknown.
         least = 1e-9 * (slopes**2).sum() + 1e-6 * (values**2).sum() / len(values)
-        rows = np.concatenate([slopes.T, np.sqrt(least) * np.eye(len(past))])
+        rows = np.concatenate([slopes.T, np.sqrt(least) * np.eye(len(known))])
         missed = np.zeros(values.shape[1])
         for i in range(last + 1, following):
-            change = values[i] - values[last]
-            aim = np.concatenate([change, np.zeros(len(past))])
+            change = values[i] - origin
+            aim = np.concatenate([change, np.zeros(len(known))])
             along = np.linalg.lstsq(rows, aim, rcond=None)[0]
             missed += (grid[i + 1] - grid[i]) * (change - along @ slopes)
         total += missed @ missed
@@ -58,9 +66,9 @@ def left_over(
     st.integers(0, 5),
     st.integers(0, 99),
     st.integers(1, 4),
-    st.sampled_from([2, 3]),
+    st.booleans(),
 )
-def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest: int, depth: int):
+def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest: int, corrected: bool):
     values, grid = outputs(steps, seed), sigmas(steps)
     wanted = 3 + extra
 
@@ -76,10 +84,10 @@ def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest
     chains = [c for c in chains if legal(c)]
     fewest = min(len(c) for c in chains)
     within = [c for c in chains if len(c) <= max(wanted, fewest)]
-    best = min(left_over(values, c, grid, depth) for c in within)
-    found = best_steps(table(steps, seed), grid, wanted, (), longest, depth)
+    best = min(left_over(values, c, grid, corrected) for c in within)
+    found = best_steps(table(steps, seed), grid, wanted, longest, corrected)
     assert found in within
-    assert left_over(values, found, grid, depth) == pytest.approx(best, rel=1e-3, abs=1e-7)
+    assert left_over(values, found, grid, corrected) == pytest.approx(best, rel=1e-3, abs=1e-7)
 
 
 @settings(deadline=None, max_examples=20)
@@ -87,14 +95,14 @@ def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest
     st.integers(8, 40),
     st.integers(0, 99),
     st.sets(st.integers(0, 7), max_size=3),
-    st.sampled_from([2, 3]),
+    st.booleans(),
 )
 def test_more_steps_are_never_worse_and_forced_ones_are_kept(
-    steps: int, seed: int, forced: set[int], depth: int
+    steps: int, seed: int, forced: set[int], corrected: bool
 ):
     values, grid = outputs(steps, seed), sigmas(steps)
-    chains = best_chains(table(steps, seed), grid, forced, 6, depth)
-    assert chains == best_chains(table(steps, seed), grid, forced, 6, depth)
+    chains = best_chains(table(steps, seed), grid, forced, 6, corrected)
+    assert chains == best_chains(table(steps, seed), grid, forced, 6, corrected)
     for chain in chains:
         found = chain.steps
         assert {0, 1, steps - 1, *forced} <= set(found)
@@ -104,7 +112,7 @@ def test_more_steps_are_never_worse_and_forced_ones_are_kept(
         assert len(fewer.steps) < len(more.steps)
         assert fewer.error > more.error
     way = np.diff(np.array(grid)) @ values
-    wanted = left_over(values, chains[0].steps, grid, depth) / (way @ way)
+    wanted = left_over(values, chains[0].steps, grid, corrected) / (way @ way)
     assert chains[0].error ** 2 == pytest.approx(wanted, rel=1e-3, abs=1e-7)
 
 
@@ -113,35 +121,43 @@ def test_steps_gather_where_the_outputs_bend():
     t = np.linspace(0, 1, steps)[:, None]
     bend = np.concatenate([np.ones_like(t), *(np.tanh((t - c) * 25) for c in (0.65, 0.7, 0.75))], 1)
     gram = GramTable(np.array(sigmas(steps)[:-1]), (bend @ bend.T)[None])
-    found = best_steps(gram, sigmas(steps), 16, (), 10)
+    found = best_steps(gram, sigmas(steps), 16, 10)
     even = even_steps(steps, 16, 2)
     inside = [sum(22 <= s <= 33 for s in chain) for chain in (found, even)]
     assert inside[0] >= 1.5 * inside[1]
 
 
 def test_a_table_serves_other_step_counts():
-    found = best_steps(table(50, 3), sigmas(30), 12, (), 6)
+    found = best_steps(table(50, 3), sigmas(30), 12, 6)
     assert len(found) <= 12
     assert found[-1] == 29
 
 
 def test_lines_cost_nothing():
     values = np.outer(np.linspace(0, 1, 10), np.arange(1, 4)) + 1
-    for depth in (2, 3):
-        costs = segment_costs(values @ values.T, np.full(10, 0.1), 4, depth)
+    for corrected in (False, True):
+        costs = segment_costs(values @ values.T, np.full(10, 0.1), 4, corrected)
         assert costs[np.isfinite(costs)].max() < 1e-8
 
 
 def test_errors_that_grow_are_avoided():
     values, grid = outputs(30, 5), sigmas(30)
-    gram = GramTable(np.array(grid[:-1]), (values @ values.T)[None])
     gains = np.where(np.arange(30) < 15, 100.0, 1.0)
-    even = best_steps(gram, grid, 14, (), 6)
-    early = best_steps(gram, grid, 14, (), 6, gains=gains)
+    gram = GramTable(np.array(grid[:-1]), (values @ values.T)[None])
+    even = best_steps(gram, grid, 14, 6)
+    early = best_steps(replace(gram, gains=gains), grid, 14, 6)
     assert sum(s < 15 for s in early) > sum(s < 15 for s in even)
+
+
+def test_an_error_is_met_by_the_shortest_chain():
+    chains = best_chains(table(30, 1), sigmas(30), (), 6)
+    limit = chains[len(chains) // 2].error
+    assert within_error(chains, limit) is chains[len(chains) // 2]
+    assert within_error(chains, 1e9) is chains[0]
+    assert within_error(chains, -1.0) is chains[-1]
 
 
 def test_too_few_steps_are_refused():
     for grid in (sigmas(2), (1.0, 0.5, 0.5, 0.2, 0.0)):
         with pytest.raises(ValueError, match=r"^sigmas: "):
-            best_steps(table(10, 0), grid, 2, (), 6)
+            best_steps(table(10, 0), grid, 2, 6)

@@ -65,7 +65,7 @@ def put(model: Any, coefficients: str = "auto", **settings: Any) -> Any:
 
 def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, said: list[str]):
     from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.optimiser import best_steps
+    from scaling_cache.cache_core.optimiser import best_chains, cheapest
 
     text = run(tiny, positive_2=conditioning(7))
     assert text.startswith("tiny.safetensors: WAN21_T2V, 4 samples, 12 steps euler, cfg 4")
@@ -81,7 +81,8 @@ def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, 
         plain, every = counting(tiny)
         sample(plain, steps=steps)
         schedule = tuple(every.sigmas)
-        chosen = best_steps(file.guided, (*schedule, 0.0), steps // 2, (0, 1, 2), 6, depth=3)
+        chains = best_chains(file.guided, (*schedule, 0.0), (0, 1, 2), 6)
+        chosen = cheapest(chains, steps // 2).steps
         assert seen.sigmas == [schedule[i] for i in chosen]
 
 

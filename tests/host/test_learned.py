@@ -30,7 +30,7 @@ def test_the_second_run_uses_what_the_first_one_learned(
     said: list[str],  # noqa: F811
 ):
     from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.optimiser import best_steps
+    from scaling_cache.cache_core.optimiser import best_chains, cheapest
 
     first = put(tiny, speedup=2.0)
     counted, seen = counting(first)
@@ -46,7 +46,7 @@ def test_the_second_run_uses_what_the_first_one_learned(
     plain, every = counting(tiny)
     sample(plain, steps=24)
     schedule = (*every.sigmas, 0.0)
-    chosen = best_steps(file.guided, schedule, 12, (0, 1, 2), 6, depth=3)
+    chosen = cheapest(best_chains(file.guided, schedule, (0, 1, 2), 6), 12).steps
     assert again.sigmas == [schedule[i] for i in chosen]
 
 

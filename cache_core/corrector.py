@@ -1,0 +1,126 @@
+"""Repair, at each computed step, what the predicted steps before it missed.
+
+A prediction reaches past the last computed output, and how far it was off shows at the next one. What
+the predicted steps should have been then lies between known outputs, where it is far better known. The
+difference, summed as the sampler sums it, is handed to the sampler with the computed output: no further
+evaluation is needed. Multistep solvers correct themselves likewise (UniC, Zhao et al., arXiv 2302.04867).
+
+With steps k predicted between the computed ones i and j, widths `w_k = sigma_{k+1} - sigma_k`,
+predictions `p_k` and interpolations `q_k` of the derivative d,
+
+    owed = sum_k w_k (q_k - p_k) / (1 - REPLY / sigma_j * sum_k w_k b_k),    d_j <- d_j + owed / w_j
+
+where `b_k` is the weight of `d_j` in `q_k`: `d_j` was evaluated at the x before the repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from .history import Entry, History
+from .predictors import Place, Weigher, broadcast, combine, lagrange_weights, scaled
+
+# Share of an error of x over sigma by which d is off: 1 if the picture that the model sees stays, 0 if it
+# moves along with x.
+REPLY = 0.5
+# A sample whose output was further than this from the line, relative to its size, went another way than
+# anything between known outputs could tell.
+TRUSTED = 0.4
+_PAST = 2
+
+
+@dataclass
+class Corrector:
+    """State of one sampling run with one evaluation per step.
+
+    Attributes:
+        LATENTS: how many it keeps.
+        sigmas: schedule of the run, the final sigma included.
+        place: where a sigma lies on the axis along which outputs change evenly.
+        table: calibrated outputs, from which the weights follow; None for the parabola over `place`.
+    """
+
+    LATENTS: ClassVar[int] = _PAST + 1
+
+    sigmas: Sequence[float]
+    place: Place
+    table: Weigher | None = None
+    _history: History = field(default_factory=lambda: History(_PAST))
+    _predicted: list[int] = field(default_factory=list)
+    _sum: torch.Tensor | None = None
+
+    def pass_on(self, step: int, derivative: torch.Tensor, computed: bool) -> torch.Tensor | None:
+        """What to add to a derivative before the sampler gets it, as a new tensor; None for nothing.
+
+        Nothing is read from the device.
+
+        Args:
+            step: each step once, in order.
+            derivative: `(x - denoised) / sigma` [batch, ...], in float32 or wider, with guidance; the one
+                of a computed step is kept.
+            computed: whether the model gave it.
+        """
+        if computed:
+            return self._repair(step, derivative)
+        part = derivative * self._width(step)
+        if self._sum is None:
+            self._sum = part
+        else:
+            self._sum += part
+        self._predicted.append(step)
+        return None
+
+    def clear(self) -> None:
+        """Drop all tensors."""
+        self._history.clear()
+        self._predicted, self._sum = [], None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+        own = 0 if self._sum is None else self._sum.numel() * self._sum.element_size()
+        return own + self._history.nbytes
+
+    def _repair(self, step: int, derivative: torch.Tensor) -> torch.Tensor | None:
+        sigma, owed = self.sigmas[step], self._owed(step, derivative)
+        self._predicted, self._sum = [], None
+        if owed is not None:
+            owed = owed * broadcast(self._trust(sigma, derivative), derivative)
+            # The model would have answered the repaired x like this.
+            derivative = derivative + owed * (REPLY / sigma)
+        self._history.push(Entry(sigma, step, derivative))
+        return None if owed is None else owed / self._width(step)
+
+    def _owed(self, step: int, derivative: torch.Tensor) -> torch.Tensor | None:
+        """What x lacks after the predicted steps, were the computed output right."""
+        if self._sum is None or len(self._history) == 0:
+            return None
+        sigma = self.sigmas[step]
+        knots = [Entry(sigma, step, derivative), *self._history]
+        at = [knot.sigma for knot in knots]
+        totals = [0.0] * len(knots)
+        for k in self._predicted:
+            for i, share in enumerate(self._shares(self.sigmas[k], at)):
+                totals[i] += self._width(k) * share
+        missing = combine(knots, totals) - self._sum
+        return missing / (1 - REPLY / sigma * totals[0])
+
+    def _shares(self, sigma: float, at: Sequence[float]) -> Sequence[float]:
+        """Of the known outputs in the one at sigma."""
+        if self.table is not None:
+            return self.table.weights(sigma, at)
+        places = [self.place(s) for s in at]
+        return [float(w) for w in lagrange_weights(places, self.place(sigma))]
+
+    def _width(self, step: int) -> float:
+        return self.sigmas[step + 1] - self.sigmas[step]
+
+    def _trust(self, sigma: float, value: torch.Tensor) -> torch.Tensor:
+        """Share of a repair that is safe, per sample [batch]."""
+        off = value - scaled(self._history, self.place, sigma, 1.0)
+        size, missed = (torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (value, off))
+        return (TRUSTED * size / missed.clamp_min(1e-30)).square().clamp_max(1.0)
