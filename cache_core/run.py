@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from . import measure
+from .agreement import Agree, alone
 from .alpha import AlphaSource, OnlineAlpha
 from .clock import Clock, Moment
 from .history import Entry, History
@@ -54,6 +55,7 @@ class CacheRun:
         table: calibrated outputs, from which the weights of a prediction follow; None to learn alpha.
         own: weights that the method gives, in place of the predictor's.
         place: where a sigma lies on the axis along which outputs change evenly.
+        agree: makes what decisions are taken from the same on all ranks.
         timer: seconds from any origin.
     """
 
@@ -65,6 +67,7 @@ class CacheRun:
     table: Weigher | None = None
     own: Weigher | None = None
     place: Place = float
+    agree: Agree = field(default=alone)
     timer: Callable[[], float] = time.perf_counter
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
     _inputs: InputTrack = field(default_factory=InputTrack)
@@ -94,7 +97,7 @@ class CacheRun:
             self._gap = self._find_gap(moment.sigma)
             follower = self.policy.input_policy
             if follower is not None and x is not None and not self._sealed:
-                follower.enter(self._inputs.enter(x))
+                follower.enter(self._inputs.enter(x, self.agree))
             self._decision = self._decide(moment)
             self.report.begin_step(moment.step, moment.sigma, self._decision)
         return self._decision
@@ -154,8 +157,8 @@ class CacheRun:
         streams = {i: self._stream(key, i, x) for i in values}
         products = [measure.project(streams[i].history, v) for i, v in values.items()]
         compared = self._compare(moment, x, values)
-        parts = [*(p.flatten() for p in products), compared, sigma.reshape(-1)[:1].float()]
-        host = torch.cat(parts).cpu()
+        measured = self.agree(torch.cat([*(p.flatten() for p in products), compared]))
+        host = torch.cat([measured, sigma.reshape(-1)[:1].float()]).cpu()
         at = float(host[-1])
         self._tell(host[-1 - len(compared) : -1].tolist())
         if not self.clock.measures and not self.clock.matches(moment, at):

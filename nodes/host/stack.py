@@ -30,7 +30,7 @@ from ...cache_core.stack_predictors import StackPredictor
 from ...cache_core.stack_run import Branch, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
-from . import bracket, cfg, mix
+from . import bracket, cfg, mix, ranks
 from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
 from .progress import ProgressText
@@ -219,6 +219,7 @@ def _start(
             report=report,
             to_host=cache.to_host,
             predictor=cache.predictor,
+            agree=ranks.agreement(options),
         )
     except ValueError as error:
         return Refusal(str(error))
@@ -344,7 +345,7 @@ def _time_changes(session: Session, base: Any, x: torch.Tensor) -> tuple[float, 
     timesteps = base.model_sampling.timestep(sigmas).float()
     dtype = base.manual_cast_dtype or base.get_dtype()
     signal = session.family.time[run.method.signal](base.diffusion_model, timesteps, dtype)
-    return tuple(changes_along(signal).tolist())
+    return tuple(run.agree(changes_along(signal)).tolist())
 
 
 _WRAPPERS = {

@@ -12,15 +12,16 @@ from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 
+from ...cache_core.agreement import alone
 from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.recording import KnotRecorder
 from ...cache_core.report import RunReport
 from ...cache_core.run import CacheRun
 from ...cache_core.settings import PredictorKind, Settings
 from ...cache_core.step_methods.base import StepMethod
-from . import bracket, cfg
+from . import bracket, cfg, ranks
 from .branches import describe_call
-from .coefficients import AUTO, NONE, find_coefficients
+from .coefficients import AUTO, NONE, find_everywhere
 from .learned import Learner
 from .memory import reserve
 from .progress import ProgressText
@@ -109,9 +110,11 @@ def _start(
     # Scaling Cache itself reads coefficients for that predictor alone.
     reads = method.uses_coefficients and (least_squares or not isinstance(method, Settings))
     choice = cache.coefficients if reads else NONE
-    learns = least_squares and not traits.stochastic
-    found = find_coefficients(
-        choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
+    agree = ranks.agreement(options)
+    # What ordinary runs leave behind differs from rank to rank while they write it.
+    learns = least_squares and not traits.stochastic and agree is alone
+    found = find_everywhere(
+        agree, choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
     )
     run = plan_run(
         method,
@@ -121,6 +124,7 @@ def _start(
         cache.predictor,
         found.guided,
         log_snr(patcher, schedule),
+        agree,
     )
     if isinstance(run, Refusal):
         return run
