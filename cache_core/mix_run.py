@@ -106,7 +106,9 @@ class MixRun(StackRun):
         if not self._pending:
             return
         parts, numbers = zip(*self._pending, strict=True)
-        agreed = self.agree(torch.stack(numbers).flatten()).reshape(-1, 2)
+        agreed = self.agree(
+            torch.stack([n.to(numbers[0].device) for n in numbers]).flatten()
+        ).reshape(-1, 2)
         for part, value in zip(parts, relative(agreed).tolist(), strict=True):
             worst = value if math.isfinite(value) else math.inf
             self._measured[part] = max(self._measured.get(part, 0.0), worst)

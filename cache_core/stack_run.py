@@ -366,7 +366,7 @@ class NetworkCall:
         for i in fresh:
             reference = self._states[i].reference
             if reference is not None and reference.shape == parts[i].shape:
-                found[i] = change_and_size(parts[i], reference)
+                found[i] = change_and_size(parts[i], reference.to(parts[i].device))
         if not found:
             return [None] * len(fresh)
         agreed = run.agree(torch.stack(list(found.values())).flatten())

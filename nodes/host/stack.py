@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
 from ...cache_core.signals import changes_along
 from ...cache_core.stack_predictors import StackPredictor
-from ...cache_core.stack_run import Branch, StackRun
+from ...cache_core.stack_run import Branch, NetworkCall, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
 from . import bracket, cfg, mix, ranks
@@ -71,6 +72,17 @@ class StackCache:
         check_window(self.start_percent, self.end_percent)
 
 
+Walk = BlockWalk | UNetWalk
+
+
+@dataclass(frozen=True)
+class OneCall:
+    """What a call of the network has of its run: the host may make several at once, each on a device of
+    its own."""
+
+    walk: Walk
+
+
 @dataclass
 class Session:
     """One sampling run as the wrappers see it.
@@ -81,10 +93,10 @@ class Session:
         layout: its blocks.
         progress: where to report.
         on_close: gets the run when it has ended.
-        walk: the call of the network that is under way.
         calls: conditioning batches in this evaluation so far.
         key: identity of the conditioning batch that is under way.
         seen: branches of that batch so far; two areas of one prompt share all names.
+        opening: held while a call of the network is set up.
     """
 
     run: StackRun
@@ -92,10 +104,10 @@ class Session:
     layout: Layout
     progress: ProgressText
     on_close: Callable[[StackRun], None] | None = None
-    walk: BlockWalk | UNetWalk | None = None
     calls: int = 0
     key: Hashable = None
     seen: Counter[Hashable] = field(default_factory=Counter)
+    opening: Lock = field(default_factory=Lock)
 
     @property
     def name(self) -> str:
@@ -107,7 +119,6 @@ class Session:
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
-        self.walk = None
         summary = f"{self.name}: {self.run.close().summary()}"
         if self.on_close is not None:
             self.on_close(self.run)
@@ -273,26 +284,28 @@ def _apply_model(
     """Let the blocks of this call of the network find its branches."""
     options = transformer_options if transformer_options is not None else {}
     session = options.get(KEY)
-    call = None
+    opened, own = None, {**options}
     if isinstance(session, Session):
         try:
-            call = _open(session, executor.class_obj, x, control, options)
+            with session.opening:
+                opened = _open(session, executor.class_obj, x, control, own)
         except Exception as error:
             bracket.give_up(session.run, error)
-    try:
-        with _hiding(session):
-            return executor(
-                x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs
-            )
-    finally:
-        if isinstance(session, Session):
-            session.walk = None
-            if call is not None and not call.decided and not session.run.sealed:
-                session.run.plain("The host did not run the blocks of this model")
+    if not isinstance(session, Session) or opened is None:
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
+    call, walk = opened
+    own[KEY] = OneCall(walk)
+    with _hiding(walk):
+        out = executor(x, t, c_concat, c_crossattn, control, own, *args, **kwargs)
+    if not call.decided and not session.run.sealed and not walk.off:
+        session.run.plain("The host did not run the blocks of this model")
+    return out
 
 
-def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, Any]) -> Any:
-    """Set up the walk through the blocks, unless this call has to run plainly."""
+def _open(
+    session: Session, base: Any, x: Any, control: Any, options: dict[str, Any]
+) -> tuple[NetworkCall, Walk] | None:
+    """Set up the walk through the blocks; None if this call has to run plainly."""
     run, network = session.run, base.diffusion_model
     if control is not None:
         run.plain("ControlNet adds to the blocks: steps with it are computed")
@@ -313,18 +326,15 @@ def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, 
         key = (session.key, index, uuid, session.seen[index, uuid], shape)
         branches.append(Branch(key, index))
     call = run.open(branches)
-    if call is not None and session.family.unet:
-        session.walk = UNetWalk(run, call, session.family, network, options)
-    elif call is not None:
-        session.walk = BlockWalk(run, call, session.family, network, session.layout)
-    return call
+    if call is None:
+        return None
+    if session.family.unet:
+        return call, UNetWalk(run, call, session.family, network, options)
+    return call, BlockWalk(run, call, session.family, network, session.layout, x.shape[0])
 
 
-def _hiding(session: Any) -> AbstractContextManager[None]:
+def _hiding(walk: Walk) -> AbstractContextManager[None]:
     """Hide the blocks that have no hooks for the call under way."""
-    walk = session.walk if isinstance(session, Session) else None
-    if walk is None:
-        return nullcontext()
     found = walk.stand_ins() if isinstance(walk, UNetWalk) else stand_ins(walk)
     return hiding(walk.network, found)
 
