@@ -200,8 +200,9 @@ class CacheRun:
         return self.clock.sigmas[0] if self._moment is None else self._moment.sigma
 
     def expected_bytes(self, latent_bytes: int, conditionings: int) -> int:
-        """Bytes that the histories will hold."""
-        return latent_bytes * conditionings * (self.predictor.order + 1)
+        """Bytes that the run will hold."""
+        followed = 0 if self.policy.input_policy is None else 3
+        return latent_bytes * (conditionings * (self.predictor.order + 1) + followed)
 
     @property
     def nbytes(self) -> int:

@@ -189,6 +189,19 @@ class StackRun:
         """Bytes held by the cache now."""
         return sum(state.nbytes for state in self._states.values())
 
+    def expected_bytes(self, stream_bytes: int, conditionings: int) -> int:
+        """Bytes that the run will hold on the device, about.
+
+        Args:
+            stream_bytes: of the picture's tokens between two blocks.
+            conditionings: of the sampler.
+        """
+        tensors = 0 if self.to_host else len(self.spans) * self.forecast.depth
+        tensors += self.method.reference is not Reference.NONE
+        if self.forecast.aligned:
+            tensors += self.forecast.depth + 1
+        return stream_bytes * conditionings * tensors
+
     def _call(self, states: list[State], step: int) -> NetworkCall:
         return NetworkCall(self, states, step)
 

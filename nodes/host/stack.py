@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...cache_core.attention import picture_tokens
 from ...cache_core.blocks import Layout
 from ...cache_core.checks import check_window
 from ...cache_core.clock import Clock
@@ -34,7 +35,8 @@ from ..families.base import Family
 from . import bracket, cfg, mix, ranks
 from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
-from .progress import ProgressText
+from .memory import prepare_sampling
+from .progress import ProgressText, log
 from .samplers import sampler_traits
 from .stand_ins import hiding, stand_ins
 from .unet import UNetWalk, changes_blocks
@@ -239,6 +241,35 @@ def _start(
     return Session(run, family, layout, progress, cache.on_close)
 
 
+def _prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make room for the cache."""
+    options = kwargs.get("model_options") or (args[0] if args else None) or {}
+    session = options.get("transformer_options", {}).get(KEY)
+    count = 0
+    if isinstance(session, Session):
+        try:
+            count = expected_bytes(session, model.model, noise_shape, len(conds))
+        except Exception as error:
+            log.debug("[Scaling Cache] the size of the cache is not known: %s", error)
+    return prepare_sampling(executor, model, noise_shape, conds, *args, count=count, **kwargs)
+
+
+def expected_bytes(session: Session, base: Any, shape: Any, conditionings: int) -> int:
+    """Bytes that a run will hold on the device, about.
+
+    Args:
+        base: the host's model.
+        shape: of the latent [samples, channels, (frames,) height, width].
+    """
+    network, family = base.diffusion_model, session.family
+    tokens = shape[0] * picture_tokens(shape, family.patch(network))
+    dtype = base.manual_cast_dtype or base.get_dtype()
+    stream = tokens * family.width(network) * dtype.itemsize
+    return session.run.expected_bytes(stream, conditionings)
+
+
 def _predict_noise(
     executor: Any, x: Any, timestep: Any, model_options: Any, *args: Any, **kwargs: Any
 ) -> Any:
@@ -360,6 +391,7 @@ def _time_changes(session: Session, base: Any, x: torch.Tensor) -> tuple[float, 
 
 _WRAPPERS = {
     WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
     WrappersMP.PREDICT_NOISE: _predict_noise,
     WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
     WrappersMP.APPLY_MODEL: _apply_model,

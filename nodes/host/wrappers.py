@@ -7,6 +7,7 @@ is skipped. Only the frozen `StepCache` in the model's options lives longer than
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from . import bracket, cfg, ranks
 from .branches import describe_call
 from .coefficients import AUTO, NONE, find_everywhere
 from .learned import Learner
-from .memory import reserve
+from .memory import prepare_sampling
 from .progress import ProgressText
 from .samplers import log_snr, sampler_traits
 
@@ -142,15 +143,13 @@ def _start(
 def _prepare_sampling(
     executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """Make room for the cache once the model is loaded."""
-    result = executor(model, noise_shape, conds, *args, **kwargs)
+    """Make room for the cache."""
     options = kwargs.get("model_options") or (args[0] if args else None) or {}
     session = options.get("transformer_options", {}).get(KEY)
-    if isinstance(session, _Session):
-        reserve(
-            session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds)), model.load_device
-        )
-    return result
+    count = 0
+    if isinstance(session, _Session) and isinstance(noise_shape, Sequence):
+        count = session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds))
+    return prepare_sampling(executor, model, noise_shape, conds, *args, count=count, **kwargs)
 
 
 def _predict_noise(
