@@ -64,3 +64,12 @@ def test_replicas_agree_among_themselves():
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_fault_on_one_rank_is_an_error_and_no_silent_wait(world: int):
     assert [found["fault"] for found in results(world)] == ["RuntimeError: a bug"] * world
+
+
+def test_who_computes_together(comfy: Path):
+    from scaling_cache.nodes.host.ranks import Sharing
+    from scaling_cache.nodes.host.raylight import sharing_of
+
+    assert sharing_of({"is_xdit": True, "is_fsdp": False}) is Sharing.AUTO
+    assert sharing_of({"is_xdit": True, "is_fsdp": True}) is Sharing.WORLD
+    assert sharing_of({"is_xdit": False, "is_fsdp": False}) is Sharing.ALONE
