@@ -58,6 +58,7 @@ def test_replicas_agree_among_themselves():
     assert all(rank["both"] == found[0]["both"] for rank in found), "the same bits, not nearly"
     assert found[0]["both"] == [1.5, pytest.approx(25 / 48)]
     assert all(rank["nan"] for rank in found), "one rank's NaN is everyone's"
+    assert [rank["xdit"] for rank in found] == [[1.5, 0.5], [1.5, 0.5], [1.5, 2.5], [1.5, 2.5]]
     assert [rank["kept"] for rank in found] == [0.0, 1.0, 2.0, 3.0], "the input is not written to"
 
 

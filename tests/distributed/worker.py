@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -170,13 +172,26 @@ def conditioning(seed: int) -> list[list[Any]]:
 
 def in_groups(model: Any, rank: int) -> dict[str, Any]:
     """Two replicas of two ranks, and one of four that is split twice: by all and by sums of sums."""
-    from scaling_cache.nodes.host.ranks import Ranks
+    from scaling_cache.nodes.host.ranks import Ranks, agreement
 
     pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     across = [dist.new_group([0, 2]), dist.new_group([1, 3])]
     value = torch.tensor([float(rank), 1.0 / (rank + 1), float("nan") if rank == 3 else 0.0])
     pair, other = pairs[rank // 2], across[rank % 2]
+    own = dist.new_group([0]), dist.new_group([1]), dist.new_group([2]), dist.new_group([3])
+    # xDiT is none of the packages for development; this is what the pack calls of it.
+    xdit = ModuleType("xfuser.core.distributed")
+    sys.modules[xdit.__name__] = xdit
+    xdit.model_parallel_is_initialized = lambda: False
+    world = agreement({})
+    xdit.model_parallel_is_initialized = lambda: True
+    xdit.get_sp_group = lambda: SimpleNamespace(device_group=pair)
+    xdit.get_cfg_group = lambda: SimpleNamespace(device_group=own[rank])
+    xdit.get_pp_group = lambda: SimpleNamespace(device_group=own[rank])
+    replica = agreement({})
+    del sys.modules[xdit.__name__]
     return {
+        "xdit": [float(world(value)[0]), float(replica(value)[0])],
         "replica": Ranks((pair,))(value).tolist()[:2],
         "both": Ranks((pair, other))(value).tolist()[:2],
         "nan": bool(Ranks((pair, other))(value)[2].isnan()),
