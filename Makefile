@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(BIN)/python
 
-.PHONY: help setup demo test bench lint format clean
+.PHONY: help setup demo test bench compatibility lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,9 @@ test: setup ## run every test
 
 bench: setup ## compare every method on the demo model
 	@$(RUN) -m benchmarks.methods
+
+compatibility: setup ## print what the host has of what the pack needs
+	@$(RUN) -m demo.compatibility
 
 lint: setup ## ruff and pyright
 	@$(RUN) -m ruff check .

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .agreement import Agree, alone
 from .checks import check_range, check_window
 from .clock import Clock, Moment
 from .policies import Decision
@@ -139,6 +140,7 @@ class CfgRun:
         window: half-open range of steps at which the negative conditioning may be skipped.
         guidance: what is kept of the negative conditioning.
         report: what happened; computed are the evaluations with both conditionings.
+        agree: makes what decisions are taken from the same on all ranks.
     """
 
     cache: CfgCache
@@ -146,6 +148,7 @@ class CfgRun:
     window: tuple[int, int]
     guidance: Guidance
     report: RunReport
+    agree: Agree = field(default=alone)
     timer: Callable[[], float] = time.perf_counter
     _moment: Moment | None = None
     _last: int = -1
@@ -203,7 +206,8 @@ class CfgRun:
         if self._sealed or self._moment is None:
             return
         bands = self.guidance.keep(key, outputs, sigma)
-        if not bool(torch.isfinite(bands.low.sum() + bands.high.sum())):
+        total = (bands.low.sum() + bands.high.sum()).reshape(1)
+        if not bool(torch.isfinite(self.agree(total))):
             self.stop("the model's output is not finite")
             return
         self._last = self._moment.step

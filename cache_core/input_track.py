@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .agreement import Agree, alone
+
 
 @dataclass
 class InputTrack:
@@ -21,12 +23,12 @@ class InputTrack:
     entered: torch.Tensor | None = None
     output: torch.Tensor | None = None
 
-    def enter(self, x: torch.Tensor) -> float | None:
-        """Mean absolute change of the input since the step before. Reads the device."""
+    def enter(self, x: torch.Tensor, agree: Agree = alone) -> float | None:
+        """Mean absolute change of the input since the step before, of all ranks. Reads the device."""
         before, self.before = self.before, x.clone()
         if before is None or before.shape != x.shape:
             return None
-        return float(_distance(x, before))
+        return float(agree(_distance(x, before).reshape(1)))
 
     def compare(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """Means of a computed step as [size, change of the output, change of the input] on the device;

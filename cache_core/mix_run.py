@@ -18,7 +18,7 @@ from .cfg_cache import Guidance
 from .methods.base import Method
 from .methods.mixcache import Choice, MixCache, Mixture, Part
 from .report import RunReport
-from .signals import relative_change
+from .signals import change_and_size, relative
 from .stack_run import NetworkCall, StackRun, State, Streams
 
 _FIRST = Choice(None, "not started")
@@ -106,7 +106,10 @@ class MixRun(StackRun):
         if not self._pending:
             return
         parts, numbers = zip(*self._pending, strict=True)
-        for part, value in zip(parts, torch.stack(numbers).tolist(), strict=True):
+        agreed = self.agree(
+            torch.stack([n.to(numbers[0].device) for n in numbers]).flatten()
+        ).reshape(-1, 2)
+        for part, value in zip(parts, relative(agreed).tolist(), strict=True):
             worst = value if math.isfinite(value) else math.inf
             self._measured[part] = max(self._measured.get(part, 0.0), worst)
         self._pending.clear()
@@ -115,7 +118,7 @@ class MixRun(StackRun):
         """Measure a change, on the device; only the first evaluation of a step is compared, since the
         others replace what it kept."""
         if self.moment is not None and self.moment.first:
-            self._pending.append((part, relative_change(now, before).float()))
+            self._pending.append((part, change_and_size(now, before).float()))
 
     def note_call(self, full: bool) -> None:
         super().note_call(full and not self._alone)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .agreement import Agree, alone
 from .calibration import GramTable
 from .clock import Clock
 from .corrector import Corrector
@@ -40,6 +41,7 @@ def plan_run(
     predictor: PredictorKind | None = None,
     guided: GramTable | None = None,
     log_snr: tuple[float, ...] | None = None,
+    agree: Agree = alone,
 ) -> CacheRun | Refusal:
     """Set up a run.
 
@@ -52,6 +54,7 @@ def plan_run(
         predictor: in place of the method's own.
         guided: calibrated products of the guided outputs; default: learned during the run.
         log_snr: logarithm of signal over noise at each sigma, rising.
+        agree: makes what decisions are taken from the same on all ranks.
     """
     steps = len(sigmas) - 1
     if (refusal := too_short(steps)) is not None:
@@ -76,6 +79,7 @@ def plan_run(
         place=place,
         corrector=corrector,
         report=report,
+        agree=agree,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from . import measure
+from .agreement import Agree, alone
 from .alpha import AlphaSource, OnlineAlpha
 from .clock import Clock, Moment
 from .corrector import Corrector
@@ -57,6 +58,7 @@ class CacheRun:
         place: where a sigma lies on the axis along which outputs change evenly.
         corrector: repairs at computed steps what the predicted ones missed; None for a sampler that it
             does not understand.
+        agree: makes what decisions are taken from the same on all ranks.
         timer: seconds from any origin.
     """
 
@@ -69,6 +71,7 @@ class CacheRun:
     own: Weigher | None = None
     place: Place = float
     corrector: Corrector | None = None
+    agree: Agree = field(default=alone)
     timer: Callable[[], float] = time.perf_counter
     _streams: dict[Hashable, Stream] = field(default_factory=dict)
     _inputs: InputTrack = field(default_factory=InputTrack)
@@ -98,7 +101,7 @@ class CacheRun:
             self._gap = self._find_gap(moment.sigma)
             follower = self.policy.input_policy
             if follower is not None and x is not None and not self._sealed:
-                follower.enter(self._inputs.enter(x))
+                follower.enter(self._inputs.enter(x, self.agree))
             self._decision = self._decide(moment)
             self.report.begin_step(moment.step, moment.sigma, self._decision)
         return self._decision
@@ -158,8 +161,8 @@ class CacheRun:
         streams = {i: self._stream(key, i, x) for i in values}
         products = [measure.project(streams[i].history, v) for i, v in values.items()]
         compared = self._compare(moment, x, values)
-        parts = [*(p.flatten() for p in products), compared, sigma.reshape(-1)[:1].float()]
-        host = torch.cat(parts).cpu()
+        measured = self.agree(torch.cat([*(p.flatten() for p in products), compared]))
+        host = torch.cat([measured, sigma.reshape(-1)[:1].float()]).cpu()
         at = float(host[-1])
         self._tell(host[-1 - len(compared) : -1].tolist())
         if not self.clock.measures and not self.clock.matches(moment, at):
@@ -222,9 +225,11 @@ class CacheRun:
         return self.clock.sigmas[0] if self._moment is None else self._moment.sigma
 
     def expected_bytes(self, latent_bytes: int, conditionings: int) -> int:
-        """Bytes that the histories will hold."""
-        corrector = 0 if self.corrector is None else Corrector.LATENTS
-        return latent_bytes * (conditionings * (self.predictor.order + 1) + corrector)
+        """Bytes that the run will hold."""
+        followed = 0 if self.policy.input_policy is None else 3
+        repaired = 0 if self.corrector is None else Corrector.LATENTS
+        histories = conditionings * (self.predictor.order + 1)
+        return latent_bytes * (histories + followed + repaired)
 
     @property
     def nbytes(self) -> int:

@@ -42,15 +42,29 @@ class Reference(Enum):
     COMPUTED_ONLY = "computed calls"
 
 
+def change_and_size(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """`mean|now - before|` and `mean|before|` over all elements [2], on the device, float32 or wider.
+
+    Kept apart so that ranks which hold a part of the tensor each can take means of both.
+    """
+    wide = torch.promote_types(now.dtype, torch.float32)
+    before = before.to(wide)
+    return torch.stack([(now.to(wide) - before).abs().mean(), before.abs().mean()])
+
+
+def relative(parts: torch.Tensor) -> torch.Tensor:
+    """Changes over sizes [..., 2] as relative changes [...]. Zero where nothing changed, also where the
+    size is zero."""
+    change, size = parts.unbind(-1)
+    return torch.where(change == 0, change, change / size)
+
+
 def relative_change(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """`mean|now - before| / mean|before|` over all elements, a scalar on the device, float32 or wider.
 
     Zero where nothing changed, also where `before` is zero.
     """
-    wide = torch.promote_types(now.dtype, torch.float32)
-    before = before.to(wide)
-    change = (now.to(wide) - before).abs().mean()
-    return torch.where(change == 0, change, change / before.abs().mean())
+    return relative(change_and_size(now, before))
 
 
 def changes_along(signals: torch.Tensor) -> torch.Tensor:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .agreement import Agree, alone
 from .blocks import Layout, Span
 from .branch_policies import BranchPolicy, RunFrame, Verdict
 from .clock import Clock, Moment
 from .methods.base import Method
 from .policies import Decision
 from .report import RunReport
-from .signals import Reference, SignalKind, relative_change
+from .signals import Reference, SignalKind, change_and_size, relative
 from .stack_predictors import Past, StackPredictor
 
 Streams = tuple[torch.Tensor | None, ...]
@@ -90,6 +91,7 @@ class StackRun:
             decision where the method's signal is of that kind.
         to_host: keep cached changes in the host's memory and not on the device.
         predictor: in place of the method's own.
+        agree: makes what decisions are taken from the same on all ranks.
         timer: seconds from any origin.
     """
 
@@ -101,6 +103,7 @@ class StackRun:
     changes: tuple[float, ...] | None = None
     to_host: bool = False
     predictor: StackPredictor | None = None
+    agree: Agree = field(default=alone)
     timer: Callable[[], float] = time.perf_counter
     spans: tuple[Span, ...] = field(init=False)
     forecast: StackPredictor = field(init=False)
@@ -185,6 +188,19 @@ class StackRun:
     def nbytes(self) -> int:
         """Bytes held by the cache now."""
         return sum(state.nbytes for state in self._states.values())
+
+    def expected_bytes(self, stream_bytes: int, conditionings: int) -> int:
+        """Bytes that the run will hold on the device, about.
+
+        Args:
+            stream_bytes: of the picture's tokens between two blocks.
+            conditionings: of the sampler.
+        """
+        tensors = 0 if self.to_host else len(self.spans) * self.forecast.depth
+        tensors += self.method.reference is not Reference.NONE
+        if self.forecast.aligned:
+            tensors += self.forecast.depth + 1
+        return stream_bytes * conditionings * tensors
 
     def _call(self, states: list[State], step: int) -> NetworkCall:
         return NetworkCall(self, states, step)
@@ -363,8 +379,11 @@ class NetworkCall:
         for i in fresh:
             reference = self._states[i].reference
             if reference is not None and reference.shape == parts[i].shape:
-                found[i] = relative_change(parts[i], reference)
-        values = iter(torch.stack(list(found.values())).tolist() if found else ())
+                found[i] = change_and_size(parts[i], reference.to(parts[i].device))
+        if not found:
+            return [None] * len(fresh)
+        agreed = run.agree(torch.stack(list(found.values())).flatten())
+        values = iter(relative(agreed.reshape(-1, 2)).tolist())
         return [next(values) if i in found else None for i in fresh]
 
     def _may_skip(self, span: Span) -> bool:

@@ -101,7 +101,7 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
     needs = "none"
     if isinstance(method, EasyCache):
         kept += ", and 3 for the run"
-        waits = "one number per step"
+        waits = "one number per step, one more per computed step"
     if isinstance(method, Settings):
         name = "scaling, or least squares"
         kept = "2 latents, or 3"

@@ -13,6 +13,7 @@ from .host.coefficients import register_folder
 from .host.routes import register_routes
 from .magcache import ScalingMagCache
 from .profile_blocks import ScalingProfileBlocks
+from .raylight import ScalingCacheRaylight
 from .scaling_cache import ScalingCache
 from .step_cache_advanced import ScalingStepCacheAdvanced
 from .teacache import ScalingTeaCache
@@ -27,6 +28,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingStepCacheAdvanced,
     ScalingCalibrateCache,
     ScalingProfileBlocks,
+    ScalingCacheRaylight,
 ]
 
 

@@ -122,6 +122,12 @@ class Family:
         size = getattr(network, "patch_size", getattr(network, "patch_spatial", 1))
         return size if isinstance(size, int) else size[-1]
 
+    def width(self, network: Any) -> int:
+        """Numbers per token between two blocks, or per place of the latent in a UNet."""
+        blocks = getattr(network, self.stacks[0].attribute)
+        weight = next(weight for weight in blocks.parameters() if weight.ndim >= 2)
+        return weight.shape[0] if self.unet else weight.shape[-1]
+
     def picture_keys(self, network: Any, stream: int, keys: int, count: int) -> slice | None:
         """The picture's part of the keys of a block's first attention, None where it cannot be told.
 

@@ -14,6 +14,7 @@ from ...cache_core.blocks import Layout, Span
 from ...cache_core.signals import SignalKind
 from ...cache_core.stack_run import NetworkCall, StackRun, Streams
 from ..families.base import Family
+from . import bracket
 
 KEY = "scaling_cache_stack"
 
@@ -54,15 +55,28 @@ class BlockWalk:
         network: whose blocks run.
         running: number of the block that is under way, None between blocks.
         tokens: length of the stream that entered block 0; 0 before.
+        off: whether what is left of the call runs as if there were no cache.
     """
 
     def __init__(
-        self, run: StackRun, call: NetworkCall, family: Family, network: Any, layout: Layout
+        self,
+        run: StackRun,
+        call: NetworkCall,
+        family: Family,
+        network: Any,
+        layout: Layout,
+        batch: int | None = None,
     ) -> None:
+        """
+        Args:
+            batch: of the call, all conditionings together; None if unknown.
+        """
         self.family = family
         self.network = network
         self.running: int | None = None
         self.tokens = 0
+        self.off = False
+        self._batch = batch
         self._run = run
         self._call = call
         self._layout = layout
@@ -73,10 +87,11 @@ class BlockWalk:
         self._probe = method.probe if method.signal.is_probe else 0
         self._before: torch.Tensor | None = None
         self._entered: dict[Span, Streams] = {}
+        self._added: dict[Span, Streams] = {}
 
     def run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         """Run a block, or stand in for it."""
-        if self.running is not None:
+        if self.running is not None or self.off:
             return block(args)
         self.running = number
         try:
@@ -85,7 +100,29 @@ class BlockWalk:
             self.running = None
 
     def _run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
+        try:
+            out = self._before_block(number, args)
+        except Exception as error:
+            if self._added:  # blocks of a span are left out already
+                raise
+            out = self._give_up(error)
+        if out is not None:
+            return out
+        out = block(args)
+        if not self.off:
+            try:
+                self._after_block(number, out)
+            except Exception as error:
+                self._give_up(error)
+        return out
+
+    def _before_block(self, number: int, args: dict[str, Any]) -> dict[str, Any] | None:
+        """What a skipped block hands on; None if it must run."""
         if number == 0:
+            if self._batch not in (None, args["img"].shape[0]):
+                self.off = True
+                self._run.plain("The conditionings are split over several GPUs: steps are computed")
+                return None
             # Tokens of a video may lie in their place: frames, rows, columns.
             self.tokens = math.prod(args["img"].shape[1:-1])
             if self._probe:
@@ -94,18 +131,35 @@ class BlockWalk:
                 self._call.decide(self._signal(args))
         skipped = self._skipped(number)
         self._enter(number, args, skipped)
-        if number < self._probe:
-            return self._run_probe(number, args, block)
-        if skipped is None:
-            out = block(args)
-            self._leave(number, out)
-            return out
+        if skipped is None or number < self._probe:
+            return None
+        first = number == max(skipped.first, self._probe)
+        if first:
+            # At once: what fails here can still be computed.
+            self._added[skipped] = self._call.add(skipped, self._entered.pop(skipped))
         if number == skipped.last:
             return self._add(skipped, args)
-        if number == max(skipped.first, self._probe) and self.family.adds_after_blocks:
-            # The host adds to what a block returns: that must not reach the tensors kept above.
+        if first and self.family.adds_after_blocks:
+            # The host adds to what a block returns: that must not reach the caller's tensors.
             return {k: _clone(args.get(k)) for k in ("img", "txt")}
         return {"img": args["img"], "txt": args.get("txt")}
+
+    def _after_block(self, number: int, out: dict[str, Any]) -> None:
+        """Compare what the first blocks did, and keep the spans that end with a block."""
+        if number >= self._probe:
+            self._leave(number, out)
+        elif number == self._probe - 1:
+            change = out["img"] - self._before
+            signal = change if self._call.wants is SignalKind.PROBE else out["img"].clone()
+            self._call.decide(None if self._call.wants is SignalKind.NONE else signal, change)
+            self._before = None
+
+    def _give_up(self, error: Exception) -> None:
+        """A fault of the cache: the rest of the call and of the run is computed."""
+        self.off = True
+        self._before = None
+        self._entered.clear()
+        bracket.give_up(self._run, error)
 
     def _skipped(self, number: int) -> Span | None:
         """The skipped span that a block belongs to. Spans may lie within others: the first one counts."""
@@ -126,16 +180,6 @@ class BlockWalk:
         for span in self._run.spans:
             if span.last == number and span in self._entered and not self._run.sealed:
                 self._call.keep(span, self._entered.pop(span), self._streams(span, number, out))
-
-    def _run_probe(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
-        """Run one of the first blocks; after the last of them, compare what they did."""
-        out = block(args)
-        if number == self._probe - 1:
-            change = out["img"] - self._before
-            signal = change if self._call.wants is SignalKind.PROBE else out["img"].clone()
-            self._call.decide(None if self._call.wants is SignalKind.NONE else signal, change)
-            self._before = None
-        return out
 
     def _signal(self, args: Args) -> torch.Tensor | None:
         if self._call.wants is SignalKind.TOKENS:
@@ -163,7 +207,7 @@ class BlockWalk:
         return number in self._layout.numbers(self.family.joined)
 
     def _add(self, span: Span, args: Args) -> dict[str, Any]:
-        img, txt = self._call.add(span, self._entered.pop(span))
+        img, txt = self._added.pop(span)
         if span.last != self._tail:
             return {"img": img, "txt": txt}
         if not self._joined(span.last):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from comfy.model_patcher import create_model_options_clone
 
+from ...cache_core.agreement import Agree, alone
 from ...cache_core.plan import Refusal
 from ...cache_core.report import RunReport
 from .progress import ProgressText, log
@@ -42,6 +43,11 @@ class Session(Protocol):
 
 class Run(Protocol):
     """What can be stopped."""
+
+    @property
+    def agree(self) -> Agree:
+        """Makes what decisions are taken from the same on all ranks."""
+        ...
 
     def stop(self, why: str) -> None:
         """Drop the cache and compute what follows."""
@@ -82,7 +88,14 @@ def other_cache(options: Mapping[str, Any]) -> Refusal | None:
 
 
 def give_up(run: Run, error: Exception) -> None:
-    """A fault of the cache, memory included, must not cost the user the picture."""
+    """A fault of the cache, memory included, must not cost the user the picture.
+
+    Raises:
+        Exception: the fault, where a picture is computed on several ranks: the others go on to skip, and
+            would leave this one waiting for them.
+    """
+    if run.agree is not alone:
+        raise error
     log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
     run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
 

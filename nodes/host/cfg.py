@@ -15,7 +15,7 @@ from ...cache_core.clock import Clock
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
-from . import bracket
+from . import bracket, ranks
 from .branches import describe_call
 from .progress import ProgressText
 from .samplers import sampler_traits
@@ -105,6 +105,7 @@ def _start(
         window,
         guidance(cache, patcher, schedule),
         RunReport(steps),
+        ranks.agreement(guider.model_options.get("transformer_options", {})),
     )
     return _Session(run, progress)
 

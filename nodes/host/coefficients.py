@@ -8,6 +8,7 @@ from typing import Any
 
 import folder_paths
 
+from ...cache_core.agreement import Agree, same_everywhere
 from ...cache_core.block_tables import BlockTable
 from ...cache_core.calibration import GramTable
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
@@ -87,6 +88,23 @@ def find_coefficients(
     count = known.provenance.samples
     pictures = "1 picture" if count == 1 else f"{count} pictures"
     return Found(known.guided, f"Coefficients: learned from {pictures}", learns=True)
+
+
+def find_everywhere(agree: Agree, choice: str, *where: Any) -> Found:
+    """Coefficients that all ranks of a picture have; none where one of them has others.
+
+    Args:
+        agree: of the ranks.
+        choice, where: as `find_coefficients` has them.
+    """
+    found = find_coefficients(choice, *where)
+    if choice == NONE or same_everywhere(agree, _content(found.guided)):
+        return found
+    return Found(None, "Coefficients: not used, since they are not the same on all ranks")
+
+
+def _content(table: GramTable | None) -> bytes:
+    return b"" if table is None else table.sigmas.tobytes() + table.gram.tobytes()
 
 
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import comfy.model_management as mm
-import torch
+import math
+from collections.abc import Sequence
+from typing import Any
 
 
-def reserve(count: int, device: torch.device) -> None:
-    """Ask the host to free `count` bytes where they are not free already.
+def prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, *args: Any, count: int, **kwargs: Any
+) -> Any:
+    """Let the host load its models such that the cache fits beside them.
 
-    The host has no way to reserve memory. Its own estimate leaves ample room for a few latents, so
-    this acts only on a device that is all but full.
+    The host has no way to reserve memory: it takes what sampling needs from the shape of the noise. So it
+    is told of a larger one, of which nothing but the estimate is made.
+
+    Args:
+        executor: the host's, of PREPARE_SAMPLING, with its arguments after it.
+        count: bytes that the cache will hold on the device.
     """
-    free = mm.get_free_memory(device)
-    if device.type != "cpu" and isinstance(free, int) and free < count:
-        in_use = [loaded for loaded in mm.current_loaded_models if loaded.currently_used]
-        mm.free_memory(count, device, keep_loaded=in_use)
+    return executor(model, with_room(model, noise_shape, count), *args, **kwargs)
+
+
+def with_room(model: Any, shape: Any, count: int) -> Any:
+    """A shape that the host estimates to need so many bytes more; the same one if it cannot be told."""
+    plain = isinstance(shape, Sequence) and len(shape) and all(isinstance(n, int) for n in shape)
+    own = model.model.memory_required(list(shape)) if plain and count > 0 else 0
+    if own <= 0:
+        return shape
+    *rest, last = shape
+    return [*rest, math.ceil(last * (1 + count / own))]

@@ -81,7 +81,8 @@ class ProgressText:
 
     def _origin(self) -> Origin | None:
         """Where a run that starts now belongs, None without a node or a browser to tell."""
-        server = _server()
+        # Looking for the server imports it, which a process without one can do without.
+        server = None if self._node_id is None else _server()
         if self._node_id is None or server is None:
             return None
         context = get_executing_context()

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...cache_core.attention import picture_tokens
 from ...cache_core.blocks import Layout
 from ...cache_core.checks import check_window
 from ...cache_core.clock import Clock
@@ -27,13 +29,14 @@ from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
 from ...cache_core.signals import changes_along
 from ...cache_core.stack_predictors import StackPredictor
-from ...cache_core.stack_run import Branch, StackRun
+from ...cache_core.stack_run import Branch, NetworkCall, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
-from . import bracket, cfg, mix
+from . import bracket, cfg, mix, ranks
 from .blocks import KEY, BlockPatch, BlockWalk
 from .branches import describe_call
-from .progress import ProgressText
+from .memory import prepare_sampling
+from .progress import ProgressText, log
 from .samplers import sampler_traits
 from .stand_ins import hiding, stand_ins
 from .unet import UNetWalk, changes_blocks
@@ -71,6 +74,17 @@ class StackCache:
         check_window(self.start_percent, self.end_percent)
 
 
+Walk = BlockWalk | UNetWalk
+
+
+@dataclass(frozen=True)
+class OneCall:
+    """What a call of the network has of its run: the host may make several at once, each on a device of
+    its own."""
+
+    walk: Walk
+
+
 @dataclass
 class Session:
     """One sampling run as the wrappers see it.
@@ -81,10 +95,10 @@ class Session:
         layout: its blocks.
         progress: where to report.
         on_close: gets the run when it has ended.
-        walk: the call of the network that is under way.
         calls: conditioning batches in this evaluation so far.
         key: identity of the conditioning batch that is under way.
         seen: branches of that batch so far; two areas of one prompt share all names.
+        opening: held while a call of the network is set up.
     """
 
     run: StackRun
@@ -92,10 +106,10 @@ class Session:
     layout: Layout
     progress: ProgressText
     on_close: Callable[[StackRun], None] | None = None
-    walk: BlockWalk | UNetWalk | None = None
     calls: int = 0
     key: Hashable = None
     seen: Counter[Hashable] = field(default_factory=Counter)
+    opening: Lock = field(default_factory=Lock)
 
     @property
     def name(self) -> str:
@@ -107,7 +121,6 @@ class Session:
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
-        self.walk = None
         summary = f"{self.name}: {self.run.close().summary()}"
         if self.on_close is not None:
             self.on_close(self.run)
@@ -219,12 +232,42 @@ def _start(
             report=report,
             to_host=cache.to_host,
             predictor=cache.predictor,
+            agree=ranks.agreement(options),
         )
     except ValueError as error:
         return Refusal(str(error))
     if isinstance(run, MixRun):
         mix.prepare(run, patcher, options, schedule)
     return Session(run, family, layout, progress, cache.on_close)
+
+
+def _prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make room for the cache."""
+    options = kwargs.get("model_options") or (args[0] if args else None) or {}
+    session = options.get("transformer_options", {}).get(KEY)
+    count = 0
+    if isinstance(session, Session):
+        try:
+            count = expected_bytes(session, model.model, noise_shape, len(conds))
+        except Exception as error:
+            log.debug("[Scaling Cache] the size of the cache is not known: %s", error)
+    return prepare_sampling(executor, model, noise_shape, conds, *args, count=count, **kwargs)
+
+
+def expected_bytes(session: Session, base: Any, shape: Any, conditionings: int) -> int:
+    """Bytes that a run will hold on the device, about.
+
+    Args:
+        base: the host's model.
+        shape: of the latent [samples, channels, (frames,) height, width].
+    """
+    network, family = base.diffusion_model, session.family
+    tokens = shape[0] * picture_tokens(shape, family.patch(network))
+    dtype = base.manual_cast_dtype or base.get_dtype()
+    stream = tokens * family.width(network) * dtype.itemsize
+    return session.run.expected_bytes(stream, conditionings)
 
 
 def _predict_noise(
@@ -272,26 +315,28 @@ def _apply_model(
     """Let the blocks of this call of the network find its branches."""
     options = transformer_options if transformer_options is not None else {}
     session = options.get(KEY)
-    call = None
+    opened, own = None, {**options}
     if isinstance(session, Session):
         try:
-            call = _open(session, executor.class_obj, x, control, options)
+            with session.opening:
+                opened = _open(session, executor.class_obj, x, control, own)
         except Exception as error:
             bracket.give_up(session.run, error)
-    try:
-        with _hiding(session):
-            return executor(
-                x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs
-            )
-    finally:
-        if isinstance(session, Session):
-            session.walk = None
-            if call is not None and not call.decided and not session.run.sealed:
-                session.run.plain("The host did not run the blocks of this model")
+    if not isinstance(session, Session) or opened is None:
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
+    call, walk = opened
+    own[KEY] = OneCall(walk)
+    with _hiding(walk):
+        out = executor(x, t, c_concat, c_crossattn, control, own, *args, **kwargs)
+    if not call.decided and not session.run.sealed and not walk.off:
+        session.run.plain("The host did not run the blocks of this model")
+    return out
 
 
-def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, Any]) -> Any:
-    """Set up the walk through the blocks, unless this call has to run plainly."""
+def _open(
+    session: Session, base: Any, x: Any, control: Any, options: dict[str, Any]
+) -> tuple[NetworkCall, Walk] | None:
+    """Set up the walk through the blocks; None if this call has to run plainly."""
     run, network = session.run, base.diffusion_model
     if control is not None:
         run.plain("ControlNet adds to the blocks: steps with it are computed")
@@ -312,18 +357,15 @@ def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, 
         key = (session.key, index, uuid, session.seen[index, uuid], shape)
         branches.append(Branch(key, index))
     call = run.open(branches)
-    if call is not None and session.family.unet:
-        session.walk = UNetWalk(run, call, session.family, network, options)
-    elif call is not None:
-        session.walk = BlockWalk(run, call, session.family, network, session.layout)
-    return call
+    if call is None:
+        return None
+    if session.family.unet:
+        return call, UNetWalk(run, call, session.family, network, options)
+    return call, BlockWalk(run, call, session.family, network, session.layout, x.shape[0])
 
 
-def _hiding(session: Any) -> AbstractContextManager[None]:
+def _hiding(walk: Walk) -> AbstractContextManager[None]:
     """Hide the blocks that have no hooks for the call under way."""
-    walk = session.walk if isinstance(session, Session) else None
-    if walk is None:
-        return nullcontext()
     found = walk.stand_ins() if isinstance(walk, UNetWalk) else stand_ins(walk)
     return hiding(walk.network, found)
 
@@ -344,11 +386,12 @@ def _time_changes(session: Session, base: Any, x: torch.Tensor) -> tuple[float, 
     timesteps = base.model_sampling.timestep(sigmas).float()
     dtype = base.manual_cast_dtype or base.get_dtype()
     signal = session.family.time[run.method.signal](base.diffusion_model, timesteps, dtype)
-    return tuple(changes_along(signal).tolist())
+    return tuple(run.agree(changes_along(signal)).tolist())
 
 
 _WRAPPERS = {
     WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
     WrappersMP.PREDICT_NOISE: _predict_noise,
     WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
     WrappersMP.APPLY_MODEL: _apply_model,

@@ -29,6 +29,7 @@ class UNetWalk:
     Attributes:
         family: of the network.
         network: whose blocks run.
+        off: whether what is left of the call runs as if there were no cache.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class UNetWalk:
         self._run = run
         self._call = call
         self._options = options
+        self.off = False
         self._recalled: torch.Tensor | None = None
 
     def stand_ins(self) -> dict[str, Any]:

@@ -7,22 +7,24 @@ is skipped. Only the frozen `StepCache` in the model's options lives longer than
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 
+from ...cache_core.agreement import alone
 from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.recording import KnotRecorder
 from ...cache_core.report import RunReport
 from ...cache_core.run import CacheRun
 from ...cache_core.settings import PredictorKind, Settings
 from ...cache_core.step_methods.base import StepMethod
-from . import bracket, cfg
+from . import bracket, cfg, ranks
 from .branches import describe_call
-from .coefficients import AUTO, NONE, find_coefficients
+from .coefficients import AUTO, NONE, find_everywhere
 from .learned import Learner
-from .memory import reserve
+from .memory import prepare_sampling
 from .progress import ProgressText
 from .samplers import log_snr, sampler_traits
 
@@ -106,9 +108,11 @@ def _start(
     patcher, method = guider.model_patcher, cache.method
     traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
     choice = cache.coefficients if method.uses_coefficients else NONE
-    learns = isinstance(method, Settings) and not traits.stochastic
-    found = find_coefficients(
-        choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
+    agree = ranks.agreement(options)
+    # What ordinary runs leave behind differs from rank to rank while they write it.
+    learns = isinstance(method, Settings) and not traits.stochastic and agree is alone
+    found = find_everywhere(
+        agree, choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
     )
     run = plan_run(
         method,
@@ -118,6 +122,7 @@ def _start(
         cache.predictor,
         found.guided,
         log_snr(patcher, schedule),
+        agree,
     )
     if isinstance(run, Refusal):
         return run
@@ -133,15 +138,13 @@ def _start(
 def _prepare_sampling(
     executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """Make room for the cache once the model is loaded."""
-    result = executor(model, noise_shape, conds, *args, **kwargs)
+    """Make room for the cache."""
     options = kwargs.get("model_options") or (args[0] if args else None) or {}
     session = options.get("transformer_options", {}).get(KEY)
-    if isinstance(session, _Session):
-        reserve(
-            session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds)), model.load_device
-        )
-    return result
+    count = 0
+    if isinstance(session, _Session) and isinstance(noise_shape, Sequence):
+        count = session.run.expected_bytes(math.prod(noise_shape) * 4, len(conds))
+    return prepare_sampling(executor, model, noise_shape, conds, *args, count=count, **kwargs)
 
 
 def _predict_noise(

@@ -150,6 +150,27 @@ def test_size_and_batch_may_change_from_run_to_run(host, workflow, latent, refer
     assert latent(workflow(cache={}, seed=77)) == reference
 
 
+def test_a_queue_of_twenty_prompts_with_changing_settings(host, workflow, latent):
+    """Each gives what it gives in another order, whatever came before it and failed in between."""
+    prompts = [
+        workflow(),
+        workflow(cache={}),
+        workflow(cache={"speedup": 3.0}, steps=20),
+        workflow(cache={"mode": "error budget", "budget": 0.1}),
+        workflow(cache={}, cfg=1.0),
+        workflow(cache={}, sampler="heun"),
+        workflow(cache={}, batch=2, size=32),
+        workflow(cache={"predictor": "order 2"}, sampler="dpmpp_2m"),
+        workflow(cache={}, sampler="euler_ancestral", seed=3),
+        workflow(cache={"end_percent": 0.5}, layers=3),
+    ]
+    forwards = [latent(prompt) for prompt in prompts]
+    broken = host.client.run(workflow(cache={}, fault={"fault": "raise", "step": 9}))
+    assert broken.status == "error"
+    backwards = [latent(prompt) for prompt in reversed(prompts)]
+    assert forwards == backwards[::-1]
+
+
 # --- what the user sees
 
 

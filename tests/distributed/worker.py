@@ -1,0 +1,223 @@
+"""One rank: the host, the pack and a network whose weights no other rank has."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+STEPS = 24
+
+
+def work(rank: int, world: int, folder: str) -> None:
+    """Sample with every case and write down which steps were computed."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=120),
+    )
+    from demo.host.inprocess import import_host, import_pack
+
+    import_pack()
+    import_host()
+    from scaling_cache.nodes.host import ranks
+    from scaling_cache.nodes.host.coefficients import register_folder
+
+    register_folder()
+    model = network(rank)
+    found: dict[str, Any] = {}
+    for name in cases():
+        alone = sampled(model, name, {ranks.KEY: ranks.Sharing.ALONE})
+        together = sampled(exchanging(model, world), name, {})
+        found[name] = {"alone": alone, "together": together}
+    if world == 4:
+        found["groups"] = in_groups(model, rank)
+    found["fault"] = fault(model, rank)
+    Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def cases() -> dict[str, tuple[bool, Any]]:
+    """Caches by name: whether below the step, and the method. All decide by what they measure."""
+    from scaling_cache.cache_core.methods import (
+        DBCache,
+        DiCache,
+        FirstBlockCache,
+        MixCache,
+        TeaCache,
+    )
+    from scaling_cache.cache_core.settings import Mode, Settings
+    from scaling_cache.cache_core.signals import Polynomial, SignalKind
+    from scaling_cache.cache_core.step_methods import EasyCache, LazyCache
+
+    line = Polynomial((1.0, 0.0))
+    return {
+        "error budget": (False, Settings(mode=Mode.BUDGET, budget=0.25)),
+        "EasyCache": (False, EasyCache(0.5, head=3)),
+        "LazyCache": (False, LazyCache(0.3, head=3)),
+        "TeaCache": (True, TeaCache(line, 1.6, SignalKind.TIME_EMBEDDING)),
+        "First Block Cache": (True, FirstBlockCache(0.08)),
+        "DBCache": (True, DBCache(0.08, first=1, head=2)),
+        "DiCache": (True, DiCache(0.2)),
+        "MixCache": (True, MixCache(0.12, trigger=1.0)),
+    }
+
+
+def network(rank: int) -> Any:
+    """A Wan network with weights of this rank: what it measures is its own."""
+    import comfy.ops
+    import comfy.sd
+    from comfy.ldm.wan.model import WanModel
+
+    shape = WanModel(
+        model_type="t2v",
+        dim=128,
+        num_heads=1,
+        ffn_dim=256,
+        num_layers=4,
+        in_dim=16,
+        out_dim=16,
+        operations=comfy.ops.disable_weight_init,
+    )
+    generator = torch.Generator().manual_seed(rank)
+    size = 0.05 * (1 + 0.25 * rank)
+    weights = {
+        name: torch.randn(value.shape, generator=generator) * size
+        for name, value in shape.state_dict().items()
+    }
+    return comfy.sd.load_diffusion_model_state_dict(weights)
+
+
+def exchanging(model: Any, world: int) -> Any:
+    """A clone whose ranks meet at each run of the network, as those of a split network do."""
+    from comfy.patcher_extension import WrappersMP
+
+    def meet(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        here = torch.ones(1)
+        dist.all_reduce(here)
+        assert here.item() == world
+        return executor(*args, **kwargs)
+
+    patched = model.clone()
+    patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "meet", meet)
+    return patched
+
+
+def installed(model: Any, name: str, options: dict[str, Any], reports: list[Any]) -> Any:
+    from scaling_cache.nodes.host import stack, wrappers
+
+    inside, method = cases()[name]
+    if inside:
+        cache = stack.StackCache(method, on_close=lambda run: reports.append(run.report))
+        patched = stack.install(model, cache)
+    else:
+        patched = wrappers.install(model, wrappers.StepCache(method, "none"))
+    patched.model_options["transformer_options"].update(options)
+    return patched
+
+
+def sampled(model: Any, name: str, options: dict[str, Any]) -> list[int]:
+    """Steps that a run computed, or why each was: what all ranks must have in common."""
+    from scaling_cache.cache_core.run import CacheRun
+
+    reports: list[Any] = []
+    close = CacheRun.close
+    CacheRun.close = lambda run: reports.append(close(run)) or reports[-1]
+    try:
+        sample(installed(model, name, options, reports))
+    finally:
+        CacheRun.close = close
+    (report,) = reports
+    assert not report.notes, report.notes
+    assert report.evaluations == STEPS
+    # Middle blocks that are left out leave the call a computed one, so the reasons count as well.
+    return [f"{record.step} {record.computed} {record.reason}" for record in report.records]
+
+
+def sample(model: Any) -> torch.Tensor:
+    import comfy.sample
+
+    latent = torch.zeros(1, 16, 1, 8, 8)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return comfy.sample.sample(
+            model,
+            noise,
+            STEPS,
+            4.0,
+            "euler",
+            "simple",
+            conditioning(2),
+            conditioning(3),
+            latent,
+            disable_pbar=True,
+            seed=4,
+        )
+
+
+def conditioning(seed: int) -> list[list[Any]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, 4, 4096, generator=generator), {}]]
+
+
+def in_groups(model: Any, rank: int) -> dict[str, Any]:
+    """Two replicas of two ranks, and one of four that is split twice: by all and by sums of sums."""
+    from scaling_cache.nodes.host.ranks import Ranks, agreement
+
+    pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
+    across = [dist.new_group([0, 2]), dist.new_group([1, 3])]
+    value = torch.tensor([float(rank), 1.0 / (rank + 1), float("nan") if rank == 3 else 0.0])
+    pair, other = pairs[rank // 2], across[rank % 2]
+    own = dist.new_group([0]), dist.new_group([1]), dist.new_group([2]), dist.new_group([3])
+    # xDiT is none of the packages for development; this is what the pack calls of it.
+    xdit = ModuleType("xfuser.core.distributed")
+    sys.modules[xdit.__name__] = xdit
+    xdit.model_parallel_is_initialized = lambda: False
+    world = agreement({})
+    xdit.model_parallel_is_initialized = lambda: True
+    xdit.get_sp_group = lambda: SimpleNamespace(device_group=pair)
+    xdit.get_cfg_group = lambda: SimpleNamespace(device_group=own[rank])
+    xdit.get_pp_group = lambda: SimpleNamespace(device_group=own[rank])
+    replica = agreement({})
+    del sys.modules[xdit.__name__]
+    return {
+        "xdit": [float(world(value)[0]), float(replica(value)[0])],
+        "replica": Ranks((pair,))(value).tolist()[:2],
+        "both": Ranks((pair, other))(value).tolist()[:2],
+        "nan": bool(Ranks((pair, other))(value)[2].isnan()),
+        "kept": float(value[0]),
+    }
+
+
+def fault(model: Any, rank: int) -> str:
+    """A fault of the cache on one rank ends its run: the others would wait for it for ever."""
+    from scaling_cache.cache_core.run import CacheRun
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    if rank:
+        return "RuntimeError: a bug"
+    predict = CacheRun.predict
+    CacheRun.predict = broken
+    try:
+        # A schedule that is known before the run needs no other rank.
+        from scaling_cache.cache_core.settings import PredictorKind, Settings
+        from scaling_cache.nodes.host.wrappers import StepCache, install
+
+        sample(install(model, StepCache(Settings(predictor=PredictorKind.ORDER_1), "none")))
+    except RuntimeError as error:
+        return f"RuntimeError: {error}"
+    finally:
+        CacheRun.predict = predict
+    return "no error"
