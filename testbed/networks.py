@@ -56,14 +56,23 @@ CATALOGUE: dict[str, str] = {
     "hunyuan3d_21": "Hunyuan3D 2.1",
 }
 
+# Buffers that the host leaves as they are in memory until it reads the file.
+_FROM_FILE = {"pos_embed", "y_embedder.y_embedding", "transformer.rotary_pos_emb.inv_freq"}
+
 
 def spec_of(name: str) -> Spec:
     """How a network is built; tests may put in others."""
     return {**FURTHER, **UNETS, **TRANSFORMERS}[name]
 
 
-def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
-    """A ModelPatcher of the family's tiny network on the CPU."""
+def build(
+    name: str, seed: int = 0, dtype: torch.dtype = torch.float32, spread: float = 0.15
+) -> Any:
+    """A ModelPatcher of the family's tiny network on the CPU.
+
+    Args:
+        spread: standard deviation of the weights.
+    """
     import comfy.model_patcher
     import comfy.supported_models
 
@@ -81,18 +90,17 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
         model.diffusion_model.lyric_encoder = _lyrics(dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        # The position table of SD3 is a buffer that the host fills from the file.
         network = model.diffusion_model
-        tables = [b for n, b in network.named_buffers() if n == "pos_embed"]
+        tables = [b for n, b in network.named_buffers() if n in _FROM_FILE]
         for tensor in [*network.parameters(), *tables]:
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.15)
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
 
 
-def build_stages(name: str) -> list[Any]:
+def build_stages(name: str, spread: float = 0.15) -> list[Any]:
     """A ModelPatcher per stage of the family: Wan 2.2 samples with one after the other."""
-    return [build(name, seed) for seed in range(spec_of(name).stages)]
+    return [build(name, seed, spread=spread) for seed in range(spec_of(name).stages)]
 
 
 def conditioning(name: str, seed: int) -> list[list[Any]]:

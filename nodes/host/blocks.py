@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +47,27 @@ def _through(earlier: Callable[..., Any], extra: dict[str, Any], args: dict[str,
     return earlier(args, extra)
 
 
+class CacheFault(Exception):
+    """The cache failed within a call of the network, which has to run again without it.
+
+    Attributes:
+        error: what failed.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Tell faults of the cache from those of the network."""
+    try:
+        yield
+    except Exception as error:
+        raise CacheFault(error) from error
+
+
 class BlockWalk:
     """One call of the network as its blocks see it, from the first to the last.
 
@@ -85,21 +107,32 @@ class BlockWalk:
             self.running = None
 
     def _run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
-        if number == 0:
-            # Tokens of a video may lie in their place: frames, rows, columns.
-            self.tokens = math.prod(args["img"].shape[1:-1])
-            if self._probe:
-                self._before = args["img"].clone()
+        with faults():
+            if number == 0:
+                self._begin(args)
+            skipped = self._skipped(number)
+            self._enter(number, args, skipped)
+            if number >= self._probe and skipped is not None:
+                return self._stand_in(number, skipped, args)
+        out = block(args)
+        with faults():
+            if number < self._probe:
+                self._compare(number, out)
             else:
-                self._call.decide(self._signal(args))
-        skipped = self._skipped(number)
-        self._enter(number, args, skipped)
-        if number < self._probe:
-            return self._run_probe(number, args, block)
-        if skipped is None:
-            out = block(args)
-            self._leave(number, out)
-            return out
+                self._leave(number, out)
+        return out
+
+    def _begin(self, args: Args) -> None:
+        """Look at what enters block 0, and decide unless the first blocks must run before that."""
+        # Tokens of a video may lie in their place: frames, rows, columns.
+        self.tokens = math.prod(args["img"].shape[1:-1])
+        if self._probe:
+            self._before = args["img"].clone()
+        else:
+            self._call.decide(self._signal(args))
+
+    def _stand_in(self, number: int, skipped: Span, args: Args) -> dict[str, Any]:
+        """What a skipped block returns: its streams as they are, and after the last one the change."""
         if number == skipped.last:
             return self._add(skipped, args)
         if number == max(skipped.first, self._probe) and self.family.adds_after_blocks:
@@ -127,15 +160,13 @@ class BlockWalk:
             if span.last == number and span in self._entered and not self._run.sealed:
                 self._call.keep(span, self._entered.pop(span), self._streams(span, number, out))
 
-    def _run_probe(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
-        """Run one of the first blocks; after the last of them, compare what they did."""
-        out = block(args)
+    def _compare(self, number: int, out: Args) -> None:
+        """After the last of the first blocks, decide by what they did."""
         if number == self._probe - 1:
             change = out["img"] - self._before
             signal = change if self._call.wants is SignalKind.PROBE else out["img"].clone()
             self._call.decide(None if self._call.wants is SignalKind.NONE else signal, change)
             self._before = None
-        return out
 
     def _signal(self, args: Args) -> torch.Tensor | None:
         if self._call.wants is SignalKind.TOKENS:

@@ -31,7 +31,7 @@ from ...cache_core.stack_run import Branch, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
 from . import bracket, cfg, mix
-from .blocks import KEY, BlockPatch, BlockWalk
+from .blocks import KEY, BlockPatch, BlockWalk, CacheFault
 from .branches import describe_call
 from .progress import ProgressText
 from .samplers import sampler_traits
@@ -135,10 +135,7 @@ def install(model: Any, cache: StackCache) -> Any:
     if why or family is None:
         ProgressText(cache.node_id).refuse(why)
         return model
-    layout = family.layout(network)
-    cache.method.spans(layout)
-    if not family.offers(cache.method.signal):
-        why = f"{cache.method.name} has no signal for {family.name} models"
+    if why := family.why_not(cache.method, network):
         ProgressText(cache.node_id).refuse(why)
         return model
     before = model.model_options.get("transformer_options", {}).get(KEY)
@@ -278,16 +275,20 @@ def _apply_model(
             call = _open(session, executor.class_obj, x, control, options)
         except Exception as error:
             bracket.give_up(session.run, error)
+    given = (x, t, c_concat, c_crossattn, control, transformer_options, *args)
     try:
         with _hiding(session):
-            return executor(
-                x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs
-            )
+            return executor(*given, **kwargs)
+    except CacheFault as fault:
+        # Raised by a walk, so there is a session.
+        options[KEY].walk = None
+        bracket.give_up(options[KEY].run, fault.error)
     finally:
         if isinstance(session, Session):
             session.walk = None
             if call is not None and not call.decided and not session.run.sealed:
                 session.run.plain("The host did not run the blocks of this model")
+    return executor(*given, **kwargs)
 
 
 def _open(session: Session, base: Any, x: Any, control: Any, options: dict[str, Any]) -> Any:
