@@ -154,6 +154,7 @@ FURTHER: dict[str, Spec] = {
         },
         (16, 8, 8),
         24,
+        scale=0.3,
     ),
     "qwen_image_edit": Spec(
         "QwenImage",

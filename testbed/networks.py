@@ -93,7 +93,7 @@ def build(
         network = model.diffusion_model
         tables = [b for n, b in network.named_buffers() if n in _FROM_FILE]
         for tensor in [*network.parameters(), *tables]:
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread)
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread * spec.scale)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
 

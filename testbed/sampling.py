@@ -62,8 +62,11 @@ class Bed:
         return off, SamplerRow(sampler, cfg, TWICE, *self._twice(plain, expected, **more))
 
     def scheduler(self, scheduler: str) -> SchedulerRow:
-        plain = self._sample(self.model, scheduler=scheduler)
-        return SchedulerRow(scheduler, *self._twice(plain, STEPS, scheduler=scheduler))
+        # Some schedulers make one step more than they are asked for.
+        with watching(self.model) as (model, seen):
+            plain = self._sample(model, scheduler=scheduler)
+        judged = self._twice(plain, len(seen.evaluations), scheduler=scheduler)
+        return SchedulerRow(scheduler, *judged)
 
     def _sample(self, model: Any, **more: Any) -> torch.Tensor:
         return networks.sample(model, MODEL, STEPS, **more)

@@ -21,6 +21,7 @@ class Spec:
         more: further conditioning.
         batch: dimension of the blocks' stream that counts the batch.
         stages: networks that sample one after the other, each a part of the schedule.
+        scale: of the weights, less in a network that is wider than the others.
     """
 
     config: str
@@ -35,3 +36,4 @@ class Spec:
     more: dict[str, Any] = field(default_factory=dict)
     batch: int = 0
     stages: int = 1
+    scale: float = 1.0

@@ -14,7 +14,7 @@ def test_nothing_outlives_a_run_and_the_next_one_is_fresh(comfy: Path) -> None:
     assert not tally.failures, "\n".join(f"{wrong}: {case}" for case, wrong in tally.failures)
     assert tally.runs == 60
     # What it checks must have happened.
-    assert len(tally.faults) == 4
+    assert sum(tally.faults.values()) >= 15
     assert tally.tensors > 100
     assert tally.unable < 6
 
