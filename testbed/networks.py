@@ -81,7 +81,8 @@ def build(
     if network.get("image_model", "") is None:
         network.pop("image_model")
     config = getattr(comfy.supported_models, spec.config)(network)
-    config.set_inference_dtype(dtype, None)
+    # Weights of 8 bits are stored only: the network runs in another type.
+    config.set_inference_dtype(dtype, torch.float32 if dtype.itemsize == 1 else None)
     if name == "chroma":
         config.unet_config["in_channels"] = config.unet_config["out_channels"] = 64
     state = _seconds() if spec.config == "StableAudio" else {}
