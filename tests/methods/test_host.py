@@ -222,6 +222,24 @@ def test_a_fault_costs_speed_and_not_the_picture(nets: Any, flux: Any, said: lis
     assert "no memory left" in said[-1]
 
 
+@pytest.mark.parametrize("name", ["flux", "hidream"])
+@pytest.mark.parametrize("part", ["add", "decide", "keep"])
+def test_a_fault_between_two_blocks_runs_the_network_again(
+    nets: Any, name: str, part: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hooks and with stand-ins: what was skipped before the fault is computed after all."""
+    from scaling_cache.cache_core.stack_run import NetworkCall
+
+    model = nets.build(name)
+
+    def broken(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(NetworkCall, part, broken)
+    assert torch.equal(nets.sample(install(model, mag()), name), nets.sample(model, name))
+    assert "no memory left" in said[-1]
+
+
 def test_a_method_from_outside_the_package_runs(nets: Any, flux: Any, said: list[str]) -> None:
     from scaling_cache.cache_core.blocks import Layout, Span
     from scaling_cache.cache_core.branch_policies import ListPolicy, RunFrame
