@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(BIN)/python
 
-.PHONY: help setup demo test bench compatibility lint format clean
+.PHONY: help setup demo test bench matrix soak compatibility lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -23,6 +23,12 @@ bench: setup ## compare every method on the demo model
 
 compatibility: setup ## print what the host has of what the pack needs
 	@$(RUN) -m demo.compatibility
+
+matrix: setup ## every model family, method, sampler and scheduler; writes docs/compatibility.md
+	@$(RUN) -m benchmarks.matrix --snapshot
+
+soak: setup ## 1,000 randomised runs with faults
+	@$(RUN) -m benchmarks.soak
 
 lint: setup ## ruff and pyright
 	@$(RUN) -m ruff check .

@@ -6,18 +6,23 @@ from __future__ import annotations
 from typing import Any
 
 from . import (
+    ace_step,
     auraflow,
     chroma,
     cosmos,
     flux,
     hidream,
+    hunyuan3d,
     hunyuan_video,
+    hydit,
     ltxv,
     lumina2,
     mochi,
+    omnigen2,
     pixart,
     qwen_image,
     sd3,
+    stable_audio,
     unet,
     wan,
 )
@@ -39,6 +44,12 @@ FAMILIES: tuple[Family, ...] = (
     cosmos.PREDICT2,
     pixart.FAMILY,
     wan.S2V,
+    hunyuan3d.V2,
+    hunyuan3d.V21,
+    hydit.FAMILY,
+    ace_step.FAMILY,
+    omnigen2.FAMILY,
+    stable_audio.FAMILY,
     unet.FAMILY,
 )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import torch
 
 from ...cache_core.blocks import Layout
+from ...cache_core.methods.base import Method
 from ...cache_core.signals import SignalKind
 
 
@@ -33,7 +35,7 @@ class Stack:
 
     Attributes:
         kind: key of its replacement hooks.
-        attribute: name of the list on the network.
+        attribute: name of the list on the network; with dots where it is part of a part.
         left_out: name of the network's list of indices that never run, if it has one.
         call: how its blocks are called where they have no replacement hooks, None where they have.
         single: whether the attribute is one block, or None, and not a list.
@@ -45,12 +47,17 @@ class Stack:
     call: BlockCall | None = None
     single: bool = False
 
+    def held(self, network: Any) -> Any:
+        """The list itself, or the one block, or None."""
+        return attrgetter(self.attribute)(network)
+
     def indices(self, network: Any) -> tuple[int, ...]:
         """Blocks that run, in order."""
+        held = self.held(network)
         if self.single:
-            return () if getattr(network, self.attribute) is None else (0,)
+            return () if held is None else (0,)
         skipped = set(getattr(network, self.left_out) or ()) if self.left_out else set()
-        return tuple(i for i in range(len(getattr(network, self.attribute))) if i not in skipped)
+        return tuple(i for i in range(len(held)) if i not in skipped)
 
 
 # Place of the picture's first token in the stream that enters block 0, from the network, the length of
@@ -79,6 +86,7 @@ class Family:
         joined: kind of the stack whose stream holds text and picture in one; empty for none.
         text_first: whether the text comes first in that stream and where both attend to each other.
         adds_after_blocks: whether the host adds in place to what a block returned.
+        feeds_later_blocks: whether what early blocks return is also handed to late ones.
         unet: whether it is a UNet; the host iterates its blocks and has no hooks around them.
         modulated: modulated input of block 0 from the network and the arguments of that block.
         published: keys of the published settings that fit a network, by method.
@@ -92,6 +100,7 @@ class Family:
     joined: str = ""
     text_first: bool = True
     adds_after_blocks: bool = False
+    feeds_later_blocks: bool = False
     unet: bool = False
     modulated: Callable[[Any, Mapping[str, Any]], torch.Tensor] | None = None
     published: Callable[[Any], Mapping[str, str]] = lambda network: {}
@@ -116,6 +125,23 @@ class Family:
         if signal is SignalKind.MODULATED:
             return self.modulated is not None
         return not signal.is_time or signal in self.time
+
+    def why_not(self, method: Method, network: Any) -> str:
+        """Why a method does not fit the blocks of this family; empty if it does.
+
+        Raises:
+            ValueError: naming the field, if the method does not fit the network.
+        """
+        layout = self.layout(network)
+        spans = method.spans(layout)
+        if not self.offers(method.signal):
+            return f"{method.name} has no signal for {self.name} models"
+        if self.feeds_later_blocks and any(span.last != layout.total - 1 for span in spans):
+            return (
+                f"{method.name} leaves late blocks running, and in {self.name} models the early ones "
+                "feed them: choose a method that skips up to the last block"
+            )
+        return ""
 
     def patch(self, network: Any) -> int:
         """Height and width of a token, in places of the latent."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +15,6 @@ from ...cache_core.blocks import Layout, Span
 from ...cache_core.signals import SignalKind
 from ...cache_core.stack_run import NetworkCall, StackRun, Streams
 from ..families.base import Family
-from . import bracket
 
 KEY = "scaling_cache_stack"
 
@@ -47,6 +47,27 @@ def _through(earlier: Callable[..., Any], extra: dict[str, Any], args: dict[str,
     return earlier(args, extra)
 
 
+class CacheFault(Exception):
+    """The cache failed within a call of the network, which has to run again without it.
+
+    Attributes:
+        error: what failed.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Tell faults of the cache from those of the network."""
+    try:
+        yield
+    except Exception as error:
+        raise CacheFault(error) from error
+
+
 class BlockWalk:
     """One call of the network as its blocks see it, from the first to the last.
 
@@ -55,7 +76,7 @@ class BlockWalk:
         network: whose blocks run.
         running: number of the block that is under way, None between blocks.
         tokens: length of the stream that entered block 0; 0 before.
-        off: whether what is left of the call runs as if there were no cache.
+        off: whether the call runs as if there were no cache.
     """
 
     def __init__(
@@ -87,7 +108,6 @@ class BlockWalk:
         self._probe = method.probe if method.signal.is_probe else 0
         self._before: torch.Tensor | None = None
         self._entered: dict[Span, Streams] = {}
-        self._added: dict[Span, Streams] = {}
 
     def run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         """Run a block, or stand in for it."""
@@ -100,66 +120,45 @@ class BlockWalk:
             self.running = None
 
     def _run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
-        try:
-            out = self._before_block(number, args)
-        except Exception as error:
-            if self._added:  # blocks of a span are left out already
-                raise
-            out = self._give_up(error)
-        if out is not None:
-            return out
+        with faults():
+            if number == 0:
+                self._begin(args)
+        if self.off:
+            return block(args)
+        with faults():
+            skipped = self._skipped(number)
+            self._enter(number, args, skipped)
+            if number >= self._probe and skipped is not None:
+                return self._stand_in(number, skipped, args)
         out = block(args)
-        if not self.off:
-            try:
-                self._after_block(number, out)
-            except Exception as error:
-                self._give_up(error)
+        with faults():
+            if number < self._probe:
+                self._compare(number, out)
+            else:
+                self._leave(number, out)
         return out
 
-    def _before_block(self, number: int, args: dict[str, Any]) -> dict[str, Any] | None:
-        """What a skipped block hands on; None if it must run."""
-        if number == 0:
-            if self._batch not in (None, args["img"].shape[0]):
-                self.off = True
-                self._run.plain("The conditionings are split over several GPUs: steps are computed")
-                return None
-            # Tokens of a video may lie in their place: frames, rows, columns.
-            self.tokens = math.prod(args["img"].shape[1:-1])
-            if self._probe:
-                self._before = args["img"].clone()
-            else:
-                self._call.decide(self._signal(args))
-        skipped = self._skipped(number)
-        self._enter(number, args, skipped)
-        if skipped is None or number < self._probe:
-            return None
-        first = number == max(skipped.first, self._probe)
-        if first:
-            # At once: what fails here can still be computed.
-            self._added[skipped] = self._call.add(skipped, self._entered.pop(skipped))
+    def _begin(self, args: Args) -> None:
+        """Look at what enters block 0, and decide unless the first blocks must run before that."""
+        if self._batch not in (None, args["img"].shape[0]):
+            self.off = True
+            self._run.plain("The conditionings are split over several GPUs: steps are computed")
+            return
+        # Tokens of a video may lie in their place: frames, rows, columns.
+        self.tokens = math.prod(args["img"].shape[1:-1])
+        if self._probe:
+            self._before = args["img"].clone()
+        else:
+            self._call.decide(self._signal(args))
+
+    def _stand_in(self, number: int, skipped: Span, args: Args) -> dict[str, Any]:
+        """What a skipped block returns: its streams as they are, and after the last one the change."""
         if number == skipped.last:
             return self._add(skipped, args)
-        if first and self.family.adds_after_blocks:
-            # The host adds to what a block returns: that must not reach the caller's tensors.
+        if number == max(skipped.first, self._probe) and self.family.adds_after_blocks:
+            # The host adds to what a block returns: that must not reach the tensors kept above.
             return {k: _clone(args.get(k)) for k in ("img", "txt")}
         return {"img": args["img"], "txt": args.get("txt")}
-
-    def _after_block(self, number: int, out: dict[str, Any]) -> None:
-        """Compare what the first blocks did, and keep the spans that end with a block."""
-        if number >= self._probe:
-            self._leave(number, out)
-        elif number == self._probe - 1:
-            change = out["img"] - self._before
-            signal = change if self._call.wants is SignalKind.PROBE else out["img"].clone()
-            self._call.decide(None if self._call.wants is SignalKind.NONE else signal, change)
-            self._before = None
-
-    def _give_up(self, error: Exception) -> None:
-        """A fault of the cache: the rest of the call and of the run is computed."""
-        self.off = True
-        self._before = None
-        self._entered.clear()
-        bracket.give_up(self._run, error)
 
     def _skipped(self, number: int) -> Span | None:
         """The skipped span that a block belongs to. Spans may lie within others: the first one counts."""
@@ -180,6 +179,14 @@ class BlockWalk:
         for span in self._run.spans:
             if span.last == number and span in self._entered and not self._run.sealed:
                 self._call.keep(span, self._entered.pop(span), self._streams(span, number, out))
+
+    def _compare(self, number: int, out: Args) -> None:
+        """After the last of the first blocks, decide by what they did."""
+        if number == self._probe - 1:
+            change = out["img"] - self._before
+            signal = change if self._call.wants is SignalKind.PROBE else out["img"].clone()
+            self._call.decide(None if self._call.wants is SignalKind.NONE else signal, change)
+            self._before = None
 
     def _signal(self, args: Args) -> torch.Tensor | None:
         if self._call.wants is SignalKind.TOKENS:
@@ -207,7 +214,7 @@ class BlockWalk:
         return number in self._layout.numbers(self.family.joined)
 
     def _add(self, span: Span, args: Args) -> dict[str, Any]:
-        img, txt = self._added.pop(span)
+        img, txt = self._call.add(span, self._entered.pop(span))
         if span.last != self._tail:
             return {"img": img, "txt": txt}
         if not self._joined(span.last):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun, Guidance
@@ -16,7 +17,7 @@ from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
 from ...cache_core.schedules import steps_in_window
 from . import bracket, ranks
-from .branches import describe_call
+from .branches import Call, describe_call
 from .progress import ProgressText
 from .samplers import sampler_traits
 
@@ -145,9 +146,8 @@ def _calc_cond_batch(
     run = session.run
     call = describe_call(conds, x, run.sigma, session.calls, model_options)
     session.calls += 1
-    # Latents without rows and columns have no frequencies over them.
-    if call.active != (True, True) or x.ndim < 4:
-        run.report.note("Needs a positive and a negative conditioning: with cfg 1 there is no gain")
+    if (why := _why_plain(call, x)) is not None:
+        run.report.note(why)
         run.runs_plain()
         return executor(model, conds, x, timestep, model_options)
     if run.skips(call.key, x):
@@ -162,6 +162,15 @@ def _calc_cond_batch(
     except Exception as error:
         bracket.give_up(run, error)
     return outputs
+
+
+def _why_plain(call: Call, x: torch.Tensor) -> str | None:
+    """Why a batch of conditionings runs as it came, None if it need not."""
+    if call.active != (True, True):
+        return "Needs a positive and a negative conditioning: with cfg 1 there is no gain"
+    if x.ndim < 4:
+        return "The latent has no rows and columns, so no frequencies over them: all is computed"
+    return None
 
 
 _WRAPPERS = {

@@ -33,7 +33,7 @@ from ...cache_core.stack_run import Branch, NetworkCall, StackRun
 from ..families import find_family, why_not
 from ..families.base import Family
 from . import bracket, cfg, mix, ranks
-from .blocks import KEY, BlockPatch, BlockWalk
+from .blocks import KEY, BlockPatch, BlockWalk, CacheFault
 from .branches import describe_call
 from .memory import prepare_sampling
 from .progress import ProgressText, log
@@ -148,10 +148,7 @@ def install(model: Any, cache: StackCache) -> Any:
     if why or family is None:
         ProgressText(cache.node_id).refuse(why)
         return model
-    layout = family.layout(network)
-    cache.method.spans(layout)
-    if not family.offers(cache.method.signal):
-        why = f"{cache.method.name} has no signal for {family.name} models"
+    if why := family.why_not(cache.method, network):
         ProgressText(cache.node_id).refuse(why)
         return model
     before = model.model_options.get("transformer_options", {}).get(KEY)
@@ -326,8 +323,12 @@ def _apply_model(
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
     call, walk = opened
     own[KEY] = OneCall(walk)
-    with _hiding(walk):
-        out = executor(x, t, c_concat, c_crossattn, control, own, *args, **kwargs)
+    try:
+        with _hiding(walk):
+            out = executor(x, t, c_concat, c_crossattn, control, own, *args, **kwargs)
+    except CacheFault as fault:
+        bracket.give_up(session.run, fault.error)
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, *args, **kwargs)
     if not call.decided and not session.run.sealed and not walk.off:
         session.run.plain("The host did not run the blocks of this model")
     return out

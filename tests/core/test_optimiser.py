@@ -68,7 +68,9 @@ def left_over(
     st.integers(1, 4),
     st.booleans(),
 )
-def test_it_is_the_best_of_all_chains(steps: int, extra: int, seed: int, longest: int, corrected: bool):
+def test_it_is_the_best_of_all_chains(
+    steps: int, extra: int, seed: int, longest: int, corrected: bool
+):
     values, grid = outputs(steps, seed), sigmas(steps)
     wanted = 3 + extra
 

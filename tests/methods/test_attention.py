@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from testbed import networks
+from testbed.transformers import TRANSFORMERS
+from testbed.watch import Watch
+
 OVERRIDE = "optimized_attention_override"
 # The host gives the attention of these no options, so nothing can follow it.
 SILENT = ("wan_s2v", "pixart")
@@ -23,27 +25,10 @@ SILENT = ("wan_s2v", "pixart")
 
 @pytest.fixture(scope="module")
 def nets(comfy: Path) -> Any:
-    name = "attention_networks"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return networks
 
 
-def _names() -> list[str]:
-    spec = importlib.util.spec_from_file_location("_", Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["_"] = module
-    spec.loader.exec_module(module)
-    return list(module.SPECS)
-
-
-FAMILIES = _names()
+FAMILIES = list(TRANSFORMERS)
 
 
 class Recorder:
@@ -157,12 +142,12 @@ def test_column_means_are_those_of_the_recorded_attention(
     if name == "hunyuan_video":
         # Two words of padding, which its blocks do not attend to.
         mask = torch.tensor([[1, 1, 1, 0, 0]])
-        spec = nets.SPECS[name]
+        spec = TRANSFORMERS[name]
         padded = replace(spec, more={**spec.more, "attention_mask": mask})
-        monkeypatch.setitem(nets.SPECS, name, padded)
+        monkeypatch.setitem(TRANSFORMERS, name, padded)
     # As many tokens as words: the attention to the text has the shape of that among the tokens.
-    short = replace(nets.SPECS["wan"], latent=(16, 5, 2, 2))
-    monkeypatch.setitem(nets.SPECS, "wan_short", short)
+    short = replace(TRANSFORMERS["wan"], latent=(16, 5, 2, 2))
+    monkeypatch.setitem(TRANSFORMERS, "wan_short", short)
     model, user, seen = nets.build(name), Recorder(), []
     nets.sample(profiled(with_override(model, user), statistics(seen)), name, **more)
     tokens = {"flux": 16, "sd3": 16, "wan_short": 5}.get(name, 32)
@@ -227,7 +212,7 @@ def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_
 
     watched = profiled(model, found)
     watched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "look", look)
-    with nets.Watch(model.model.diffusion_model, "flux") as watch:
+    with Watch(model.model.diffusion_model, "flux") as watch:
         nets.sample(watched, "flux", cfg=1.0)
     assert len(watch.calls) == 13
     assert [count for count, _ in seen] == [2, 1, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1, 2]
@@ -263,17 +248,17 @@ def keys_of_block_0(nets: Any, model: Any, name: str, call: Any, x: torch.Tensor
 @pytest.fixture
 def filled(nets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Lumina 2 that fills its picture up, as Z-Image does, and a Flux with reference images."""
-    spec = nets.SPECS["lumina2"]
+    spec = TRANSFORMERS["lumina2"]
     padded = replace(spec, network={**spec.network, "pad_tokens_multiple": 12})
-    monkeypatch.setitem(nets.SPECS, "z_image", padded)
+    monkeypatch.setitem(TRANSFORMERS, "z_image", padded)
     for name in ("flux", "qwen_image"):
-        spec = nets.SPECS[name]
+        spec = TRANSFORMERS[name]
         latents = [torch.ones(1, *spec.latent[:-2], 6, 4)]
         if name == "flux":
             more = {**spec.more, "reference_latents": latents}
         else:
             more = {"reference_latents": latents}
-        monkeypatch.setitem(nets.SPECS, f"{name}_edit", replace(spec, more=more))
+        monkeypatch.setitem(TRANSFORMERS, f"{name}_edit", replace(spec, more=more))
 
 
 @pytest.mark.usefixtures("filled")
@@ -289,7 +274,7 @@ def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any
 
     model = nets.build(name)
     network = model.model.diffusion_model
-    with nets.Watch(network, name) as watch:
+    with Watch(network, name) as watch:
         nets.sample(model, name, steps=8)
     call = watch.calls[0]
     family = find_family(network)
@@ -342,8 +327,8 @@ def test_where_the_picture_cannot_be_told(comfy: Path) -> None:
 def test_what_is_not_the_whole_picture_is_not_taken_for_it(
     name: str, more: dict[str, Any], why: str, nets: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = nets.SPECS[name]
-    monkeypatch.setitem(nets.SPECS, name, replace(spec, more={**spec.more, **more}))
+    spec = TRANSFORMERS[name]
+    monkeypatch.setitem(TRANSFORMERS, name, replace(spec, more={**spec.more, **more}))
     model, found = nets.build(name), statistics()
     plain = nets.sample(model, name)
     assert torch.equal(nets.sample(profiled(model, found), name), plain)
@@ -419,7 +404,7 @@ def test_without_an_override_of_the_user_none_stays(nets: Any) -> None:
     nets.sample(watched, "flux")
     for one in (model, watched):
         assert OVERRIDE not in one.model_options.get("transformer_options", {})
-    with nets.Watch(model.model.diffusion_model, "flux") as watch:
+    with Watch(model.model.diffusion_model, "flux") as watch:
         nets.sample(model, "flux")
     assert all(OVERRIDE not in call.kwargs["transformer_options"] for call in watch.calls)
 

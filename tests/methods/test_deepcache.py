@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from testbed import networks
+
 STEPS = 10
 
 
 @pytest.fixture(scope="module")
 def nets(comfy: Path) -> Any:
-    name = "unet_networks"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return networks
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@ have computed from the same inputs."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,20 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from testbed import networks as nets
+from testbed.transformers import TRANSFORMERS
+from testbed.watch import Watch, replay
 
-def _load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-nets = _load("networks")
-FAMILIES = list(nets.SPECS)
-WITH_MODULATED = [name for name, spec in nets.SPECS.items() if spec.modulated]
+FAMILIES = list(TRANSFORMERS)
+WITH_MODULATED = [name for name, spec in TRANSFORMERS.items() if spec.modulated]
 BRANCHES = 2
 
 
@@ -111,9 +101,9 @@ def delta(model: Any, start: int = 2, interval: int = 3) -> Any:
 def run(model: Any, name: str, method: Any, **more: Any) -> tuple[torch.Tensor, list[Any], list]:
     """The picture, the calls of the network, and the same calls through the plain network."""
     network = model.model.diffusion_model
-    with nets.Watch(network, name) as watch:
+    with Watch(network, name) as watch:
         out = nets.sample(install(model, method), name, **more)
-    return out, watch.calls, nets.replay(network, name, watch.calls)
+    return out, watch.calls, replay(network, name, watch.calls)
 
 
 def computed(calls: Sequence[Any]) -> list[int]:
@@ -207,7 +197,7 @@ class TestEveryFamily:
             "db": db(0.0),
             "di": di(0.0),
         }
-        with nets.Watch(model.model.diffusion_model, name) as watch:
+        with Watch(model.model.diffusion_model, name) as watch:
             out = nets.sample(install(model, methods[kind]), name)
         assert torch.equal(out, plain)
         assert computed(watch.calls) == list(range(10))
@@ -419,7 +409,7 @@ def test_stand_ins_leave_no_trace(name: str, model: Any, plain: torch.Tensor) ->
     def fail(module: Any, args: Any) -> None:
         raise RuntimeError("broken")
 
-    handle = network.get_submodule(nets.SPECS[name].last).register_forward_pre_hook(fail)
+    handle = network.get_submodule(TRANSFORMERS[name].last).register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="broken"):
         nets.sample(install(model, mag(0.1)), name)
     handle.remove()

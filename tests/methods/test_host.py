@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,19 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from testbed import networks
+from testbed.watch import Watch
+
 
 @pytest.fixture(scope="module")
 def nets(comfy: Path) -> Any:
-    import importlib.util
-
-    name = "method_networks"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return networks
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +51,7 @@ MAG_STEPS = [0, 1, 4, 7]
 
 
 def steps(nets: Any, model: Any, cached: Any, name: str = "flux", **more: Any) -> list[int]:
-    with nets.Watch(model.model.diffusion_model, name) as watch:
+    with Watch(model.model.diffusion_model, name) as watch:
         nets.sample(cached, name, **more)
     return [i for i, call in enumerate(watch.calls) if call.out is not None]
 
@@ -113,7 +106,7 @@ def test_split_batches_keep_their_branches(
         return (0, 0) if torch_free_too else 0
 
     monkeypatch.setattr(mm, "get_free_memory", none)
-    with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+    with Watch(flux.model.diffusion_model, "flux") as watch:
         apart = nets.sample(cached, "flux")
     assert len(watch.calls) == 20
     torch.testing.assert_close(apart, together, rtol=1e-3, atol=1e-3)
@@ -121,7 +114,7 @@ def test_split_batches_keep_their_branches(
 
 def test_a_second_evaluation_follows_the_first(nets: Any, flux: Any) -> None:
     cached = install(flux, mag())
-    with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+    with Watch(flux.model.diffusion_model, "flux") as watch:
         nets.sample(cached, "flux", sampler="heun")
     ran = [call.out is not None for call in watch.calls]
     expected = [step in MAG_STEPS for step in range(10) for _ in range(1 if step == 9 else 2)]
@@ -226,6 +219,24 @@ def test_a_fault_costs_speed_and_not_the_picture(nets: Any, flux: Any, said: lis
             raise RuntimeError("no memory left")
 
     assert torch.equal(nets.sample(install(flux, Faulty(0.5)), "flux"), nets.sample(flux, "flux"))
+    assert "no memory left" in said[-1]
+
+
+@pytest.mark.parametrize("name", ["flux", "hidream"])
+@pytest.mark.parametrize("part", ["add", "decide", "keep"])
+def test_a_fault_between_two_blocks_runs_the_network_again(
+    nets: Any, name: str, part: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hooks and with stand-ins: what was skipped before the fault is computed after all."""
+    from scaling_cache.cache_core.stack_run import NetworkCall
+
+    model = nets.build(name)
+
+    def broken(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(NetworkCall, part, broken)
+    assert torch.equal(nets.sample(install(model, mag()), name), nets.sample(model, name))
     assert "no memory left" in said[-1]
 
 
@@ -385,14 +396,14 @@ class TestAdvanced:
     def test_the_schedule_is_the_methods_own(self, nets: Any, flux: Any) -> None:
         seer = {"method": "TaylorSeer", "interval": 3, "warmup": 2}
         assert steps(nets, flux, self.make(flux, **seer, granularity="blocks")) == [0, 1, 4, 7]
-        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+        with Watch(flux.model.diffusion_model, "flux") as watch:
             nets.sample(self.make(flux, **seer), "flux")
         assert len(watch.calls) == 4
 
     def test_one_method_takes_the_place_of_the_other(self, nets: Any, flux: Any) -> None:
         block = self.make(flux, method="TaylorSeer", granularity="blocks")
         step = self.make(block, method="TaylorSeer", granularity="whole step")
-        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+        with Watch(flux.model.diffusion_model, "flux") as watch:
             nets.sample(step, "flux")
         assert len(watch.calls) == 4
         assert all(call.out is not None for call in watch.calls)
@@ -489,7 +500,7 @@ class TestProfile:
             "scaling_cache.nodes.profile_blocks.heat_map",
             lambda found, chosen: measured.append(found) or draw(found, chosen),
         )
-        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+        with Watch(flux.model.diffusion_model, "flux") as watch:
             picture, blocks, single, _ = self.make(flux)
         changes = measured[0].changes
         assert changes.shape == (5, 10)
@@ -513,7 +524,7 @@ class TestProfile:
 
         _, blocks, single, _ = self.make(flux, skip=0.4)
         model = ScalingDeltaCache.execute(flux, "custom", blocks, single, 2, 3, 0.0, 1.0).result[0]
-        with nets.Watch(flux.model.diffusion_model, "flux") as watch:
+        with Watch(flux.model.diffusion_model, "flux") as watch:
             nets.sample(model, "flux")
         assert {len(call.ran) for call in watch.calls} == {3, 5}
 

@@ -3,8 +3,6 @@ against hooks that know nothing of the cache."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,23 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from testbed import networks as nets
+from testbed import watch as watches
+
 STEPS = 14
 FAMILIES = ("flux", "wan", "qwen_image", "sd3", "ltxv", "lumina2", "hunyuan_video", "chroma")
-
-
-def _load() -> Any:
-    name = "mixcache_networks"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-nets = _load()
-NAMES = [name for name in FAMILIES if name in nets.SPECS]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +120,7 @@ class Middle:
 
 def order(model: Any, name: str) -> list[str]:
     """Names of the blocks in the order in which they run."""
-    with nets.Watch(model.model.diffusion_model, name) as watch:
+    with watches.Watch(model.model.diffusion_model, name) as watch:
         nets.sample(model, name, steps=1)
     return watch.calls[0].ran
 
@@ -172,22 +158,22 @@ class Recorded:
 def record(model: Any, name: str, cache: Any, **more: Any) -> Recorded:
     network, paths = model.model.diffusion_model, order(model, name)
     cached, seen = batches(model, cache)
-    with nets.Watch(network, name) as watch:
+    with watches.Watch(network, name) as watch:
         middle = Middle(watch, network, paths)
         out = nets.sample(cached, name, steps=STEPS, **more)
     made: list[Middle] = []
 
-    class Replayed(nets.Watch):
+    class Replayed(watches.Watch):
         def __enter__(self) -> Any:
             super().__enter__()
             made.append(Middle(self, network, paths))
             return self
 
-    before, nets.Watch = nets.Watch, Replayed
+    before, watches.Watch = watches.Watch, Replayed
     try:
-        plain = nets.replay(network, name, watch.calls)
+        plain = watches.replay(network, name, watch.calls)
     finally:
-        nets.Watch = before
+        watches.Watch = before
     return Recorded(out, seen, watch.calls, plain, middle, made[0], len(paths))
 
 
@@ -280,7 +266,7 @@ def raised(difference: torch.Tensor, sigma: float, model: Any) -> torch.Tensor:
     return a * low + b * (difference - low)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_computing_all_changes_nothing(name: str, model: Any) -> None:
     plain = nets.sample(model, name)
     assert torch.equal(nets.sample(install(model, mix(0.0)), name), plain)
@@ -290,7 +276,7 @@ def test_computing_all_changes_nothing(name: str, model: Any) -> None:
 
 
 @pytest.mark.parametrize("cfg", [3.0, 1.0])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_each_step_leaves_out_what_the_rule_says(name: str, cfg: float, model: Any) -> None:
     """At three thresholds between the changes that occur."""
     whole = record(model, name, lambda m: install(m, mix(0.0)), cfg=cfg)
@@ -314,7 +300,7 @@ def test_each_step_leaves_out_what_the_rule_says(name: str, cfg: float, model: A
 def test_all_kinds_occur(models: dict[str, Any]) -> None:
     """Over the families; or else the formulas above were never tested."""
     seen: set[str] = set()
-    for name in NAMES[:4]:
+    for name in FAMILIES[:4]:
         model = models.setdefault(name, nets.build(name))
         method = mix(9.0, penalty=2.0, max_gap=6)
         found = record(model, name, lambda m, method=method: install(m, method))

@@ -1,0 +1,190 @@
+"""Every family with every method, every sampler and every scheduler: `python -m benchmarks.matrix`.
+
+Tiny networks with random weights in the host's own classes, sampled through the host's own samplers.
+Writes one row each, whatever came of it, and the page docs/compatibility.md. Exits with 1 if a row fails.
+
+    python -m benchmarks.matrix --only flux,wan --jobs 1     renews these rows alone
+    python -m benchmarks.matrix --snapshot                   also renews benchmarks/results/matrix.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from demo.host.inprocess import import_host, import_pack
+from docs import compatibility_page
+from testbed.networks import CATALOGUE
+
+OUT = Path(__file__).parent / "out" / "matrix.json"
+# A task is a family, a sampler or a scheduler.
+Task = tuple[str, str]
+
+
+def prepare() -> None:
+    """The host and the pack in this process, with a folder for coefficient files that goes away."""
+    import atexit
+
+    torch.set_num_threads(1)
+    import_pack()
+    import_host()
+    import comfy.utils
+
+    comfy.utils.set_progress_bar_enabled(False)
+    folder = coefficient_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def coefficient_folder() -> Path:
+    """A new folder in which the host finds coefficient files."""
+    import folder_paths
+    from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
+
+    register_folder()
+    folder = Path(tempfile.mkdtemp(prefix="scalingcache-matrix-"))
+    folder_paths.add_model_folder_path(FOLDER, str(folder), is_default=True)
+    return folder
+
+
+def tasks() -> list[Task]:
+    """All of them, the longest first."""
+    import comfy.samplers
+
+    slow = ("sd15", "sdxl", "svd", "flux2", "wan22_pair", "ace_step")
+    families = [*slow, *(name for name in CATALOGUE if name not in slow)]
+    return [
+        *(("family", name) for name in families),
+        *(("sampler", name) for name in comfy.samplers.SAMPLER_NAMES),
+        *(("scheduler", name) for name in comfy.samplers.SCHEDULER_NAMES),
+    ]
+
+
+def run(task: Task, folder: Path | None = None) -> list[dict[str, Any]]:
+    """Rows of a task.
+
+    Args:
+        folder: where the host finds coefficient files.
+    """
+    from testbed.check import Family, row
+    from testbed.methods import entries
+    from testbed.sampling import SCALES, Bed
+
+    kind, name = task
+    found: Iterable[Any]
+    if kind == "family":
+        family = Family(name, folder or _folder())
+        found = [row(family, entry) for entry in entries()]
+    elif kind == "sampler":
+        bed = Bed()
+        found = [one for cfg in SCALES for one in bed.sampler(name, cfg)]
+    else:
+        found = [Bed().scheduler(name)]
+    return [{"kind": kind, **asdict(one)} for one in found]
+
+
+def without_a_row() -> list[str]:
+    """Model classes of the host that no family of the catalogue is."""
+    import comfy.supported_models
+
+    from testbed.networks import spec_of
+
+    here = {spec_of(name).config for name in CATALOGUE}
+    return sorted({m.__name__ for m in comfy.supported_models.models} - here)
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Families as in the catalogue, then samplers and schedulers as the host names them."""
+    import comfy.samplers
+
+    places = {
+        "family": list(CATALOGUE),
+        "sampler": comfy.samplers.SAMPLER_NAMES,
+        "scheduler": comfy.samplers.SCHEDULER_NAMES,
+    }
+    kinds = list(places)
+    return sorted(
+        rows, key=lambda r: (kinds.index(r["kind"]), places[r["kind"]].index(r[r["kind"]]))
+    )
+
+
+def _folder() -> Path:
+    import folder_paths
+    from scaling_cache.nodes.host.coefficients import FOLDER
+
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default="", help="families, samplers or schedulers, comma separated"
+    )
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
+    parser.add_argument("--snapshot", action="store_true", help="replace the committed results too")
+    chosen = parser.parse_args()
+    prepare()
+    from .beds import environment
+
+    only = set(chosen.only.split(",")) - {""}
+    wanted = [task for task in tasks() if not only or task[1] in only]
+    context = multiprocessing.get_context("spawn")
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(chosen.jobs, context, initializer=prepare) as pool:
+        for task, found in zip(wanted, pool.map(run, wanted), strict=True):
+            rows += found
+            bad = [r for r in found if r["result"] == "fails"]
+            print(*task, f"{len(found) - len(bad)} of {len(found)}", *map(_said, bad), flush=True)
+    failed = sum(r["result"] == "fails" for r in rows)
+    print(f"{len(rows)} rows, {failed} fail")
+    done = set(wanted)
+    kept = [r for r in _before() if only and (r["kind"], r[r["kind"]]) not in done]
+    results = {
+        "environment": environment(),
+        "without_a_row": without_a_row(),
+        "rows": ordered([*kept, *rows]),
+    }
+    write(results, chosen.snapshot)
+    return 1 if failed else 0
+
+
+def write(results: dict[str, Any], snapshot: bool) -> None:
+    """Results and page.
+
+    Args:
+        snapshot: whether to replace the committed results too.
+    """
+    OUT.parent.mkdir(exist_ok=True)
+    # One row a line: a change of one row is a change of one line.
+    rows = ",\n".join(json.dumps(row) for row in results["rows"])
+    head = json.dumps({key: value for key, value in results.items() if key != "rows"}, indent=1)
+    text = f'{head.removesuffix("}").rstrip()},\n "rows": [\n{rows}\n]}}\n'
+    OUT.write_text(text, encoding="utf-8")
+    if snapshot:
+        compatibility_page.RESULTS.write_text(text, encoding="utf-8")
+    compatibility_page.PAGE.write_text(compatibility_page.page(results), encoding="utf-8")
+
+
+def _before() -> list[dict[str, Any]]:
+    return json.loads(OUT.read_text(encoding="utf-8"))["rows"] if OUT.exists() else []
+
+
+def _said(row: dict[str, Any]) -> str:
+    return "\n    " + ", ".join(str(v) for k, v in row.items() if k in ("method", "cfg", "reason"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+"""ACE-Step. No hooks around the blocks."""
+
+from .base import BlockCall, Family, Stack
+
+FAMILY = Family(
+    name="ACE-Step",
+    classes=("ldm.ace.model.ACEStepTransformer2DModel",),
+    stacks=(Stack("double_block", "transformer_blocks", call=BlockCall("hidden_states")),),
+)

@@ -1,0 +1,9 @@
+"""Stable Audio. Its blocks are those of a transformer within the network."""
+
+from .base import Family, Stack
+
+FAMILY = Family(
+    name="Stable Audio",
+    classes=("ldm.audio.dit.AudioDiffusionTransformer",),
+    stacks=(Stack("double_block", "transformer.layers"),),
+)

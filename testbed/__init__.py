@@ -1,0 +1,1 @@
+"""What tests, the compatibility matrix and the soak runs share: tiny models and ways to watch them."""

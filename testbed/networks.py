@@ -1,0 +1,199 @@
+"""Tiny networks of every family with random weights, in the host's own classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .further import FURTHER
+from .spec import Spec
+from .transformers import TRANSFORMERS
+from .unets import UNETS
+
+# Families as users know them, in the order of the page.
+CATALOGUE: dict[str, str] = {
+    "flux": "Flux 1",
+    "flux_kontext": "Flux 1 Kontext (reference latents)",
+    "flux2": "Flux 2",
+    "chroma": "Chroma",
+    "chroma_radiance": "Chroma Radiance",
+    "sd3": "Stable Diffusion 3",
+    "auraflow": "AuraFlow",
+    "qwen_image": "Qwen-Image",
+    "qwen_image_edit": "Qwen-Image-Edit (reference latents)",
+    "lumina2": "Lumina 2",
+    "z_image": "Z-Image",
+    "omnigen2": "OmniGen 2",
+    "hidream": "HiDream I1",
+    "hunyuan_image": "HunyuanImage 2.1",
+    "hydit": "Hunyuan-DiT",
+    "pixart": "PixArt",
+    "cosmos_predict2": "Cosmos Predict 2",
+    "sd15": "Stable Diffusion 1.5",
+    "sdxl": "SDXL",
+    "cascade_c": "Stable Cascade, stage C",
+    "cascade_b": "Stable Cascade, stage B",
+    "hunyuan_video": "HunyuanVideo T2V",
+    "hunyuan_video_i2v": "HunyuanVideo I2V",
+    "hunyuan_video_15": "HunyuanVideo 1.5",
+    "wan": "Wan 2.1 T2V",
+    "wan_i2v": "Wan 2.1 I2V",
+    "wan_vace": "Wan 2.1 VACE",
+    "wan_fun": "Wan 2.1 Fun Control",
+    "wan_camera": "Wan 2.1 Fun Camera",
+    "wan22_pair": "Wan 2.2 T2V (high and low noise)",
+    "wan22_5b": "Wan 2.2 TI2V 5B",
+    "wan_s2v": "Wan 2.2 S2V",
+    "wan_animate": "Wan 2.2 Animate",
+    "ltxv": "LTX-Video",
+    "mochi": "Mochi",
+    "cosmos": "Cosmos 1",
+    "svd": "SVD",
+    "ace_step": "ACE-Step",
+    "stable_audio": "Stable Audio",
+    "hunyuan3d": "Hunyuan3D 2.0",
+    "hunyuan3d_21": "Hunyuan3D 2.1",
+}
+
+# Buffers that the host leaves as they are in memory until it reads the file.
+_FROM_FILE = {"pos_embed", "y_embedder.y_embedding", "transformer.rotary_pos_emb.inv_freq"}
+
+
+def spec_of(name: str) -> Spec:
+    """How a network is built; tests may put in others."""
+    return {**FURTHER, **UNETS, **TRANSFORMERS}[name]
+
+
+def build(
+    name: str, seed: int = 0, dtype: torch.dtype = torch.float32, spread: float = 0.15
+) -> Any:
+    """A ModelPatcher of the family's tiny network on the CPU.
+
+    Args:
+        spread: standard deviation of the weights.
+    """
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    spec = spec_of(name)
+    network = dict(spec.network)
+    if network.get("image_model", "") is None:
+        network.pop("image_model")
+    config = getattr(comfy.supported_models, spec.config)(network)
+    # Weights of 8 bits are stored only: the network runs in another type.
+    config.set_inference_dtype(dtype, torch.float32 if dtype.itemsize == 1 else None)
+    if name == "chroma":
+        config.unet_config["in_channels"] = config.unet_config["out_channels"] = 64
+    state = _seconds() if spec.config == "StableAudio" else {}
+    model = config.get_model(state, "", device=torch.device("cpu"))
+    if spec.config == "ACEStep":
+        model.diffusion_model.lyric_encoder = _lyrics(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        network = model.diffusion_model
+        tables = [b for n, b in network.named_buffers() if n in _FROM_FILE]
+        for tensor in [*network.parameters(), *tables]:
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread * spec.scale)
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def build_stages(name: str, spread: float = 0.15) -> list[Any]:
+    """A ModelPatcher per stage of the family: Wan 2.2 samples with one after the other."""
+    return [build(name, seed, spread=spread) for seed in range(spec_of(name).stages)]
+
+
+def conditioning(name: str, seed: int) -> list[list[Any]]:
+    """A random text, with what else the family needs."""
+    spec = spec_of(name)
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(1, 5, spec.width, generator=generator), dict(spec.more)]]
+
+
+def sample(
+    model: Any,
+    name: str,
+    steps: int = 10,
+    cfg: float = 3.0,
+    sampler: str = "euler",
+    batch: int = 1,
+    scheduler: str = "simple",
+    latent: torch.Tensor | None = None,
+    seed: int = 1,
+    **more: Any,
+) -> torch.Tensor:
+    """The host's KSampler on a tiny latent."""
+    import comfy.sample
+
+    if latent is None:
+        latent = torch.zeros(batch, *spec_of(name).latent)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        return comfy.sample.sample(
+            model,
+            noise,
+            steps,
+            cfg,
+            sampler,
+            scheduler,
+            conditioning(name, 2),
+            conditioning(name, 3),
+            latent,
+            disable_pbar=True,
+            seed=4,
+            **more,
+        )
+
+
+def sample_stages(models: list[Any], name: str, steps: int = 10, **more: Any) -> torch.Tensor:
+    """Each model samples its part of the schedule, as two sampler nodes in a row do.
+
+    Args:
+        models: one per stage.
+        steps: of each stage.
+    """
+    if len(models) == 1:
+        return sample(models[0], name, steps, **more)
+    latent: torch.Tensor | None = None
+    for stage, model in enumerate(models):
+        latent = sample(
+            model,
+            name,
+            steps * len(models),
+            latent=latent,
+            start_step=stage * steps,
+            last_step=(stage + 1) * steps,
+            force_full_denoise=stage == len(models) - 1,
+            disable_noise=stage > 0,
+            **more,
+        )
+    assert latent is not None
+    return latent
+
+
+def _seconds() -> dict[str, torch.Tensor]:
+    """Stable Audio's embedders of start and length, which the host insists on finding in the file."""
+    from comfy.ldm.audio.embedders import NumberConditioner
+
+    place = "conditioner.conditioners.seconds_{}.{}"
+    return {
+        place.format(end, key): torch.full_like(value, 0.01)
+        for end in ("start", "total")
+        for key, value in NumberConditioner(768, min_val=0, max_val=512).state_dict().items()
+    }
+
+
+def _lyrics(dtype: torch.dtype) -> Any:
+    """ACE-Step's encoder of lyrics with fewer blocks: the host's own has no setting for them."""
+    import comfy.ops
+    from comfy.ldm.ace.lyric_encoder import ConformerEncoder as LyricEncoder
+
+    return LyricEncoder(
+        input_size=1024,
+        linear_units=64,
+        num_blocks=1,
+        static_chunk_size=0,
+        dtype=dtype,
+        operations=comfy.ops.disable_weight_init,
+    ).eval()

@@ -1,0 +1,249 @@
+"""The host's own guidance nodes with a cache on the same model, on whole steps and inside the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from testbed import networks
+from testbed.methods import entries
+from testbed.observe import listening, refusal, watching
+
+STEPS = 12
+CACHES = ("Scaling Cache", "MagCache", "DeepCache")
+
+
+def _pag(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_pag import PerturbedAttentionGuidance as Node
+
+    return Node.execute(model, 3.0).result[0]
+
+
+def _slg(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_slg import SkipLayerGuidanceDiT as Node
+
+    return Node.execute(model, 2.0, 0.0, 1.0, "1", "0").result[0]
+
+
+def _slg_simple(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_slg import SkipLayerGuidanceDiTSimple as Node
+
+    return Node.execute(model, 0.0, 1.0, "1", "0").result[0]
+
+
+def _slg_sd3(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_sd3 import SkipLayerGuidanceSD3 as Node
+
+    return Node.execute(model, "1", 2.0, 0.0, 1.0).result[0]
+
+
+def _apg(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_apg import APG as Node
+
+    return Node.execute(model, 1.0, 5.0, -0.5).result[0]
+
+
+def _perp_neg(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_perpneg import PerpNeg as Node
+
+    return Node.execute(model, networks.conditioning(name, 5), 1.0).result[0]
+
+
+def _cfg_zero(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_cfg import CFGZeroStar as Node
+
+    return Node.execute(model).result[0]
+
+
+def _cfg_norm(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_cfg import CFGNorm as Node
+
+    return Node.execute(model, 1.0).result[0]
+
+
+def _rescale(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_model_advanced import RescaleCFG as Node
+
+    return Node().patch(model, 0.7)[0]
+
+
+def _tcfg(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_tcfg import TCFG as Node
+
+    return Node.execute(model).result[0]
+
+
+def _mahiro(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_mahiro import Mahiro as Node
+
+    return Node.execute(model).result[0]
+
+
+def _fresca(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_fresca import FreSca as Node
+
+    return Node.execute(model, 1.0, 1.25, 2).result[0]
+
+
+def _sag(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_sag import SelfAttentionGuidance as Node
+
+    return Node.execute(model, 0.5, 2.0).result[0]
+
+
+def _free_u(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_freelunch import FreeU_V2 as Node
+
+    # For widths of 1280 and 640, which a tiny UNet does not have: it changes nothing but is there.
+    return Node().patch(model, 1.3, 1.4, 0.9, 0.2)[0]
+
+
+def _shift(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3 as Node
+
+    return Node().patch(model, 5.0)[0]
+
+
+def _zsnr(model: Any, name: str) -> Any:
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete as Node
+
+    return Node().patch(model, "v_prediction", True)[0]
+
+
+Guidance = Callable[[Any, str], Any]
+# On a UNet, on a transformer, or on both.
+BOTH: tuple[Guidance, ...] = (
+    _apg,
+    _perp_neg,
+    _cfg_zero,
+    _cfg_norm,
+    _rescale,
+    _tcfg,
+    _mahiro,
+    _fresca,
+)
+PLAN: list[tuple[Guidance, str, str]] = [
+    *((guidance, "qwen_image", cache) for guidance in BOTH for cache in CACHES[:2]),
+    *((guidance, "qwen_image", cache) for guidance in (_slg, _slg_simple) for cache in CACHES[:2]),
+    *((_slg_sd3, "sd3", cache) for cache in CACHES[:2]),
+    *((_shift, "sd3", cache) for cache in CACHES[:2]),
+    *((g, "tiny_unet", c) for g in (_pag, _sag, _free_u, _zsnr) for c in (CACHES[0], CACHES[2])),
+]
+
+
+@pytest.fixture(scope="module")
+def models(comfy: Path) -> dict[str, Any]:
+    found = {name: networks.build(name, spread=0.05) for name in ("qwen_image", "sd3")}
+    found["tiny_unet"] = networks.build("sd15", spread=0.05)
+    return found
+
+
+def sample(model: Any, name: str, **more: Any) -> torch.Tensor:
+    return networks.sample(model, "sd15" if name == "tiny_unet" else name, STEPS, **more)
+
+
+@pytest.mark.parametrize("order", ["guidance first", "cache first"])
+@pytest.mark.parametrize(
+    ("guidance", "name", "cache"),
+    PLAN,
+    ids=[f"{guidance.__name__[1:]}-{name}-{cache}" for guidance, name, cache in PLAN],
+)
+def test_a_guidance_node_of_the_host(
+    guidance: Guidance, name: str, cache: str, order: str, models: dict[str, Any]
+) -> None:
+    entry = next(e for e in entries() if e.name == cache)
+    base = models[name]
+
+    def both(everything: bool) -> Any:
+        if order == "guidance first":
+            return entry.put(guidance(base, name), STEPS, everything, "none")
+        return guidance(entry.put(base, STEPS, everything, "none"), name)
+
+    plain_model = guidance(base, name)
+    with watching(plain_model) as (watched, everything):
+        plain = sample(watched, name)
+    assert torch.equal(sample(both(True), name), plain), "with every step computed"
+    with listening() as lines, watching(both(False)) as (watched, seen):
+        result = sample(watched, name)
+    assert not refusal(lines)
+    (report,) = seen.reports
+    assert torch.isfinite(result).all()
+    assert result.shape == plain.shape
+    assert report.evaluations == STEPS
+    per_step = len(everything.evaluations) // STEPS
+    computed = [e for e in seen.evaluations if e.ran == set(seen.blocks)]
+    if cache == "Scaling Cache":
+        assert report.computed == 6
+        assert len(seen.evaluations) == 6 * per_step
+    elif report.computed == STEPS:
+        assert report.notes, "what could not be skipped is said"
+    else:
+        assert 0 < len(computed) < len(everything.evaluations)
+    if report.computed < STEPS:
+        assert not torch.equal(result, plain)
+        assert (result - plain).norm() / plain.norm() < 0.5
+
+
+def test_every_guidance_node_changes_something(models: dict[str, Any]) -> None:
+    """Else the tests above would show nothing."""
+    for guidance, name in {(guidance, name) for guidance, name, _ in PLAN} - {
+        (_free_u, "tiny_unet")
+    }:
+        base = models[name]
+        assert not torch.equal(sample(guidance(base, name), name), sample(base, name)), guidance
+
+
+def test_perp_neg_guider(models: dict[str, Any]) -> None:
+    """It calls the conditioning batch with three conditionings."""
+    import comfy.samplers
+    from comfy_extras.nodes_perpneg import PerpNegGuider
+
+    name = "sd3"
+    texts = [networks.conditioning(name, seed) for seed in (1, 2, 3)]
+
+    def run(model: Any) -> torch.Tensor:
+        guider = PerpNegGuider.execute(model, *texts, 4.0, 1.0).result[0]
+        value = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            return guider.sample(
+                value,
+                torch.zeros_like(value),
+                comfy.samplers.sampler_object("euler"),
+                torch.linspace(1, 0, STEPS + 1),
+                disable_pbar=True,
+                seed=0,
+            )
+
+    entry = next(e for e in entries() if e.name == "Scaling Cache")
+    plain = run(models[name])
+    assert torch.equal(run(entry.put(models[name], STEPS, True, "none")), plain)
+    with watching(entry.put(models[name], STEPS, False, "none")) as (model, seen):
+        result = run(model)
+    assert [e.conditionings for e in seen.evaluations] == [3] * 6
+    assert 0 < (result - plain).norm() / plain.norm() < 0.5
+
+
+@pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
+@pytest.mark.parametrize("cache", CACHES[:2])
+def test_the_hosts_own_cache_is_named_and_left_alone(
+    node: str, cache: str, models: dict[str, Any], comfy: Path
+) -> None:
+    import comfy_extras.nodes_easycache as host
+
+    entry = next(e for e in entries() if e.name == cache)
+    own = getattr(host, node).execute(models["sd3"], 0.2, 0.15, 0.95, False).result[0]
+    plain = sample(own, "sd3")
+    both = entry.put(own, STEPS, False, "none")
+    with listening() as lines:
+        assert torch.equal(sample(both, "sd3"), plain)
+    assert "EasyCache or LazyCache" in refusal(lines)
+    after = getattr(host, node).execute(
+        entry.put(models["sd3"], STEPS, False, "none"), 0.2, 0.15, 0.95, False
+    )
+    with listening() as lines:
+        assert torch.equal(sample(after.result[0], "sd3"), plain)
+    assert "EasyCache or LazyCache" in refusal(lines)

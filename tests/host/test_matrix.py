@@ -1,0 +1,86 @@
+"""The committed compatibility page says what the matrix found, and a part of the matrix run now finds it
+again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.matrix import coefficient_folder, tasks, without_a_row
+from docs.compatibility_page import PAGE, RESULTS, page
+from testbed.check import Family, row
+from testbed.methods import Level, entries
+from testbed.networks import CATALOGUE
+from testbed.sampling import SCALES, Bed
+
+FAMILIES = list(CATALOGUE)
+# One that follows its schedule, one of two evaluations, one that adds noise, one that is measured.
+SAMPLERS = ("euler", "dpm_2", "euler_ancestral", "dpm_fast")
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def folder(comfy: Path) -> Path:
+    return coefficient_folder()
+
+
+@pytest.fixture(scope="module")
+def bed(comfy: Path) -> Bed:
+    return Bed()
+
+
+def committed(results: dict[str, Any], **which: Any) -> dict[str, Any]:
+    (found,) = [r for r in results["rows"] if which.items() <= r.items()]
+    return {key: value for key, value in found.items() if key != "kind"}
+
+
+def test_the_page_is_the_one_of_the_results(results: dict[str, Any]) -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(results), "run make matrix"
+
+
+def test_no_row_is_missing(results: dict[str, Any], comfy: Path) -> None:
+    rows = results["rows"]
+    assert {(r["kind"], r[r["kind"]]) for r in rows} == set(tasks())
+    methods = [(e.name, e.level.value) for e in entries()]
+    found = {(r["family"], r["method"], r["level"]) for r in rows if r["kind"] == "family"}
+    assert found == {(family, *method) for family in FAMILIES for method in methods}
+    runs = {(r["sampler"], r["cfg"], r["cache"]) for r in rows if r["kind"] == "sampler"}
+    assert len(runs) == len({s for s, _, _ in runs}) * len(SCALES) * 2
+    assert len(rows) == len(found) + len(runs) + len([r for r in rows if r["kind"] == "scheduler"])
+    assert results["without_a_row"] == without_a_row()
+
+
+def test_what_fails_is_said_to_fail_with_a_reason(results: dict[str, Any]) -> None:
+    assert all(bool(r["reason"]) == (r["result"] != "works") for r in results["rows"])
+
+
+@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_method_of_each_level(
+    name: str, level: Level, results: dict[str, Any], folder: Path
+) -> None:
+    """Another one for each family, so that together all of them run."""
+    methods = [e for e in entries() if e.level is level]
+    entry = methods[FAMILIES.index(name) % len(methods)]
+    fresh = vars(row(Family(name, folder), entry))
+    assert fresh == committed(results, family=name, level=level.value, method=entry.name)
+
+
+@pytest.mark.parametrize("cfg", SCALES)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler(name: str, cfg: float, results: dict[str, Any], bed: Bed) -> None:
+    for fresh in bed.sampler(name, cfg):
+        which = {"sampler": name, "cfg": cfg, "cache": fresh.cache}
+        assert vars(fresh) == committed(results, **which)
+
+
+@pytest.mark.parametrize("name", ["karras", "beta"])
+def test_a_scheduler(name: str, results: dict[str, Any], bed: Bed) -> None:
+    assert vars(bed.scheduler(name)) == committed(results, scheduler=name)

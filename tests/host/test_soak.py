@@ -1,0 +1,30 @@
+"""Randomised runs with faults, always the same ones; `make soak` makes more and others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from testbed.soak import soak, tensors_of
+
+
+def test_nothing_outlives_a_run_and_the_next_one_is_fresh(comfy: Path) -> None:
+    tally = soak(60, seed=None)
+    assert not tally.failures, "\n".join(f"{wrong}: {case}" for case, wrong in tally.failures)
+    assert tally.runs == 60
+    # What it checks must have happened.
+    assert sum(tally.faults.values()) >= 15
+    assert tally.tensors > 100
+    assert tally.unable < 6
+
+
+def test_tensors_are_found_in_what_a_run_holds(comfy: Path) -> None:
+    from scaling_cache.cache_core.history import Entry, History
+
+    history = History(2)
+    value = torch.ones(2)
+    history.push(Entry(0.5, 0, value))
+    assert tensors_of({"held": [history]}) == [value]
+    history.clear()
+    assert tensors_of({"held": [history]}) == []
