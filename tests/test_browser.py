@@ -17,6 +17,14 @@ pytestmark = [pytest.mark.host, pytest.mark.browser]
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 NODES = "app.graph._nodes.filter(n => n.type === 'ScalingCache')"
 
+# Pairs of nodes that lie over each other, titles included, at the sizes that the frontend gives them.
+OVERLAPS = """() => {
+    const boxes = app.graph._nodes.map(n => [n.type, ...n.getBounding()])
+    const over = ([, x, y, w, h], [, x2, y2, w2, h2]) =>
+        x < x2 + w2 && x2 < x + w && y < y2 + h2 && y2 < y + h
+    return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)).map(b => [a[0], b[0]]))
+}"""
+
 
 def look(page: Page, name: str) -> None:
     if SCREENSHOTS:
@@ -72,17 +80,24 @@ def test_a_template_opens(page: Page, name: str):
     page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("ComfyUI-ScalingCache").first.click()
-    card = dialog.get_by_text(name).first
+    # Cards further down appear when one scrolls to them.
+    dialog.get_by_placeholder("Search").first.fill(name)
+    card = dialog.get_by_text(name, exact=True).first
     expect(card).to_be_visible()
     look(page, f"templates_{name}")
     nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]
-    (kind,) = (node["type"] for node in nodes if node["type"].startswith("Scaling"))
+    kinds = [node["type"] for node in nodes if node["type"].startswith("Scaling")]
     card.click()
-    page.wait_for_function(f"app.graph._nodes.filter(n => n.type === '{kind}').length === 1")
+    page.wait_for_function(
+        "kinds => app.graph._nodes.map(n => n.type).filter(t => t.startsWith('Scaling')).join()"
+        " === kinds.join()",
+        arg=kinds,
+    )
     missing = page.evaluate(
         "app.graph._nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
     )
     assert missing == []
+    assert page.evaluate(OVERLAPS) == []
     close_dialogs(page)
     expect(page.get_by_text("Invalid workflow")).to_have_count(0)
     page.keyboard.press(".")
