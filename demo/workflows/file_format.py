@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache_core import VERSION
+
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 REGISTRY_NAME = "scalingcache"
-VERSION = "0.1.0"
 HOST_VERSION = "0.3.75"
 COLUMN_GAP, ROW_GAP, TITLE = 60, 50, 30
 Link = tuple[str, int]
