@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -188,3 +189,42 @@ def test_the_release_workflow_holds_no_secret():
     publish = job["steps"][-1]
     assert publish["uses"].startswith("Comfy-Org/publish-node-action@")
     assert publish["with"] == {"personal_access_token": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
+
+
+# --- troubleshooting
+
+
+def said_by_the_pack() -> str:
+    """Every text in the code of the pack; what is put in at run time separates its parts."""
+    texts = []
+    for folder in ("cache_core", "nodes"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            texts += [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def quoted_messages() -> list[str]:
+    """First column of the tables whose head is `the node says`."""
+    found = []
+    for table in (DOCS / "troubleshooting.md").read_text(encoding="utf-8").split("\n\n"):
+        lines = table.splitlines()
+        if lines and lines[0].startswith("| the node says"):
+            found += [m for line in lines[2:] for m in CODE.findall(line.split("|")[1])]
+    return found
+
+
+@pytest.mark.parametrize("message", quoted_messages())
+def test_troubleshooting_quotes_what_the_node_says(message: str):
+    # Numbers, names of samplers and what is left out differ from run to run.
+    parts = re.split(
+        r"\.\.\.|\(\.\.\.\)|\d[\d.]*x?|\w+_\w+(?= adds)|OutOfMemoryError|Not cached\. |: (?=the model')",
+        message,
+    )
+    longest = max((part.strip(" :.,") for part in parts), key=len)
+    assert len(longest) >= 8
+    assert longest in said_by_the_pack()
+
+
+def test_troubleshooting_quotes_enough():
+    assert len(quoted_messages()) >= 15
