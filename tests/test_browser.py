@@ -121,12 +121,14 @@ def test_every_template_is_laid_out_cleanly(page: Page, path: Path):
     assert page.evaluate(OVERLAPS) == []
     red = page.evaluate("app.graph._nodes.filter(n => n.has_errors).map(n => n.type)")
     assert red == []
-    page.evaluate("app.canvas.ds.scale = 1; app.canvas.ds.offset = [450, 100]")
-    page.evaluate("app.canvas.setDirty(true, true)")
-    note = page.locator(".comfy-markdown").last
-    expect(note).to_be_visible()
-    # All of it can be read without scrolling.
-    page.wait_for_function(f"({NOTE}) !== null && ({NOTE}) <= 1")
+    # All of the note can be read without scrolling. The view may be fitted late after a load, so again.
+    page.wait_for_function(
+        f"""() => {{
+            Object.assign(app.canvas.ds, {{scale: 1, offset: [450, 100]}})
+            app.canvas.setDirty(true, true)
+            return ({NOTE}) !== null && ({NOTE}) <= 1
+        }}"""
+    )
     look(page, f"note_{path.stem}")
 
 
