@@ -20,6 +20,7 @@ from ..cache_core.combinations import (
 from ..cache_core.methods import (
     DBCache,
     DeepCache,
+    DeltaCache,
     DiCache,
     FirstBlockCache,
     Method,
@@ -239,6 +240,8 @@ def make_step_method(name: str, inputs: Inputs) -> StepMethod:
         return EOC(inputs.interval, inputs.warmup, **inputs.window)
     if name == StepTaylorSeer.name:
         return StepTaylorSeer(inputs.interval, inputs.order, inputs.warmup, **inputs.window)
+    if name != Settings.name:
+        raise ValueError(f"method: {name} is registered but not made here")
     return Settings(
         speedup=inputs.speedup,
         warmup=inputs.warmup,
@@ -301,6 +304,8 @@ def make_block_method(name: str, inputs: Inputs, model: Any) -> Method | str:
             head=inputs.warmup,
             max_gap=inputs.longest or MixCache.max_gap,
         )
+    if name != DeltaCache.name:
+        raise ValueError(f"method: {name} is registered but not made here")
     return custom_lists(
         family, inputs.blocks, inputs.single_blocks, max(inputs.warmup, 1), inputs.interval
     )

@@ -18,6 +18,7 @@ FILE_INPUTS = {
     "clip_name3",
     "clip_name4",
     "vae_name",
+    "image",
     "coefficients",
 }
 Info = dict[str, Any]

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache_core import VERSION
+
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 REGISTRY_NAME = "scalingcache"
-VERSION = "0.1.0"
 HOST_VERSION = "0.3.75"
 COLUMN_GAP, ROW_GAP, TITLE = 60, 50, 30
+# Below this pack's nodes: Nodes 2.0 does not fold their advanced inputs.
+ROOM_TO_UNFOLD = 40
 Link = tuple[str, int]
 
 
@@ -52,6 +55,11 @@ class Graph:
 def link(node: str, slot: int = 0) -> Link:
     """The output of another node."""
     return node, slot
+
+
+def is_own(node: Node) -> bool:
+    """Whether a node is one of this pack."""
+    return node.kind.startswith("Scaling")
 
 
 def is_widget(spec: list[Any]) -> bool:
@@ -161,7 +169,7 @@ def widget_values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
 
 
 def properties(node: Node) -> dict[str, Any]:
-    own = node.kind.startswith("Scaling")
+    own = is_own(node)
     models = [{"name": n, "url": u, "directory": d} for n, d, u in node.models]
     return {
         "cnr_id": REGISTRY_NAME if own else "comfy-core",
@@ -207,6 +215,7 @@ def layout(
             if node.column == column:
                 places[name] = ((left, top), sizes[name])
                 top += sizes[name][1] + TITLE + ROW_GAP
+                top += ROOM_TO_UNFOLD if is_own(node) else 0
                 width = max(width, sizes[name][0])
         left += width + COLUMN_GAP
     return places

@@ -44,6 +44,20 @@ def encoder_loader(kind: str, names: tuple[str, ...], address: str, **settings: 
     return Node(kind, 0, {**files, **settings}, (380, 0), models=models)
 
 
+def one_encoder_loader(kind: str, name: str, address: str) -> Node:
+    return encoder_loader("CLIPLoader", (name,), address, type=kind, device="default")
+
+
+def wan_encoder() -> Node:
+    name = "umt5_xxl_fp8_e4m3fn_scaled.safetensors"
+    return one_encoder_loader("wan", name, f"{WAN_FILES}/text_encoders")
+
+
+def qwen_image_encoder() -> Node:
+    name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
+    return one_encoder_loader("qwen_image", name, f"{QWEN_FILES}/text_encoders")
+
+
 def picture_latent(kind: str, side: int = 1024) -> Node:
     return Node(kind, 0, {"width": side, "height": side, "batch_size": 1}, (380, 0))
 
@@ -94,6 +108,59 @@ def decoder(vae: Link) -> Node:
 def save_image() -> Node:
     inputs = {"images": link("decode"), "filename_prefix": "scaling_cache"}
     return Node("SaveImage", 3, inputs, (420, 470))
+
+
+def picture_to_change() -> Node:
+    """The picture that every ComfyUI brings along."""
+    return Node("LoadImage", 0, {"image": "example.png"}, (380, 340))
+
+
+def video_output(fps: float) -> dict[str, Node]:
+    """From the decoded frames to a file."""
+    settings = {"filename_prefix": "video/scaling_cache", "format": "auto", "codec": "auto"}
+    return {
+        "video": Node("CreateVideo", 3, {"images": link("decode"), "fps": fps}),
+        "save": Node("SaveVideo", 3, {"video": link("video"), **settings}, (420, 400)),
+    }
+
+
+def custom_sampler(guider: Node, sigmas: Node, name: str = "euler") -> dict[str, Node]:
+    """SamplerCustomAdvanced and what it is made of, in place of a KSampler."""
+    parts = {
+        "noise": link("noise"),
+        "guider": link("guider"),
+        "sampler": link("solver"),
+        "sigmas": link("sigmas"),
+        "latent_image": link("latent"),
+    }
+    return {
+        "noise": Node("RandomNoise", 2, {"noise_seed": 1}),
+        "guider": guider,
+        "solver": Node("KSamplerSelect", 2, {"sampler_name": name}),
+        "sigmas": sigmas,
+        "sampler": Node("SamplerCustomAdvanced", 2, parts),
+    }
+
+
+def basic_scheduler(name: str, steps: int) -> Node:
+    inputs = {"model": link("cache"), "scheduler": name, "steps": steps, "denoise": 1.0}
+    return Node("BasicScheduler", 2, inputs)
+
+
+def cfg_guider(cfg: float) -> Node:
+    links = {"model": link("cache"), "positive": link("positive"), "negative": link("negative")}
+    return Node("CFGGuider", 2, {**links, "cfg": cfg})
+
+
+def basic_guider() -> Node:
+    """For models that were distilled to one conditioning."""
+    return Node("BasicGuider", 2, {"model": link("cache"), "conditioning": link("guidance")})
+
+
+def guidance(conditioning: str, strength: float) -> Node:
+    return Node(
+        "FluxGuidance", 1, {"conditioning": link(conditioning), "guidance": strength}, (340, 0)
+    )
 
 
 def scaling_note(model: str, steps: int) -> str:
@@ -165,13 +232,7 @@ def demo_graph(cached: bool) -> Graph:
 def wan_graph() -> Graph:
     nodes = {
         "unet": unet_loader("wan2.1_t2v_1.3B_fp16.safetensors", f"{WAN_FILES}/diffusion_models"),
-        "clip": encoder_loader(
-            "CLIPLoader",
-            ("umt5_xxl_fp8_e4m3fn_scaled.safetensors",),
-            f"{WAN_FILES}/text_encoders",
-            type="wan",
-            device="default",
-        ),
+        "clip": wan_encoder(),
         "vae": vae_loader("wan_2.1_vae.safetensors", f"{WAN_FILES}/vae"),
         "latent": Node(
             "EmptyHunyuanLatentVideo",
@@ -187,18 +248,7 @@ def wan_graph() -> Graph:
         "negative": negative_prompt(link("clip"), "blurry, static, watermark, low quality"),
         "sampler": sampler(30, 6.0, "uni_pc", "simple"),
         "decode": decoder(link("vae")),
-        "video": Node("CreateVideo", 3, {"images": link("decode"), "fps": 16.0}),
-        "save": Node(
-            "SaveVideo",
-            3,
-            {
-                "video": link("video"),
-                "filename_prefix": "video/scaling_cache",
-                "format": "auto",
-                "codec": "auto",
-            },
-            (420, 400),
-        ),
+        **video_output(16.0),
     }
     note = scaling_note("Wan 2.1 T2V 1.3B", 30)
     return Graph("wan2.1_t2v_1.3b_scaling_cache", TEMPLATES, nodes, note)
@@ -276,13 +326,7 @@ def sd35_graph() -> Graph:
 def qwen_image_graph() -> Graph:
     nodes = {
         "unet": unet_loader("qwen_image_fp8_e4m3fn.safetensors", f"{QWEN_FILES}/diffusion_models"),
-        "clip": encoder_loader(
-            "CLIPLoader",
-            ("qwen_2.5_vl_7b_fp8_scaled.safetensors",),
-            f"{QWEN_FILES}/text_encoders",
-            type="qwen_image",
-            device="default",
-        ),
+        "clip": qwen_image_encoder(),
         "vae": vae_loader("qwen_image_vae.safetensors", f"{QWEN_FILES}/vae"),
         "latent": picture_latent("EmptySD3LatentImage", 1328),
         "shift": Node("ModelSamplingAuraFlow", 1, {"model": link("unet"), "shift": 3.1}, (340, 0)),

@@ -16,6 +16,22 @@ from .graphs import (
     sdxl_graph,
     wan_graph,
 )
+from .image_graphs import (
+    chroma_graph,
+    flux2_graph,
+    kontext_graph,
+    qwen_image_edit_graph,
+    z_image_graph,
+)
+from .video_graphs import (
+    ace_step_graph,
+    hunyuan_video15_graph,
+    hunyuan_video_graph,
+    ltxv_graph,
+    wan22_5b_graph,
+    wan22_pair_graph,
+    wan_i2v_graph,
+)
 
 WINDOW = {"start_percent": 0.0, "end_percent": 1.0}
 
@@ -23,6 +39,12 @@ WINDOW = {"start_percent": 0.0, "end_percent": 1.0}
 def graphs() -> list[Graph]:
     """All workflows, those of the demo model first."""
     wan, flux, sdxl = wan_graph(), flux_graph(), sdxl_graph()
+    hidream, hunyuan, ltxv, wan_i2v = (
+        hidream_graph(),
+        hunyuan_video_graph(),
+        ltxv_graph(),
+        wan_i2v_graph(),
+    )
     return [
         demo_graph(False),
         demo_graph(True),
@@ -32,11 +54,29 @@ def graphs() -> list[Graph]:
         sd35_graph(),
         qwen_image_graph(),
         lumina2_graph(),
-        hidream_graph(),
+        hidream,
+        flux2_graph(),
+        kontext_graph(),
+        qwen_image_edit_graph(),
+        chroma_graph(),
+        z_image_graph(),
+        wan_i2v,
+        wan22_pair_graph(),
+        wan22_5b_graph(),
+        hunyuan,
+        hunyuan_video15_graph(),
+        ltxv,
+        ace_step_graph(),
         *node_graphs(wan, flux),
+        teacache_graph(hidream, "hidream_i1_full_teacache", "HiDream I1 Full", 0.35),
+        teacache_graph(hunyuan, "hunyuan_video_teacache", "HunyuanVideo", 0.15),
+        teacache_graph(ltxv, "ltxv_0.9_teacache", "LTX-Video 0.9", 0.06),
+        teacache_graph(wan_i2v, "wan2.1_i2v_14b_teacache", "Wan 2.1 I2V 14B", 0.26),
+        hunyuan_delta_graph(hunyuan),
         *advanced_step_graphs(wan),
         *advanced_block_graphs(wan, flux, sdxl),
         calibrate_graph(wan),
+        profile_graph(wan),
     ]
 
 
@@ -124,6 +164,28 @@ def node_graphs(wan: Graph, flux: Graph) -> list[Graph]:
     ]
 
 
+def teacache_graph(graph: Graph, name: str, model: str, recommended: float) -> Graph:
+    """The same workflow with TeaCache, at the threshold that is recommended for the model."""
+    inputs = {"model_type": "auto", "rel_l1_thresh": 0.0, **WINDOW}
+    note = (
+        f"**TeaCache on {model}**\n\n*rel_l1_thresh* 0 takes the recommended {recommended}, about twice "
+        "as fast. A lower value is closer to the full result. The node's help (?) lists what is "
+        "published for other models."
+    )
+    return with_cache(graph, name, "ScalingTeaCache", inputs, note)
+
+
+def hunyuan_delta_graph(hunyuan: Graph) -> Graph:
+    lists = {"blocks": "", "single_blocks": "", "start_step": 6, "interval": 6}
+    note = (
+        "**Delta Cache on HunyuanVideo**\n\n*settings* takes the published lists of blocks, which were "
+        "found for 50 steps: at 20 steps the picture differs more. *custom* and the lists below it "
+        "skip fewer."
+    )
+    inputs = {"settings": "hunyuan_video", **lists, **WINDOW}
+    return with_cache(hunyuan, "hunyuan_video_delta_cache", "ScalingDeltaCache", inputs, note)
+
+
 def advanced_step_graphs(wan: Graph) -> list[Graph]:
     """A template for each method on whole steps that only Step Cache (Advanced) has."""
     return [
@@ -159,6 +221,16 @@ def advanced_step_graphs(wan: Graph) -> list[Graph]:
             threshold=0.1,
             max_gap=3,
         ),
+        with_method(
+            wan,
+            "wan2.1_t2v_1.3b_eoc",
+            "EOC",
+            "**EOC on Wan 2.1 T2V 1.3B**\n\nThe first three steps and every third are computed; between "
+            "them the last output is repeated, and corrected where a coefficient file says that this "
+            "pays: run the template *wan2.1_t2v_1.3b_calibrate* once. Without a file outputs are only "
+            "repeated.",
+            interval=3,
+        ),
     ]
 
 
@@ -186,6 +258,16 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
             threshold=0.08,
             max_gap=0,
             first_blocks=1,
+        ),
+        with_method(
+            wan,
+            "wan2.1_t2v_1.3b_mixcache",
+            "MixCache",
+            "**MixCache on Wan 2.1 T2V 1.3B**\n\nEach step leaves out the whole network's blocks, the "
+            "negative prompt, the middle blocks or nothing: what last changed the least. *threshold* 0.1 "
+            "is this pack's and not tuned on large models; a higher one skips more.",
+            threshold=0.1,
+            max_gap=3,
         ),
         with_method(
             flux,
@@ -222,28 +304,46 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
 
 def calibrate_graph(wan: Graph) -> Graph:
     """Loaders and prompts of a workflow in front of Calibrate Cache."""
-    kept = {k: v for k, v in wan.nodes.items() if v.column < 2 and v.kind != "VAELoader"}
-    del kept["cache"]
-    kept["calibrate"] = Node(
-        "ScalingCalibrateCache",
-        2,
-        {
-            "model": wan.nodes["cache"].inputs["model"],
-            "positive": link("positive"),
-            "negative": link("negative"),
-            "latent_image": link("latent"),
-            "name": "wan2.1_t2v_1.3b",
-            "seed": 0,
-            "runs": 4,
-            "steps": 30,
-            "cfg": 6.0,
-            "sampler_name": "euler",
-            "scheduler": "simple",
-        },
-    )
+    kept = without_sampling(wan)
+    settings = {"name": "wan2.1_t2v_1.3b", "seed": 0, "runs": 4, **plain_run(30, 6.0)}
+    kept["calibrate"] = Node("ScalingCalibrateCache", 2, {**run_links(wan), **settings})
     note = (
         "**Calibrate Cache on Wan 2.1 T2V 1.3B**\n\nSamples four clips with all steps computed and "
         "writes a coefficient file. Scaling Cache with *coefficients* on auto then uses it for this "
         "model. Takes as long as four clips."
     )
     return Graph("wan2.1_t2v_1.3b_calibrate", wan.folder, kept, note)
+
+
+def profile_graph(wan: Graph) -> Graph:
+    """Loaders and prompts of a workflow in front of Profile Blocks."""
+    kept = without_sampling(wan)
+    settings = {"seed": 0, **plain_run(30, 6.0), "skip": 0.6, "rank_by": "stability"}
+    kept["profile"] = Node("ScalingProfileBlocks", 2, {**run_links(wan), **settings}, (380, 0))
+    kept["preview"] = Node("PreviewImage", 3, {"images": link("profile")}, (420, 470), "Heat Map")
+    note = (
+        "**Profile Blocks on Wan 2.1 T2V 1.3B**\n\nSamples one clip with all blocks and lists those that "
+        "Delta Cache can skip; copy the list into the template *wan2.1_t2v_1.3b_delta_cache*. Takes "
+        "somewhat longer than one clip."
+    )
+    return Graph("wan2.1_t2v_1.3b_profile_blocks", wan.folder, kept, note)
+
+
+def without_sampling(graph: Graph) -> dict[str, Node]:
+    """The nodes that a sampler of one's own needs."""
+    kept = {k: v for k, v in graph.nodes.items() if v.column < 2 and v.kind != "VAELoader"}
+    del kept["cache"]
+    return kept
+
+
+def run_links(graph: Graph) -> dict[str, Any]:
+    return {
+        "model": graph.nodes["cache"].inputs["model"],
+        "positive": link("positive"),
+        "negative": link("negative"),
+        "latent_image": link("latent"),
+    }
+
+
+def plain_run(steps: int, cfg: float) -> dict[str, Any]:
+    return {"steps": steps, "cfg": cfg, "sampler_name": "euler", "scheduler": "simple"}

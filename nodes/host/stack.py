@@ -41,7 +41,6 @@ from .samplers import sampler_traits
 from .stand_ins import hiding, stand_ins
 from .unet import UNetWalk, changes_blocks
 from .wrappers import KEY as STEP_KEY
-from .wrappers import StepCache
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,8 @@ def _start(
     options = guider.model_options.get("transformer_options", {})
     if (refusal := bracket.other_cache(options)) is not None:
         return refusal
-    if isinstance(options.get(STEP_KEY), StepCache):
+    # Its configuration, or its session where its wrapper is the outer one.
+    if STEP_KEY in options:
         return Refusal("Scaling Cache is on the same model: remove one of the two nodes")
     compiled = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     if "torch.compile" in compiled:

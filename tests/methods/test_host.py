@@ -179,8 +179,12 @@ def test_it_steps_aside_for_the_other_caches(nets: Any, flux: Any, said: list[st
     from scaling_cache.nodes.host.wrappers import StepCache
     from scaling_cache.nodes.host.wrappers import install as put
 
-    nets.sample(put(install(flux, mag()), StepCache(Settings(), "none")), "flux")
-    assert any(text.startswith("Not cached. Scaling Cache is on the same model") for text in said)
+    whole = StepCache(Settings(), "none")
+    for both in (put(install(flux, mag()), whole), install(put(flux, whole), mag())):
+        said.clear()
+        nets.sample(both, "flux")
+        assert any(t.startswith("Not cached. Scaling Cache is on the same model") for t in said)
+        assert any(t.startswith("Scaling Cache: computed 5 of 10") for t in said)
     from comfy_extras.nodes_easycache import EasyCacheNode
 
     easy = EasyCacheNode.execute(install(flux, mag()), 0.2, 0.15, 0.95, False).result[0]

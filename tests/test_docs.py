@@ -1,0 +1,230 @@
+"""What the documentation names exists: nodes, inputs, files, headings; one version everywhere."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from demo.host.fetch import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+CODE = re.compile(r"`([^`]+)`")
+
+
+def setting(name: str) -> str:
+    """A text of pyproject.toml."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (value,) = re.findall(rf'^{name} = "(.+)"$', text, re.MULTILINE)
+    return value
+
+
+def heading_anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for target in targets:
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in heading_anchors(file), target
+
+
+def test_the_index_names_every_page():
+    index = DOCS / "README.md"
+    linked = set(re.findall(r"\]\(([^)#\s]+)", index.read_text(encoding="utf-8")))
+    pages = {p.name for p in DOCS.glob("*.md")} - {index.name}
+    assert pages <= linked
+
+
+# --- coming from another cache
+
+
+def migration_tables() -> dict[str, list[tuple[list[str], list[str]]]]:
+    """Per section, what the columns `there` and `here` name, row by row."""
+    text = (DOCS / "migration.md").read_text(encoding="utf-8")
+    found = {}
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition("\n")
+        rows = [line.split("|")[1:3] for line in body.splitlines() if line.startswith("| `")]
+        found[title] = [(CODE.findall(there), CODE.findall(here)) for there, here in rows]
+    return found
+
+
+def pack_nodes(object_info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """This pack's nodes by the name that users see."""
+    module = "custom_nodes.ComfyUI-ScalingCache"
+    ours = [info for info in object_info.values() if info["python_module"] == module]
+    return {info["display_name"]: info for info in ours}
+
+
+def inputs_of(info: dict[str, Any]) -> dict[str, Any]:
+    return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+
+
+@pytest.fixture(scope="module")
+def object_info(host: Any) -> dict[str, Any]:
+    return host.client.get("/object_info")
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("section", sorted(migration_tables()))
+def test_migration_names_inputs_that_exist(section: str, object_info: dict[str, Any]):
+    text = (DOCS / "migration.md").read_text(encoding="utf-8")
+    body = text.split(f"## {section}\n")[1].split("\n## ")[0]
+    used = re.search(r"Use \*\*(.+?)\*\*", body)
+    assert used is not None
+    known = inputs_of(pack_nodes(object_info)[used[1]])
+    rows = migration_tables()[section]
+    assert len(rows) >= 3
+    assert {name for _, here in rows for name in here} <= set(known)
+    # Values in italics of a choice that is named in the same row or sentence.
+    choices = {o for spec in known.values() if isinstance(spec[0], list) for o in spec[0]}
+    choices |= {o for spec in known.values() for o in (spec[1:] and spec[1].get("options")) or ()}
+    listed = re.findall(r"(?<!\*)\*([a-z][\w.]*|EasyCache|LazyCache|model device)\*(?!\*)", body)
+    assert listed or section == "First Block Cache"
+    for value in listed:
+        assert value in choices, value
+
+
+@pytest.mark.host
+def test_migration_names_every_input_of_the_hosts_own_caches(object_info: dict[str, Any]):
+    named = {name for there, _ in migration_tables()["EasyCache and LazyCache"] for name in there}
+    for node in ("EasyCache", "LazyCache"):
+        assert named == set(inputs_of(object_info[node])) - {"model"}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nodes_and_methods_in_bold_exist(page: Path, object_info: dict[str, Any]):
+    from scaling_cache.cache_core.combinations import METHOD_NAMES
+
+    names = set(pack_nodes(object_info))
+    known = names | {name.split(" (")[0] for name in names} | set(METHOD_NAMES)
+    text = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", page.read_text(encoding="utf-8"))
+    bold = re.findall(r"\*\*([^*\n]*Cache[^*\n]*)\*\*", text)
+    assert set(bold) <= known
+
+
+@pytest.mark.host
+def test_ids_have_the_prefix_and_are_no_ones_else(object_info: dict[str, Any]):
+    module = "custom_nodes.ComfyUI-ScalingCache"
+    ours = {name for name, info in object_info.items() if info["python_module"] == module}
+    assert all(name.startswith("Scaling") for name in ours)
+    others = {name for name in object_info if name not in ours}
+    assert not [name for name in others if name.startswith("Scaling") and "Demo" not in name]
+
+
+# --- publishing
+
+
+def test_one_version():
+    from scaling_cache.cache_core import VERSION
+
+    assert setting("version") == VERSION
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (newest, *_) = re.findall(r"^## \[(.+?)\] - (.+)$", changelog, re.MULTILINE)
+    assert newest[0] == VERSION
+    assert re.fullmatch(r"unreleased|\d{4}-\d\d-\d\d", newest[1])
+
+
+def test_templates_carry_the_version():
+    for path in sorted((ROOT / "workflows").glob("*.json")):
+        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        own = [n["properties"]["ver"] for n in nodes if n["type"].startswith("Scaling")]
+        assert set(own) == {setting("version")}, path.stem
+
+
+@pytest.mark.host
+def test_the_host_reads_the_registry_metadata(comfy: Path):
+    from comfy_config.config_parser import extract_node_configuration
+
+    found = extract_node_configuration(str(ROOT))
+    assert found is not None
+    project, registry = found.project, found.tool_comfy
+    assert re.fullmatch(r"[a-z][a-z0-9]+([-_.][a-z0-9]+)*", project.name)
+    assert project.license.file == "LICENSE"
+    assert project.supported_os == ["OS Independent"]
+    # One that the host does not know empties the list.
+    assert project.supported_accelerators == [
+        "GPU :: NVIDIA CUDA",
+        "GPU :: AMD ROCm",
+        "GPU :: Apple Metal",
+    ]
+    assert project.supported_comfyui_version == ">=0.3.60"
+    assert registry.publisher_id
+    assert registry.display_name == "Scaling Cache"
+    assert project.urls.repository.endswith("/ComfyUI-ScalingCache")
+
+
+@pytest.mark.parametrize(("field", "shape"), [("Icon", (400, 400)), ("Banner", (1680, 720))])
+def test_pictures_for_the_registry(field: str, shape: tuple[int, int]):
+    address = setting(field)
+    repository = setting("Repository").removeprefix("https://github.com/")
+    start = f"https://raw.githubusercontent.com/{repository}/main/"
+    assert address.startswith(start)
+    file = ROOT / address.removeprefix(start)
+    with Image.open(file) as picture:
+        assert picture.size == shape
+    assert file.stat().st_size < 200_000
+
+
+def test_the_release_workflow_holds_no_secret():
+    text = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    publish = job["steps"][-1]
+    assert publish["uses"].startswith("Comfy-Org/publish-node-action@")
+    assert publish["with"] == {"personal_access_token": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
+
+
+# --- troubleshooting
+
+
+def said_by_the_pack() -> str:
+    """Every text in the code of the pack; what is put in at run time separates its parts."""
+    texts = []
+    for folder in ("cache_core", "nodes"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            texts += [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def quoted_messages() -> list[str]:
+    """First column of the tables whose head is `the node says`."""
+    found = []
+    for table in (DOCS / "troubleshooting.md").read_text(encoding="utf-8").split("\n\n"):
+        lines = table.splitlines()
+        if lines and lines[0].startswith("| the node says"):
+            found += [m for line in lines[2:] for m in CODE.findall(line.split("|")[1])]
+    return found
+
+
+@pytest.mark.parametrize("message", quoted_messages())
+def test_troubleshooting_quotes_what_the_node_says(message: str):
+    # Numbers, names of samplers and what is left out differ from run to run.
+    parts = re.split(
+        r"\.\.\.|\(\.\.\.\)|\d[\d.]*x?|\w+_\w+(?= adds)|OutOfMemoryError|Not cached\. |: (?=the model')",
+        message,
+    )
+    longest = max((part.strip(" :.,") for part in parts), key=len)
+    assert len(longest) >= 8
+    assert longest in said_by_the_pack()
+
+
+def test_troubleshooting_quotes_enough():
+    assert len(quoted_messages()) >= 15
