@@ -5,7 +5,7 @@ It works inside a step cache, which asks for outputs at computed steps only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
@@ -14,6 +14,7 @@ from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun, Guida
 from ...cache_core.clock import Clock
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
+from ...cache_core.run_log import RunLog
 from ...cache_core.schedules import steps_in_window
 from . import bracket
 from .branches import describe_call
@@ -30,10 +31,12 @@ class CfgConfig:
     Attributes:
         cache: what the user asked for.
         node_id: node to report on, None for scripts.
+        log: keeps the runs for a report.
     """
 
     cache: CfgCache
     node_id: str | None = None
+    log: RunLog = field(default_factory=RunLog, compare=False, repr=False)
 
 
 @dataclass
