@@ -12,6 +12,7 @@ const NODES = [
   "ScalingStepCacheAdvanced",
   "ScalingCalibrateCache",
   "ScalingProfileBlocks",
+  "ScalingCacheReport",
 ];
 // The canvas puts this much space between widgets.
 const SPACING = 4;

@@ -74,8 +74,9 @@ def compare_graph(graph: Graph, name: str, note: str) -> Graph:
 def compare_note(model: str) -> str:
     return (
         f"**Compare on {model}**\n\nSamples twice from the same noise: with *Scaling Cache*, and through "
-        "one that is switched off (*speedup* 1), which only takes the time. *Cache Report* shows what was "
-        "computed, both pictures, where they differ, and PSNR, SSIM, GMSD and the measured speed-up.\n\n"
+        "one that is switched off (*speedup* 1), which only takes the time. *Cache Report* shows what "
+        "was computed, both pictures, where they differ, and PSNR, SSIM, GMSD and the measured "
+        "speed-up.\n\n"
         "Set *speedup* on the upper cache node. The first run of a session is slower, as it loads the "
         "model: run twice before you trust the time."
     )

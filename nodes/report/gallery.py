@@ -16,6 +16,7 @@ from .facts import decibels
 
 _GAP, _LABEL = 14, 30
 _TALLEST = 460
+_MAGNIFIED = 6
 # Most pictures beside each other.
 COLUMNS = 4
 # From no difference to a large one, sRGB; light to dark, so that it reads without colours too.
@@ -111,7 +112,7 @@ def _in_one_row(strips: Sequence[Strip]) -> Image.Image:
     columns = max(len(strips), 2)
     width = (INNER - _GAP * (columns - 1)) // columns
     pictures = [fit(s.pictures[0], width) for s in strips]
-    canvas = Canvas(_LABEL + pictures[0].height)
+    canvas = Canvas(_LABEL + pictures[0].height + 2)
     for i, (strip, picture) in enumerate(zip(strips, pictures, strict=True)):
         x = MARGIN + i * (width + _GAP)
         canvas.text((x, 2), strip.label, 16, INK)
@@ -140,7 +141,9 @@ def fit(picture: Image.Image, width: int) -> Image.Image:
     """As large as fits into the width and a height."""
     factor = min(width / picture.width, _TALLEST / picture.height)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    return picture.resize(size, Image.Resampling.BICUBIC)
+    # Pixels of a latent are meant to be seen.
+    smooth = Image.Resampling.BICUBIC if factor < _MAGNIFIED else Image.Resampling.NEAREST
+    return picture.resize(size, smooth)
 
 
 def _framed(canvas: Canvas, at: tuple[int, int], picture: Image.Image) -> None:

@@ -131,7 +131,7 @@ def along(values: Sequence[float], kind: str) -> Image.Image:
 def table(lines: Sequence[Row]) -> Image.Image:
     """A line for each measure; the column of the worst picture only if there is one."""
     worst = any(line.worst for line in lines)
-    columns = (0, 220, 400, 640) if worst else (0, 220, 400, 400)
+    columns = (0, 220, 430, 660) if worst else (0, 220, 430, 430)
     canvas = Canvas((len(lines) + 1) * _LINE)
     heads = ("measure", "value", "worst", "how to read it")
     for i, head in enumerate(heads):

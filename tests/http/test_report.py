@@ -82,9 +82,7 @@ def test_the_compare_workflow(host: Any):
     found = re.search(r"^PSNR: ([\d.]+) dB, worst ([\d.]+) dB", text, re.M)
     assert found, text
     assert float(found[1]) == pytest.approx(expected, abs=0.006)
-    worst = min(
-        peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(*saved, strict=True)
-    )
+    worst = min(peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(*saved, strict=True))
     assert float(found[2]) == pytest.approx(worst, abs=0.006)
     assert 20 < expected < 90
 
