@@ -13,6 +13,7 @@ from ..cache_core.fidelity import Fidelity, as_saved, compare_latents, compare_p
 from ..cache_core.run_log import FinishedRun
 from . import block_inputs as common
 from .host.compat import schema
+from .host.progress import ProgressText
 from .host.runs import runs_of, upstream
 from .report.facts import Facts, as_dict, text
 from .report.latents import frames, preview
@@ -137,6 +138,7 @@ class ScalingCacheReport(io.ComfyNode):
             **ui.PreviewText(words).as_dict(),
             KEY: (statistics,),
         }
+        ProgressText(common.node_id(cls)).show(words)
         passed = images if images is not None else ExecutionBlocker(None)
         return io.NodeOutput(picture, words, passed, ui=shown)
 

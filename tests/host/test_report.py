@@ -255,10 +255,8 @@ def test_sizes_must_agree(comfy: Any):
 
     with pytest.raises(ValueError, match=r"^reference_images: .* 4 of 32 x 16, got 1 of 32 x 16"):
         compare(torch.zeros(4, 16, 32, 3), torch.zeros(1, 16, 32, 3))
-    with pytest.raises(
-        ValueError, match=r"^reference_latent: .* 1 of 4 x 8 x 8, got 1 of 4 x 8 x 9"
-    ):
-        latents = ({"samples": torch.zeros(1, 4, 8, n)} for n in (8, 9))
+    latents = [{"samples": torch.zeros(1, 4, 8, n)} for n in (8, 9)]
+    with pytest.raises(ValueError, match=r"^reference_latent: .* of 4 x 8 x 8, got 1 of 4 x 8 x 9"):
         compare(None, None, *latents)
     with pytest.raises(ValueError, match=r"^images: holds no picture"):
         compare(torch.zeros(0, 16, 32, 3))
