@@ -58,7 +58,7 @@ def compare_graph(graph: Graph, name: str, note: str) -> Graph:
                     "reference_model": link("off"),
                     "metadata": False,
                 },
-                (640, 860),
+                (640, 1180),
             ),
             "save": Node(
                 "SaveImage",

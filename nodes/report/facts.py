@@ -16,7 +16,7 @@ from ...cache_core.run_log import (
 )
 
 # Of the JSON, for programs that read it.
-FORMAT = 1
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,14 @@ def text(facts: Facts) -> str:
 
 
 def as_dict(facts: Facts) -> dict[str, Any]:
-    """JSON-ready; null where a number is unknown or infinite."""
+    """JSON-ready; null where a number is unknown or infinite.
+
+    The frontend takes it for a file when it looks through the results of a prompt, so it has no field
+    that a file has: filename, subfolder, type, format, frame_rate.
+    """
     fidelity, speedup = facts.fidelity, facts.speedup
     return {
-        "format": FORMAT,
+        "version": VERSION,
         "speedup": _number(speedup, 3),
         "speedup_measured": facts.measured,
         "seconds": _number(seconds(facts.sampled), 4) if facts.sampled else None,
