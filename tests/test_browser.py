@@ -76,9 +76,11 @@ def test_a_template_opens(page: Page, name: str):
     expect(card).to_be_visible()
     look(page, f"templates_{name}")
     nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text())["nodes"]
-    (kind,) = (node["type"] for node in nodes if node["type"].startswith("Scaling"))
+    ours = sorted(node["type"] for node in nodes if node["type"].startswith("Scaling"))
+    assert ours
     card.click()
-    page.wait_for_function(f"app.graph._nodes.filter(n => n.type === '{kind}').length === 1")
+    found = "app.graph._nodes.map(n => n.type).filter(t => t.startsWith('Scaling')).sort().join()"
+    page.wait_for_function(f"{found} === '{','.join(ours)}'")
     missing = page.evaluate(
         "app.graph._nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
     )
@@ -111,6 +113,24 @@ def test_the_demo_workflow_runs_and_the_node_says_what_it_did(page: Page):
     )
     page.keyboard.press(".")
     look(page, "summary")
+
+
+def test_the_report_stands_on_its_node_as_text_and_picture(page: Page):
+    open_workflow(page, ROOT / "demo" / "workflows" / "demo_video_compare.json")
+    close_dialogs(page)
+    page.evaluate(
+        "app.graph._nodes.find(n => n.type === 'BasicScheduler').widgets.find(w => w.name === 'steps')"
+        ".value = 10"
+    )
+    known = len(page.errors)
+    page.evaluate("app.queuePrompt(0)")
+    report = "app.graph._nodes.find(n => n.type === 'ScalingCacheReport')"
+    page.wait_for_function(f"{report}.imgs?.[0]?.naturalWidth === 1200", timeout=120_000)
+    page.wait_for_function(f"{report}.widgets.some(w => String(w.value).includes('PSNR: '))")
+    # The frontend looks through the results of the prompt once it has ended.
+    page.wait_for_timeout(1500)
+    assert not [m.text for m in page.errors[known:] if "Error" in m.text]
+    look(page, "report")
 
 
 def test_reloading_keeps_the_values(page: Page):
