@@ -23,6 +23,8 @@ class StepRecord:
         evaluations: evaluations of the model that the sampler asked for.
         computed: those that the model ran for.
         seconds: wall time, the sampler's own work included.
+        missed: relative error that a prediction of this computed step would have had, as measured
+            afterwards; None where nothing was there to predict from.
     """
 
     step: int
@@ -33,6 +35,7 @@ class StepRecord:
     evaluations: int = 0
     computed: int = 0
     seconds: float = 0.0
+    missed: float | None = None
 
 
 @dataclass

@@ -341,6 +341,8 @@ class CacheRun:
         self._started = None
         self._ran = False
         self._compared = False
+        if self._measured is not None:
+            self.report.records[-1].missed = self._measured
         if self._measured is not None and self._decision.compute:
             self.policy.observe(self._moment, self._gap, self._measured)
         self._measured = None

@@ -121,11 +121,13 @@ def run(host: Host, workflow: Workflow, node: str) -> str:
     prompt_id = host.queue(workflow)
     progress = Progress(sys.stderr)
     try:
-        outputs = host.wait(prompt_id, progress)
+        outputs = host.wait(prompt_id, progress, "calibrating")
     except KeyboardInterrupt:
         progress("stopping; Ctrl-C again leaves at once", 0)
         host.cancel(prompt_id)
-        outputs = host.wait(prompt_id, progress)  # fails, unless it was done just then
+        outputs = host.wait(
+            prompt_id, progress, "calibrating"
+        )  # fails, unless it was done just then
     finally:
         progress.end()
     try:

@@ -1,14 +1,15 @@
-"""Queue a workflow on a running host and wait for what it made."""
+"""Queue a workflow on a running host, wait for what it made and fetch it."""
 
 from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 Say = Callable[[str, float], None]
@@ -33,22 +34,32 @@ class Host:
         local = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
         self._opener = build_opener(*([ProxyHandler({})] if local else []))
 
-    def queue(self, workflow: dict[str, Any]) -> str:
+    def queue(self, workflow: dict[str, Any], metadata: dict[str, Any] | None = None) -> str:
         """The id of the run.
+
+        Args:
+            workflow: in API format.
+            metadata: goes into the files that are saved, beside the workflow; nodes can add to it only
+                if it is there, empty or not.
 
         Raises:
             HostError: with what the host finds wrong, in words.
         """
-        answer = self._ask("/prompt", {"prompt": workflow})
+        # With an id, the history also has the results of nodes that did not have to run again.
+        body = {"prompt": workflow, "client_id": uuid.uuid4().hex}
+        if metadata is not None:
+            body["extra_data"] = {"extra_pnginfo": metadata}
+        answer = self._ask("/prompt", body)
         if not isinstance(answer, dict) or "prompt_id" not in answer:
             raise HostError(f"what answers at {self.url} is not ComfyUI")
         return answer["prompt_id"]
 
-    def wait(self, prompt_id: str, say: Say) -> dict[str, Any]:
+    def wait(self, prompt_id: str, say: Say, doing: str = "running") -> dict[str, Any]:
         """Outputs per node, once the run has ended.
 
         Args:
             say: told each second what the run does and since when, in seconds.
+            doing: what to call it once it has begun.
 
         Raises:
             HostError: if it failed, was interrupted or is gone.
@@ -62,8 +73,17 @@ class Host:
                 return _outputs(entry)
             if place is None:
                 raise HostError("the run was taken out of the queue; nothing was written")
-            say("calibrating" if place == 0 else f"waiting, {place} before it", _since(began))
+            say(doing if place == 0 else f"waiting, {place} before it", _since(began))
             time.sleep(_POLL_SECONDS)
+
+    def file(self, item: dict[str, Any]) -> bytes:
+        """A file that the outputs name.
+
+        Raises:
+            HostError: if it is gone.
+        """
+        query = urlencode({key: item.get(key, "") for key in ("filename", "subfolder", "type")})
+        return self._fetch(f"/view?{query}")
 
     def cancel(self, prompt_id: str) -> None:
         """Take a run out of the queue, or interrupt it and wait for its end; other runs go on."""
@@ -84,12 +104,18 @@ class Host:
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer; GET without a body, else POST."""
-        data = None if body is None else json.dumps(body).encode()
+        content = self._fetch(path, None if body is None else json.dumps(body).encode())
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise HostError(f"what answers at {self.url} is not ComfyUI") from error
+
+    def _fetch(self, path: str, data: bytes | None = None) -> bytes:
+        """What the host answers; GET without data, else POST."""
         request = Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
         try:
             with self._opener.open(request, timeout=_ANSWER_SECONDS) as answer:
-                content = answer.read()
-            return json.loads(content) if content else None
+                return answer.read()
         except HTTPError as error:
             raise HostError(_refusal(error)) from error
         except (OSError, HTTPException) as error:
@@ -97,8 +123,6 @@ class Host:
             raise HostError(
                 f"no ComfyUI answers at {self.url} ({reason}); start it, or say where it is with --server"
             ) from error
-        except ValueError as error:
-            raise HostError(f"what answers at {self.url} is not ComfyUI") from error
 
 
 def _since(began: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .cache_report import ScalingCacheReport
 from .calibrate_cache import ScalingCalibrateCache
 from .cfg_cache import ScalingCfgCache
 from .delta_cache import ScalingDeltaCache
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingCalibrateCache,
     ScalingProfileBlocks,
     ScalingCacheRaylight,
+    ScalingCacheReport,
 ]
 
 

@@ -8,6 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import Method
+from .host import stopwatch
 from .host.compat import advanced
 from .host.progress import ProgressText
 from .host.stack import StackCache, install
@@ -102,9 +103,12 @@ def node_id(cls: Any) -> str | None:
 
 
 def off(cls: Any, model: Any) -> io.NodeOutput:
-    """A model without the cache, as the settings ask for; what the node showed is of other ones."""
+    """A model without the cache, as the settings ask for; what the node showed is of other ones.
+
+    Its runs are timed, for a report that compares with them.
+    """
     ProgressText(node_id(cls)).off()
-    return io.NodeOutput(model)
+    return io.NodeOutput(stopwatch.install(model))
 
 
 def refused(cls: Any, model: Any, why: str) -> io.NodeOutput:

@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from ..cache_core.numbers import parse_numbers
 from ..cache_core.settings import Mode, PredictorKind, Settings, choose
+from . import block_inputs as common
 from .host.coefficients import AUTO, choices
 from .host.compat import advanced, schema
-from .host.progress import ProgressText
 from .host.wrappers import StepCache, install, remove
 
 _DEFAULTS = Settings()
@@ -212,9 +212,9 @@ class ScalingCache(io.ComfyNode):
             listed=listed_steps(computed_steps),
         )
         if settings.off:
-            ProgressText(_node_id(cls)).off()
-            return io.NodeOutput(remove(model))
-        return io.NodeOutput(install(model, StepCache(settings, coefficients, _node_id(cls))))
+            return common.off(cls, remove(model))
+        config = StepCache(settings, coefficients, common.node_id(cls))
+        return io.NodeOutput(install(model, config))
 
 
 def listed_steps(text: str) -> tuple[int, ...]:
@@ -227,8 +227,3 @@ def listed_steps(text: str) -> tuple[int, ...]:
     if list(steps) != sorted(set(steps)):
         raise ValueError("computed_steps: must rise and not repeat a step")
     return steps
-
-
-def _node_id(cls: Any) -> str | None:
-    hidden = getattr(cls, "hidden", None)
-    return getattr(hidden, "unique_id", None)

@@ -156,6 +156,24 @@ def test_the_demo_workflow_runs_and_the_node_says_what_it_did(page: Page):
     look(page, "summary")
 
 
+def test_the_report_stands_on_its_node_as_text_and_picture(page: Page):
+    open_workflow(page, ROOT / "demo" / "workflows" / "demo_video_compare.json")
+    close_dialogs(page)
+    page.evaluate(
+        "app.graph._nodes.find(n => n.type === 'BasicScheduler').widgets.find(w => w.name === 'steps')"
+        ".value = 10"
+    )
+    known = len(page.errors)
+    page.evaluate("app.queuePrompt(0)")
+    report = "app.graph._nodes.find(n => n.type === 'ScalingCacheReport')"
+    page.wait_for_function(f"{report}.imgs?.[0]?.naturalWidth === 1200", timeout=120_000)
+    page.wait_for_function(f"{report}.widgets.some(w => String(w.value).includes('PSNR: '))")
+    # The frontend looks through the results of the prompt once it has ended.
+    page.wait_for_timeout(1500)
+    assert not [m.text for m in page.errors[known:] if "Error" in m.text]
+    look(page, "report")
+
+
 def test_reloading_keeps_the_values(page: Page):
     open_workflow(page, ROOT / "demo" / "workflows" / "demo_video_on.json")
     page.evaluate(f"{NODES}[0].widgets.find(w => w.name === 'speedup').value = 1.5")

@@ -238,7 +238,14 @@ def test_the_shipped_workflows_can_be_calibrated(name: str):
         with pytest.raises(ValueError, match="no sampling node"):
             calibration(workflow, WANTED)
         return
-    queued = calibration(workflow, Wanted("mine", ["a fox"]))
+    sampler = None
+    if name.endswith("compare"):
+        with pytest.raises(ValueError, match=r"choose with --sampler"):
+            calibration(workflow, WANTED)
+        sampler = next(
+            n for n, e in workflow.items() if e["class_type"].startswith("SamplerCustom")
+        )
+    queued = calibration(workflow, Wanted("mine", ["a fox"], sampler=sampler))
     kinds = [entry["class_type"] for entry in queued.values()]
     assert kinds.count("ScalingCalibrateCache") == 1
     assert sum("TextEncode" in kind for kind in kinds) >= 2

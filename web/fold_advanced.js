@@ -13,6 +13,7 @@ const NODES = [
   "ScalingCalibrateCache",
   "ScalingProfileBlocks",
   "ScalingCacheRaylight",
+  "ScalingCacheReport",
 ];
 // The canvas puts this much space between widgets.
 const SPACING = 4;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from .compare import compare_graph, compare_note
 from .file_format import Graph, Node, link
 from .graphs import (
     demo_graph,
@@ -48,6 +49,7 @@ def graphs() -> list[Graph]:
     return [
         demo_graph(False),
         demo_graph(True),
+        compare_graph(demo_graph(True), "demo_video_compare", compare_note("the demo model")),
         wan,
         flux,
         sdxl,
@@ -77,6 +79,7 @@ def graphs() -> list[Graph]:
         *advanced_block_graphs(wan, flux, sdxl),
         calibrate_graph(wan),
         profile_graph(wan),
+        compare_graph(flux, "flux1_dev_compare", compare_note("FLUX.1-dev")),
     ]
 
 

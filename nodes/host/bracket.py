@@ -11,7 +11,9 @@ from comfy.model_patcher import create_model_options_clone
 from ...cache_core.agreement import Agree, alone
 from ...cache_core.plan import Refusal
 from ...cache_core.report import RunReport
+from ...cache_core.run_log import RunLog
 from .progress import ProgressText, log
+from .runs import finished, refused
 
 
 class Config(Protocol):
@@ -20,6 +22,11 @@ class Config(Protocol):
     @property
     def node_id(self) -> str | None:
         """Node to report on, None for scripts."""
+        ...
+
+    @property
+    def log(self) -> RunLog:
+        """Where the runs are kept for a report."""
         ...
 
 
@@ -122,16 +129,19 @@ def sample(
     session = start(config, guider, args[2], schedule, progress)
     if isinstance(session, Refusal):
         progress.refuse(session.reason)
+        config.log.add(refused(session.reason, config.node_id))
         return executor(*args, **kwargs)
     progress.start(session.name, session.report)
     options = create_model_options_clone(saved)
     options["transformer_options"][key] = session
     guider.model_options = options
     try:
-        return executor(*args, **kwargs)
+        result = executor(*args, **kwargs)
     finally:
         guider.model_options = saved
         progress.finish(session.close())
+    config.log.add(finished(session.name, session.report, config.node_id))
+    return result
 
 
 def sigma_range(patcher: Any, start: float, end: float) -> tuple[float, float]:

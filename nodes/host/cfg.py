@@ -5,7 +5,7 @@ It works inside a step cache, which asks for outputs at computed steps only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ...cache_core.cfg_cache import HIGH_BAND, LOW_BAND, CfgCache, CfgRun, Guida
 from ...cache_core.clock import Clock
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
+from ...cache_core.run_log import RunLog
 from ...cache_core.schedules import steps_in_window
 from . import bracket, ranks
 from .branches import Call, describe_call
@@ -31,10 +32,12 @@ class CfgConfig:
     Attributes:
         cache: what the user asked for.
         node_id: node to report on, None for scripts.
+        log: keeps the runs for a report.
     """
 
     cache: CfgCache
     node_id: str | None = None
+    log: RunLog = field(default_factory=RunLog, compare=False, repr=False)
 
 
 @dataclass

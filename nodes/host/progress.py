@@ -67,6 +67,10 @@ class ProgressText:
         if self._events is not None:
             self._post(self._events.closing())
 
+    def show(self, text: str) -> None:
+        """Put a text on the node; it stands under it until the next one."""
+        self._send(text)
+
     def _send(self, text: str) -> None:
         if self._node_id is None:
             return

@@ -26,6 +26,7 @@ from ...cache_core.methods.base import Method
 from ...cache_core.mix_run import MixRun, run_kind
 from ...cache_core.plan import Refusal, too_short
 from ...cache_core.report import RunReport
+from ...cache_core.run_log import RunLog
 from ...cache_core.schedules import steps_in_window
 from ...cache_core.signals import changes_along
 from ...cache_core.stack_predictors import StackPredictor
@@ -57,6 +58,7 @@ class StackCache:
         predictor: in place of the method's own.
         on_close: gets the run when it has ended, for nodes that measure.
         run: kind of its loop, None for the method's own.
+        log: keeps the runs for a report.
     """
 
     method: Method
@@ -68,6 +70,7 @@ class StackCache:
     predictor: StackPredictor | None = None
     on_close: Callable[[StackRun], None] | None = None
     run: type[StackRun] | None = None
+    log: RunLog = field(default_factory=RunLog, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_window(self.start_percent, self.end_percent)

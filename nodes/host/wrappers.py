@@ -1,14 +1,15 @@
 """Step level: the host's wrapper points, translated into calls of a CacheRun.
 
 OUTER_SAMPLE brackets a sampling run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the part of it that
-is skipped. Only the frozen `StepCache` in the model's options lives longer than a run.
+is skipped. Only the frozen `StepCache` in the model's options, with the numbers in its log, lives longer
+than a run.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
@@ -18,6 +19,7 @@ from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.recording import KnotRecorder
 from ...cache_core.report import RunReport
 from ...cache_core.run import CacheRun
+from ...cache_core.run_log import RunLog
 from ...cache_core.settings import PredictorKind, Settings
 from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg, ranks
@@ -40,12 +42,14 @@ class StepCache:
         coefficients: "auto", "none" or the name of a coefficient file.
         node_id: node to report on, None for scripts.
         predictor: in place of the method's own.
+        log: keeps the runs for a report.
     """
 
     method: StepMethod
     coefficients: str = "auto"
     node_id: str | None = None
     predictor: PredictorKind | None = None
+    log: RunLog = field(default_factory=RunLog, compare=False, repr=False)
 
 
 @dataclass

@@ -268,7 +268,7 @@ def test_an_interrupted_run_is_said_and_leaves_no_file(
             host.client.interrupt()
 
     with pytest.raises(HostError, match="was interrupted; nothing was written"):
-        api.wait(prompt_id, interrupt)
+        api.wait(prompt_id, interrupt, "calibrating")
     assert not (folder / "long.safetensors").exists()
 
 

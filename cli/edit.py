@@ -1,0 +1,108 @@
+"""Change a user's workflow in API format: settings, and a Cache Report. Pure functions on dictionaries;
+the host is not asked."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from .workflow import CACHES, Workflow, is_link, label
+
+REPORT = "ScalingCacheReport"
+_ADDED = "scaling_cache_report"
+
+
+def with_speedup(workflow: Workflow, speedup: float) -> Workflow:
+    """The workflow with this speed-up on all cache nodes that have one; those at 1, which are switched
+    off, stay so.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    changed = copy.deepcopy(workflow)
+    found = [
+        entry["inputs"]
+        for entry in changed.values()
+        if entry["class_type"] in CACHES and "speedup" in entry["inputs"]
+    ]
+    found = [inputs for inputs in found if inputs["speedup"] != 1] or found
+    if not found:
+        raise ValueError(
+            "--speedup: the workflow has no cache node with a speedup; add Scaling Cache"
+        )
+    for inputs in found:
+        inputs["speedup"] = speedup
+    return changed
+
+
+def with_input(workflow: Workflow, assignment: str) -> Workflow:
+    """The workflow with one input set.
+
+    Args:
+        assignment: NODE.INPUT=VALUE; the value is JSON, or else a text.
+
+    Raises:
+        ValueError: unless it names an input of the workflow that is not linked.
+    """
+    place, equals, text = assignment.partition("=")
+    node, dot, field = place.strip().partition(".")
+    if not (equals and dot and node and field):
+        raise ValueError(f"--set: must be like 12.seed=7, got {assignment}")
+    changed = copy.deepcopy(workflow)
+    if node not in changed:
+        raise ValueError(f"--set: there is no node {node}; there are {', '.join(changed)}")
+    inputs = changed[node]["inputs"]
+    if is_link(inputs.get(field)):
+        raise ValueError(f"--set: {field} of {label(workflow, node)} comes from another node")
+    try:
+        inputs[field] = json.loads(text)
+    except ValueError:
+        inputs[field] = text
+    return changed
+
+
+def with_report(workflow: Workflow, metadata: bool = False) -> tuple[Workflow, str]:
+    """The workflow with a Cache Report before its first Save Image, and the report's node id; one that is
+    there already is kept.
+
+    Args:
+        metadata: write the statistics into the pictures.
+
+    Raises:
+        ValueError: if there are no pictures to report on, or no cache.
+    """
+    changed = copy.deepcopy(workflow)
+    for node, entry in changed.items():
+        if entry["class_type"] == REPORT:
+            entry["inputs"]["metadata"] = metadata or entry["inputs"].get("metadata", False)
+            return changed, node
+    save = next((e for e in changed.values() if e["class_type"] == "SaveImage"), None)
+    if save is None or not is_link(save["inputs"].get("images")):
+        raise ValueError("--report: the workflow has no Save Image to report on")
+    images = save["inputs"]["images"]
+    cache = next((n for n in _upstream(changed, images[0]) if _cached(changed[n])), None)
+    if cache is None:
+        raise ValueError("--report: no cache node of this pack leads to Save Image")
+    inputs = {"images": images, "model": [cache, 0], "metadata": metadata}
+    changed[_ADDED] = {"class_type": REPORT, "inputs": inputs}
+    save["inputs"]["images"] = [_ADDED, 2]
+    return changed, _ADDED
+
+
+def _cached(entry: dict[str, Any]) -> bool:
+    return entry["class_type"] in CACHES and entry["class_type"].startswith("Scaling")
+
+
+def _upstream(workflow: Workflow, node: str) -> Iterator[str]:
+    """A node and all that feed it, nearest first."""
+    waiting, seen = deque([node]), {node}
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for value in workflow[node]["inputs"].values():
+            if is_link(value) and value[0] not in seen:
+                seen.add(value[0])
+                waiting.append(value[0])

@@ -1,0 +1,137 @@
+"""Run a workflow on a running ComfyUI with another speed-up, and fetch what it made.
+
+    python -m cli.generate workflow_api.json --speedup 2.5 --report --out pictures
+
+The workflow is one of yours in API format (File > Export (API)). Writes the files that it saves, and
+with a report: report.png, report.txt and report.json. Ends with 0 when all is written, with 1 if the host
+refused or failed, with 2 if an argument or the workflow is unfit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .calibrate import DONE, FAILED, UNFIT, Progress, server
+from .client import Host, HostError
+from .edit import with_input, with_report, with_speedup
+from .workflow import Workflow, read
+
+
+def parser() -> argparse.ArgumentParser:
+    description, _, rest = (__doc__ or "").partition("\n\n")
+    result = argparse.ArgumentParser(
+        prog="python -m cli.generate",
+        description=description,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("workflow", metavar="WORKFLOW", type=Path, help="your workflow in API format")
+    add("--speedup", type=float, help="of all cache nodes that are on")
+    add("--set", metavar="NODE.INPUT=VALUE", action="append", default=[], help="any other input")
+    add("--report", action="store_true", help="add a Cache Report before Save Image")
+    add("--metadata", action="store_true", help="with statistics in the pictures; implies --report")
+    add("--out", type=Path, default=Path("out"), help="folder for the files, default %(default)s")
+    add("--server", default="http://127.0.0.1:8188", help="default %(default)s")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        workflow, report = prepare(options)
+        host = Host(server(options.server))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNFIT
+    try:
+        outputs = run(host, workflow, options.metadata)
+        options.out.mkdir(parents=True, exist_ok=True)
+        for path in write(host, outputs, report, options.out):
+            print(path)
+    except (HostError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("error: left; the run may go on", file=sys.stderr)
+        return FAILED
+    if report is not None:
+        print("\n".join(outputs[report]["text"]))
+    return DONE
+
+
+def prepare(options: argparse.Namespace) -> tuple[Workflow, str | None]:
+    """What to queue, and the id of its report node, if it has one.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    workflow = read(options.workflow)
+    if options.speedup is not None:
+        workflow = with_speedup(workflow, options.speedup)
+    for assignment in options.set:
+        workflow = with_input(workflow, assignment)
+    if options.report or options.metadata:
+        return with_report(workflow, options.metadata)
+    return workflow, None
+
+
+def run(host: Host, workflow: Workflow, metadata: bool) -> dict[str, Any]:
+    """Outputs per node. Ctrl-C takes the run off the host.
+
+    Raises:
+        HostError: if the host refused or did not finish.
+    """
+    prompt_id = host.queue(workflow, {} if metadata else None)
+    progress = Progress(sys.stderr)
+    try:
+        return host.wait(prompt_id, progress)
+    except KeyboardInterrupt:
+        progress("stopping; Ctrl-C again leaves at once", 0)
+        host.cancel(prompt_id)
+        return host.wait(prompt_id, progress)  # fails, unless it was done just then
+    finally:
+        progress.end()
+
+
+def write(host: Host, outputs: dict[str, Any], report: str | None, folder: Path) -> Iterator[Path]:
+    """Write the saved files and the report; gives each path once it is written.
+
+    Raises:
+        HostError: if a file is gone.
+    """
+    for item in saved(outputs):
+        path = folder / Path(item["filename"]).name
+        path.write_bytes(host.file(item))
+        yield path
+    if report is None:
+        return
+    made = outputs.get(report)
+    if made is None:
+        raise HostError("the run ended without a report; the host's log says why")
+    statistics = json.dumps(made["scaling_cache"][0], indent=1)
+    for name, content in (
+        ("report.png", host.file(made["images"][0])),
+        ("report.txt", "\n".join(made["text"]).encode()),
+        ("report.json", statistics.encode()),
+    ):
+        (folder / name).write_bytes(content)
+        yield folder / name
+
+
+def saved(outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Files in the host's output folder, of any kind; previews are left out."""
+    for made in outputs.values():
+        for items in made.values():
+            for item in items:
+                if isinstance(item, dict) and item.get("type") == "output":
+                    yield item
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Graphs that sample twice from the same noise, with the cache and without, and report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .file_format import Graph, Link, Node, link
+
+
+def compare_graph(graph: Graph, name: str, note: str) -> Graph:
+    """A graph with a Scaling Cache and a KSampler, turned into one that compares.
+
+    Noise, sampler and schedule are nodes of their own, which both samplers share.
+    """
+    nodes, sampler = graph.nodes, graph.nodes["sampler"].inputs
+    cache = nodes["cache"]
+    kept = {
+        key: node
+        for key, node in nodes.items()
+        if node.column < 2 and key not in ("cache", "sampler")
+    }
+    settings = {
+        "noise": Node("RandomNoise", 2, {"noise_seed": sampler["seed"]}),
+        "select": Node("KSamplerSelect", 2, {"sampler_name": sampler["sampler_name"]}),
+        "sigmas": Node(
+            "BasicScheduler",
+            2,
+            {
+                "model": cache.inputs["model"],
+                "scheduler": sampler["scheduler"],
+                "steps": sampler["steps"],
+                "denoise": 1.0,
+            },
+        ),
+    }
+    vae = nodes["decode"].inputs["vae"]
+    off = replace(
+        cache, column=2, inputs={**cache.inputs, "speedup": 1.0}, title="Scaling Cache, off"
+    )
+    return Graph(
+        name,
+        graph.folder,
+        {
+            **kept,
+            **settings,
+            "cache": replace(cache, column=2),
+            "off": off,
+            **_branch("", "With the Cache", "cache", sampler, vae),
+            **_branch("_plain", "Without", "off", sampler, vae),
+            "report": Node(
+                "ScalingCacheReport",
+                4,
+                {
+                    "images": link("decode"),
+                    "reference_images": link("decode_plain"),
+                    "model": link("cache"),
+                    "reference_model": link("off"),
+                    "metadata": False,
+                },
+                (640, 1180),
+            ),
+            "save": Node(
+                "SaveImage",
+                5,
+                {"images": link("report", 2), "filename_prefix": "scaling_cache/compare"},
+                (420, 470),
+            ),
+        },
+        note,
+    )
+
+
+def compare_note(model: str) -> str:
+    return (
+        f"**Compare on {model}**\n\nSamples twice from the same noise: with *Scaling Cache*, and through "
+        "one that is switched off (*speedup* 1), which only takes the time. *Cache Report* shows what "
+        "was computed, both pictures, where they differ, and PSNR, SSIM, GMSD and the measured "
+        "speed-up.\n\n"
+        "Set *speedup* on the upper cache node. The first run of a session is slower, as it loads the "
+        "model: run twice before you trust the time."
+    )
+
+
+def _branch(
+    ending: str, title: str, cache: str, sampler: dict[str, Any], vae: Link
+) -> dict[str, Node]:
+    """Guider, sampler and decoder of one of the two."""
+    guider = {
+        "model": link(cache),
+        "positive": sampler["positive"],
+        "negative": sampler["negative"],
+        "cfg": sampler["cfg"],
+    }
+    sample = {
+        "noise": link("noise"),
+        "guider": link(f"guider{ending}"),
+        "sampler": link("select"),
+        "sigmas": link("sigmas"),
+        "latent_image": sampler["latent_image"],
+    }
+    return {
+        f"guider{ending}": Node("CFGGuider", 3, guider),
+        f"sampler{ending}": Node("SamplerCustomAdvanced", 3, sample, (360, 0), title),
+        f"decode{ending}": Node("VAEDecode", 3, {"samples": link(f"sampler{ending}"), "vae": vae}),
+    }

@@ -1,0 +1,1 @@
+"""What the Cache Report node says and draws. Knows nothing of the host."""

@@ -1,0 +1,87 @@
+"""Which runs a log keeps, and what their times add up to."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from scaling_cache.cache_core.policies import Decision
+from scaling_cache.cache_core.report import RunReport
+from scaling_cache.cache_core.run_log import (
+    FinishedRun,
+    RunLog,
+    estimated_plain_seconds,
+    measured_speedup,
+    seconds,
+)
+
+
+def run(times: str = "", sampler: str | None = "3", prompt: str | None = "p", node: str = "1"):
+    """A run whose steps take 1 s (c) or nothing (.); the first one takes 5 s more if it is an s."""
+    report = RunReport(len(times))
+    for step, mark in enumerate(times):
+        report.begin_step(step, 1.0, Decision(mark != ".", "test"))
+        report.end_evaluation(mark != ".", {"c": 1.0, "s": 6.0, ".": 0.0}[mark])
+    return FinishedRun("Test", report, node, sampler, prompt)
+
+
+def test_a_copy_of_the_model_has_the_same_log():
+    log = RunLog()
+    assert copy.deepcopy({"options": {"log": log}})["options"]["log"] is log
+
+
+def test_a_sampler_keeps_the_runs_of_its_last_prompt():
+    log = RunLog()
+    first, other, again, list_item = run(), run(sampler="4"), run(prompt="q"), run(prompt="q")
+    for each in (first, other, again, list_item):
+        log.add(each)
+    assert log.latest({"3"}) == [again, list_item]
+    assert log.latest({"4", "9"}) == [other]
+    assert log.latest({"9"}) == [again, list_item]
+    assert RunLog().latest({"3"}) == []
+
+
+def test_scripts_have_no_prompt_and_keep_the_last_run():
+    log = RunLog()
+    log.add(run(sampler=None, prompt=None))
+    last = run(sampler=None, prompt=None)
+    log.add(last)
+    assert log.latest() == [last]
+
+
+def test_a_log_does_not_grow_without_end():
+    log = RunLog()
+    for number in range(100):
+        log.add(run(sampler=str(number), prompt="p"))
+    assert len(log.latest()) == 64
+
+
+def test_two_caches_on_one_model_see_the_same_time():
+    assert seconds([run("cc.c"), run("cc.c", node="2")]) == 3
+    assert seconds([run("cc.c"), run("cc.c", sampler="4")]) == 6
+    assert seconds([run("cc.c"), run("cc.c")]) == 6, "two runs of one sampler"
+
+
+def test_the_estimate_counts_computed_steps():
+    assert estimated_plain_seconds([run("cc.c")]) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("cached", "plain"), [("sc..", "cccc"), ("cc..", "sccc"), ("cc..", "cccc")]
+)
+def test_who_comes_first_does_not_pay_for_loading(cached: str, plain: str):
+    assert measured_speedup([run(cached)], [run(plain)]) == pytest.approx(2)
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError, match="reference_model: no time was measured"):
+        measured_speedup([run("cc")], [run("")])
+
+
+def test_as_json():
+    facts = run("cc.c").as_dict()
+    assert (facts["method"], facts["node"], facts["sampler"]) == ("Test", "1", "3")
+    assert facts["computed_steps"] == [0, 1, 3]
+    refused = FinishedRun("Not cached", RunReport(0), refused="too short").as_dict()
+    assert refused["refused"] == "too short"
+    assert "steps" not in refused

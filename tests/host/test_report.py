@@ -1,0 +1,348 @@
+"""The parts of a report: table, curve and pictures; runs that are found through the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def make(comfy: Any) -> Any:
+    """A run with a mark per step: c computed, . predicted."""
+    from scaling_cache.cache_core.policies import Decision
+    from scaling_cache.cache_core.report import RunReport
+    from scaling_cache.cache_core.run_log import FinishedRun
+
+    def run(marks: str, estimates: bool = False, missed: bool = False, **more: Any) -> Any:
+        report = RunReport(len(marks))
+        for step, mark in enumerate(marks):
+            computed = mark == "c"
+            error = 0.03 if computed else 0.01
+            known = (error, 0.02) if estimates and step > 2 else (None, None)
+            report.begin_step(step, 1 - step / len(marks), Decision(computed, "test", *known))
+            report.end_evaluation(computed, 1.0 if computed else 0.0)
+            report.records[-1].missed = 0.05 if missed and computed and step > 1 else None
+        return FinishedRun("Test Cache", report, "7", "9", "p", **more)
+
+    return run
+
+
+def pictures(count: int = 1, height: int = 64, width: int = 96) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(count)
+    shape = (count, height, width, 3)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+
+def draw(runs: Any, shown: torch.Tensor, reference: torch.Tensor | None = None, **more: Any):
+    from scaling_cache.cache_core.fidelity import compare_pictures
+    from scaling_cache.nodes.report.facts import Facts
+    from scaling_cache.nodes.report.picture import draw
+
+    fidelity = None if reference is None else compare_pictures(shown, reference)
+    facts = Facts(runs, fidelity=fidelity, count=len(shown), size="96 x 64", **more)
+    return draw(facts, shown, reference)
+
+
+def count(image: torch.Tensor, colour: str) -> int:
+    """Pixels of a colour."""
+    wanted = torch.tensor([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return int(((image[0] * 255).round().long() == wanted).all(-1).sum())
+
+
+# --- drawing
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 30, 50, 200, 1000])
+@pytest.mark.parametrize("shown", [1, 2, 4, 21])
+def test_any_number_of_steps_and_pictures(make: Any, steps: int, shown: int):
+    marks = "".join("c" if i % 3 == 0 else "." for i in range(steps))
+    image = draw([make(marks, estimates=True)], pictures(shown), pictures(shown) // 2)
+    assert image.dtype == torch.float32
+    assert image.shape[0] == 1
+    assert tuple(image.shape[2:]) == (1200, 3)
+    assert 500 < image.shape[1] < 3000
+    assert float(image.min()) >= 0
+    assert float(image.max()) == 1
+
+
+def test_the_bar_shows_how_many_steps_were_computed(make: Any):
+    from scaling_cache.nodes.report.canvas import COMPUTED, PREDICTED, PREDICTED_EDGE
+
+    image = draw([make("c" * 10 + "." * 30)], pictures())
+    computed = count(image, COMPUTED)
+    predicted = count(image, PREDICTED) + count(image, PREDICTED_EDGE)
+    assert computed / (computed + predicted) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawn"), [({"estimates": True}, True), ({"missed": True}, True), ({}, False)]
+)
+def test_a_curve_where_there_is_an_error(make: Any, kind: dict[str, bool], drawn: bool):
+    from scaling_cache.nodes.report.canvas import CURVE
+
+    assert (count(draw([make("ccc.c.c.c.", **kind)], pictures()), CURVE) > 500) == drawn
+
+
+def test_the_curve_that_decided_comes_first(make: Any):
+    from scaling_cache.nodes.report.timeline import curve_of
+
+    def points(run: Any) -> Any:
+        curve = curve_of(run.report.records)
+        return None if curve is None else (list(curve.points), list(curve.limits), curve.top)
+
+    both = make("ccc.c", estimates=True, missed=True)
+    assert points(both) == ([(3, 0.01), (4, 0.03)], [(3, 0.02), (4, 0.02)], 0.03)
+    assert points(make("ccc.c", missed=True)) == ([(2, 0.05), (4, 0.05)], [], 0.05)
+    assert points(make("ccc.c")) is None
+    both.report.records[4].error = math.inf
+    assert points(both) == ([(2, 0.05), (4, 0.05)], [], 0.05)
+
+
+@pytest.mark.parametrize(
+    ("value", "top"), [(0, 1), (0.9, 1), (1, 1), (1.01, 1.5), (0.021, 0.03), (950, 1000), (41, 50)]
+)
+def test_axes_end_at_round_numbers(comfy: Any, value: float, top: float):
+    from scaling_cache.nodes.report.timeline import nice_above
+
+    assert nice_above(value) == pytest.approx(top)
+
+
+@pytest.mark.parametrize("count", [1, 8, 30, 50, 200, 1000])
+def test_steps_are_numbered_without_crowding(comfy: Any, count: int):
+    from scaling_cache.nodes.report.timeline import ticks
+
+    assert 1 <= len(ticks(count)) <= 12
+    assert ticks(count)[0] == 0
+    assert ticks(count)[-1] < count
+
+
+@pytest.mark.parametrize(
+    ("total", "worst", "chosen"),
+    [
+        (3, 1, [0, 1, 2]),
+        (21, None, [0, 7, 13, 20]),
+        (21, 20, [0, 7, 13, 20]),
+        (21, 8, [0, 8, 13, 20]),
+        (21, 19, [0, 7, 19, 20]),
+    ],
+)
+def test_the_worst_picture_is_among_the_shown(comfy: Any, total: int, worst: Any, chosen: Any):
+    from scaling_cache.nodes.report.gallery import choose
+
+    assert choose(total, worst) == chosen
+
+
+def test_the_difference_is_white_where_there_is_none_and_dark_from_its_end_on(comfy: Any):
+    from scaling_cache.nodes.report.gallery import difference, full_colour, heat
+
+    reference = torch.full((40, 40, 3), 100, dtype=torch.uint8)
+    picture = reference.clone()
+    picture[:20] += 12
+    picture[0, 0, 0] = 255  # one pixel does not set the scale
+    apart = difference(picture, reference)
+    full = full_colour([apart])
+    assert full == 16
+    colours = np.asarray(heat(apart, full))
+    assert colours[30, 30].tolist() == [255, 255, 255]
+    assert colours[10, 10].astype(int).sum() < 400
+    assert colours[0, 0].astype(int).sum() < colours[10, 10].astype(int).sum()
+
+
+def test_a_long_note_is_broken_and_odd_signs_do_not_hurt(make: Any):
+    from scaling_cache.nodes.report.canvas import font, wrap
+
+    lines = wrap("a word and 另一个 " * 40, 15, 500)
+    assert len(lines) > 3
+    assert max(font(15).getlength(line) for line in lines) <= 500
+    image = draw([make("cc..")], pictures(), notes=["x" * 3000, "缓存"])
+    assert image.shape[2] == 1200
+
+
+# --- table and JSON
+
+
+def table(**more: Any) -> str:
+    from scaling_cache.nodes.report.facts import Facts, text
+
+    return text(Facts(**more))
+
+
+def test_the_text(make: Any):
+    from scaling_cache.cache_core.fidelity import Fidelity
+
+    near = Fidelity(43.217, (50.0, 40.5), 0.98765, (0.99, 0.98), 0.01234, (0.01, 0.02))
+    assert table(
+        runs=[make("ccc.c.")], plain=[make("cccccc", plain=True)], fidelity=near, count=2
+    ).splitlines() == [
+        "Test Cache: 4 of 6 computed; evaluations of the model",
+        "Time: 4.00 s; against 6.00 s without the cache, measured",
+        "Speed-up: 1.50x; measured",
+        "PSNR: 43.22 dB, worst 40.50 dB (picture 2); higher is nearer; from about 40 dB hard to see",
+        "SSIM: 0.9877, worst 0.9800; structure; 1 is identical",
+        "GMSD: 0.0123, worst 0.0200; perceptual; 0 is identical",
+    ]
+
+
+def test_an_estimate_is_called_so(make: Any):
+    said = table(runs=[make("cccc....")])
+    assert "Speed-up: 2.00x; estimated from the computed steps" in said
+    assert "against 8.00 s without the cache, estimated" in said
+
+
+def test_nothing_is_said_of_what_is_not_known(make: Any):
+    assert table() == ""
+    said = table(runs=[make("cccc", plain=True)])
+    assert "Speed-up" not in said
+    assert "Time: 4.00 s; without a cache" in said
+
+
+def test_the_statistics_are_json_that_browsers_read(make: Any):
+    from scaling_cache.cache_core.fidelity import Fidelity
+    from scaling_cache.nodes.report.facts import Facts, as_dict
+
+    same = Fidelity(math.inf, (math.inf,), 1.0, (1.0,), 0.0, (0.0,))
+    facts = as_dict(Facts([make("ccc.c.")], fidelity=same))
+    read = json.loads(json.dumps(facts, allow_nan=False))
+    assert read["fidelity"]["psnr"] is None
+    assert read["fidelity"]["identical"] is True
+    assert read["runs"][0]["computed_steps"] == [0, 1, 2, 4]
+    assert read["speedup"] == pytest.approx(1.5)
+    assert read["speedup_measured"] is False
+    # The frontend would take it for a file, and fails on a format that is a number.
+    assert not {"filename", "subfolder", "type", "format", "frame_rate"} & set(read)
+    assert json.loads(json.dumps(as_dict(Facts()), allow_nan=False))["seconds"] is None
+
+
+# --- latents
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        ((2, 4, 8, 6), (2, 4, 8, 6)),
+        ((2, 16, 3, 8, 6), (6, 16, 8, 6)),
+        ((1, 64, 100), (1, 1, 64, 100)),
+    ],
+)
+def test_latents_of_pictures_video_and_sound(comfy: Any, shape: Any, found: Any):
+    from scaling_cache.nodes.report.latents import frames, preview
+
+    samples = torch.randn(shape)
+    made = frames("latent", {"samples": samples})
+    assert tuple(made.shape) == found
+    shown = preview(made, made)
+    assert tuple(shown.shape) == (found[0], *found[2:], 3)
+    assert shown.dtype == torch.uint8
+    assert torch.equal(preview(made * 0, made * 0), torch.full_like(shown, 127))
+
+
+@pytest.mark.parametrize("samples", [torch.zeros(3, 4), None, [torch.zeros(1, 4, 8, 8)]])
+def test_other_latents_are_refused(comfy: Any, samples: Any):
+    from scaling_cache.nodes.report.latents import frames
+
+    with pytest.raises(ValueError, match=r"^reference_latent: "):
+        frames("reference_latent", {"samples": samples})
+
+
+# --- pictures and runs that the node is given
+
+
+def test_sizes_must_agree(comfy: Any):
+    from scaling_cache.nodes.cache_report import compare
+
+    with pytest.raises(ValueError, match=r"^reference_images: .* 4 of 32 x 16, got 1 of 32 x 16"):
+        compare(torch.zeros(4, 16, 32, 3), torch.zeros(1, 16, 32, 3))
+    latents = [{"samples": torch.zeros(1, 4, 8, n)} for n in (8, 9)]
+    with pytest.raises(ValueError, match=r"^reference_latent: .* of 4 x 8 x 8, got 1 of 4 x 8 x 9"):
+        compare(None, None, *latents)
+    with pytest.raises(ValueError, match=r"^images: holds no picture"):
+        compare(torch.zeros(0, 16, 32, 3))
+
+
+def test_transparency_and_grey(comfy: Any):
+    from scaling_cache.nodes.cache_report import compare
+
+    for channels in (1, 3, 4):
+        made = compare(torch.ones(1, 16, 16, channels), torch.ones(1, 16, 16, 3))
+        assert tuple(made.pictures.shape) == (1, 16, 16, 3)
+        assert made.fidelity is not None
+        assert made.fidelity.psnr == math.inf
+
+
+def test_runs_are_found_through_clones_of_the_model(cached: Any, sample: Any):
+    from scaling_cache.nodes.host.runs import runs_of
+
+    model, reports = cached(speedup=2.0)
+    clone = model.clone().clone()
+    assert runs_of(clone, set()) == []
+    sample(clone)
+    (run,) = runs_of(model, set())
+    assert run.report is reports[0]
+    assert [r.missed is not None for r in run.report.records] == [
+        r.computed > 0 and i > 1 for i, r in enumerate(run.report.records)
+    ]
+    sample(model, steps=14)
+    (run,) = runs_of(clone, set())
+    assert run.report is reports[1]
+    sample(model, steps=6)
+    (run,) = runs_of(clone, set())
+    assert run.refused
+    assert not run.report.records
+
+
+def test_a_node_that_is_off_is_timed_and_changes_nothing(tiny: Any, sample: Any):
+    from scaling_cache.nodes.host.runs import runs_of
+    from scaling_cache.nodes.scaling_cache import ScalingCache
+
+    (off,) = ScalingCache.execute(tiny, 1.0, "target speed-up", 0.0, 1.0).args
+    assert torch.equal(sample(off, "heun"), sample(tiny, "heun"))
+    (run,) = runs_of(off, set())
+    assert run.plain
+    assert run.report.evaluations == run.report.computed == 2 * 12 - 1
+    assert run.report.seconds > 0
+    (on,) = ScalingCache.execute(off, 2.0, "target speed-up", 0.0, 1.0).args
+    sample(on)
+    (run,) = runs_of(on, set())
+    assert not run.plain
+
+
+def test_a_model_without_a_cache_of_this_pack_has_no_runs(tiny: Any):
+    from scaling_cache.nodes.cache_report import cached_runs, plain_runs
+
+    runs, said = cached_runs(tiny, set())
+    assert runs == []
+    assert said[0].startswith("No statistics")
+    plain, said = plain_runs(tiny, set())
+    assert plain == []
+    assert "speedup 1" in said[0]
+
+
+def test_a_reference_with_a_cache_is_not_timed(cached: Any, sample: Any):
+    from scaling_cache.nodes.cache_report import plain_runs
+
+    model, _ = cached(speedup=2.0)
+    sample(model)
+    assert plain_runs(model, set()) == (
+        [],
+        ["reference_model: has a cache too; its time is not compared"],
+    )
+
+
+def test_a_run_that_fails_leaves_nothing_in_the_log(tiny: Any, cached: Any, sample: Any):
+    from comfy.patcher_extension import WrappersMP
+    from scaling_cache.nodes.host.runs import runs_of
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    model, _ = cached(speedup=2.0)
+    broken = model.clone()
+    broken.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "fail", fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        sample(broken)
+    assert runs_of(model, set()) == []

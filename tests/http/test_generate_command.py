@@ -1,0 +1,71 @@
+"""`python -m cli.generate` against the running host."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from demo.host.fetch import ROOT
+
+pytestmark = pytest.mark.host
+
+
+def generate(host: Any, folder: Path, *arguments: str, name: str = "demo_video_on") -> Any:
+    workflow = json.loads((ROOT / "demo" / "workflows" / "api" / f"{name}.json").read_text())
+    small = {"EmptyHunyuanLatentVideo": {"length": 1, "width": 64, "height": 64}}
+    for entry in workflow.values():
+        entry["inputs"].update(small.get(entry["class_type"], {}))
+    path = folder / "workflow.json"
+    path.write_text(json.dumps(workflow))
+    command = [sys.executable, "-m", "cli.generate", str(path), "--server", host.server.url]
+    command += ["--out", str(folder / "out"), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def sampler() -> str:
+    workflow = json.loads((ROOT / "demo/workflows/api/demo_video_on.json").read_text())
+    return next(n for n, entry in workflow.items() if entry["class_type"] == "KSampler")
+
+
+def test_pictures_report_and_metadata(host: Any, tmp_path: Path):
+    arguments = ["--speedup", "3", "--set", f"{sampler()}.steps=20", "--metadata"]
+    for _ in range(2):  # the host remembers, and gives the same again
+        done = generate(host, tmp_path, *arguments)
+        assert done.returncode == 0, done.stderr
+        out = tmp_path / "out"
+        names = {path.name for path in out.iterdir()}
+        assert {"report.png", "report.txt", "report.json"} < names
+        statistics = json.loads((out / "report.json").read_text())
+        (run,) = statistics["runs"]
+        assert run["evaluations"] == 20
+        assert run["computed"] < 10, "three times as fast"
+        assert (out / "report.txt").read_text() in done.stdout
+        assert Image.open(out / "report.png").width == 1200
+        (frame,) = [n for n in sorted(names) if n.startswith("frame")][-1:]
+        content = io.BytesIO((out / frame).read_bytes())
+        written = json.loads(Image.open(content).text["scaling_cache"])  # type: ignore[attr-defined]
+        assert list(written.values()) == [statistics]
+        assert f"{out / frame}\n" in done.stdout
+
+
+def test_without_a_report_there_are_just_the_files(host: Any, tmp_path: Path):
+    done = generate(host, tmp_path, "--set", f"{sampler()}.steps=9")
+    assert done.returncode == 0, done.stderr
+    suffixes = sorted(path.suffix for path in (tmp_path / "out").iterdir())
+    assert suffixes == [".png", ".webp"]
+
+
+def test_what_the_host_refuses_is_said(host: Any, tmp_path: Path):
+    done = generate(host, tmp_path, "--speedup", "9")
+    assert done.returncode == 1
+    assert "speedup" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,109 @@
+"""Changing a workflow from the command line: pure functions."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from cli.edit import with_input, with_report, with_speedup
+from cli.generate import main
+from demo.host.fetch import ROOT
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def build() -> dict[str, Any]:
+    return {
+        "load": node("UNETLoader", unet_name="a"),
+        "far": node("ScalingCfgCache", model=["load", 0], interval=2),
+        "cache": node("ScalingCache", model=["far", 0], speedup=2.0),
+        "off": node("ScalingCache", model=["load", 0], speedup=1.0),
+        "sampler": node("KSampler", model=["cache", 0], seed=7),
+        "decode": node("VAEDecode", samples=["sampler", 0]),
+        "save": node("SaveImage", images=["decode", 0]),
+    }
+
+
+def test_the_speedup_of_caches_that_are_on():
+    changed = with_speedup(build(), 3.0)
+    assert changed["cache"]["inputs"]["speedup"] == 3.0
+    assert changed["off"]["inputs"]["speedup"] == 1.0
+    assert changed["far"] == build()["far"]
+
+
+def test_a_cache_that_is_off_is_switched_on_if_it_is_the_only_one():
+    workflow = build()
+    workflow["cache"]["inputs"]["speedup"] = 1.0
+    assert with_speedup(workflow, 3.0)["cache"]["inputs"]["speedup"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("8", 8), ("0.5", 0.5), ("true", True), ('"8"', "8"), ("a, b=c", "a, b=c")]
+)
+def test_any_input(text: str, value: Any):
+    assert with_input(build(), f"sampler.seed={text}")["sampler"]["inputs"]["seed"] == value
+
+
+def test_a_report_between_pictures_and_save_with_the_nearest_cache():
+    changed, report = with_report(build(), metadata=True)
+    assert changed[report]["inputs"] == {
+        "images": ["decode", 0],
+        "model": ["cache", 0],
+        "metadata": True,
+    }
+    assert changed["save"]["inputs"]["images"] == [report, 2]
+
+
+def test_a_report_that_is_there_is_kept():
+    path = ROOT / "workflows" / "api" / "flux1_dev_compare.json"
+    workflow = json.loads(path.read_text())
+    changed, report = with_report(workflow)
+    assert changed == workflow
+    assert changed[report]["class_type"] == "ScalingCacheReport"
+    changed, report = with_report(workflow, metadata=True)
+    assert changed[report]["inputs"]["metadata"] is True
+
+
+def test_the_users_workflow_is_not_changed():
+    workflow = build()
+    before = copy.deepcopy(workflow)
+    with_speedup(workflow, 3)
+    with_input(workflow, "sampler.seed=8")
+    with_report(workflow, metadata=True)
+    assert workflow == before
+
+
+def without(*names: str) -> dict[str, Any]:
+    workflow = {k: v for k, v in build().items() if k not in names}
+    workflow["sampler"]["inputs"]["model"] = ["load", 0]
+    return workflow
+
+
+@pytest.mark.parametrize(
+    ("workflow", "arguments", "message"),
+    [
+        (without("cache", "off"), ["--speedup", "2"], "--speedup: the workflow has no cache node"),
+        (build(), ["--set", "seed=2"], "--set: must be like 12.seed=7, got seed=2"),
+        (build(), ["--set", "sampler.seed"], "--set: must be like"),
+        (build(), ["--set", "9.seed=2"], "--set: there is no node 9; there are load, far, cache"),
+        (build(), ["--set", "sampler.model=2"], "--set: model of node sampler (KSampler) comes"),
+        (without("save"), ["--report"], "--report: the workflow has no Save Image"),
+        (without("cache", "far", "off"), ["--metadata"], "--report: no cache node of this pack"),
+        (build(), ["--server", "localhost"], "--server: must be like"),
+        ([], [], "not a workflow in API format"),
+    ],
+)
+def test_unfit_arguments_are_named(
+    workflow: Any, arguments: list[str], message: str, tmp_path: Any, capsys: Any
+):
+    path = tmp_path / "workflow.json"
+    path.write_text(json.dumps(workflow))
+    assert main([str(path), *arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
