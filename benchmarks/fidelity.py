@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ class Lab:
         self.bed, self.plan = bed, plan
         self.tuning = training_prompts()[50::95][:tuning]
         self.model, self.vae = bed.load(plan.shift), bed.load_vae()
+        self.plain = Trial(PLAIN, Group.PLAIN, None, "", self.model, plan)
         self._meter = Meter(self.model.model.diffusion_model)
 
     def sample(self, trial: Trial, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Outcome:
@@ -163,6 +165,11 @@ class Lab:
 
         return self.bed.sample(trial.model, list(group), trial.plan, seed, callback=keep)
 
+    @cached_property
+    def tuning_pictures(self) -> Tensor:
+        """The training prompts with all steps."""
+        return self.sample(self.plain, self.tuning, [TUNING_SEED]).pictures
+
     @property
     def stochastic(self) -> bool:
         """Whether the sampler adds noise, so that more steps lead elsewhere."""
@@ -180,12 +187,11 @@ def batches(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
 
 def tune(lab: Lab, ways: list[Way], speeds: Sequence[float]) -> list[Trial]:
     """The trials of all ways: settings that compute as many steps as each speed asks for."""
-    plain = Trial(PLAIN, Group.PLAIN, None, "", lab.model, lab.plan)
-    counted = lab.count(plain)
-    trials = [plain]
+    counted = lab.count(lab.plain)
+    trials = [lab.plain]
     for way in progress(ways, "tuning", "way"):
         if way.candidates is not None:
-            trials += [_best(lab, way, plain, speed) for speed in speeds]
+            trials += [_best(lab, way, speed) for speed in speeds]
             continue
 
         def computed(setting: Any, way: Way = way) -> float:
@@ -204,33 +210,40 @@ def tune(lab: Lab, ways: list[Way], speeds: Sequence[float]) -> list[Trial]:
 
 def _trial(lab: Lab, way: Way, setting: Any, target: float | None) -> Trial:
     model, plan = way.make(lab.model, setting), way.replan(lab.plan, setting)
+    if model is lab.model and plan == lab.plan:
+        raise RuntimeError(f"{way.method} does not work on {lab.bed.name}: it would sample plainly")
     return Trial(way.method, way.group, target, way.text(setting), model, plan, way.free)
 
 
-def _best(lab: Lab, way: Way, plain: Trial, speed: float) -> Trial:
+def _best(lab: Lab, way: Way, speed: float) -> Trial:
     """The candidate that comes nearest to the plain run on training prompts."""
     assert way.candidates is not None
     trials = [_trial(lab, way, setting, speed) for setting in way.candidates(lab.plan, speed)]
     if len(trials) == 1:
         return trials[0]
-    reference = lab.sample(plain, lab.tuning, [TUNING_SEED]).pictures
 
     def score(trial: Trial) -> float:
         pictures = lab.sample(trial, lab.tuning, [TUNING_SEED]).pictures
-        return float(measures.psnr(pictures, reference).mean())
+        return float(measures.psnr(pictures, lab.tuning_pictures).mean())
 
     best = max(trials, key=score)
     return replace(best, setting=best.plan.sampler)
 
 
+def truth_of(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
+    """Pictures with 400 steps of euler, where every sampler without noise of its own leads."""
+    plan = replace(lab.plan, steps=TRUTH_STEPS, sampler="euler")
+    return lab.sample(replace(lab.plain, plan=plan), prompts, seeds).pictures
+
+
 def compare(
-    lab: Lab, trials: list[Trial], prompts: Sequence[Prompt], seeds: Sequence[int], shown: int
+    lab: Lab,
+    trials: list[Trial],
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    truth: Tensor | None,
 ) -> tuple[list[Row], dict[str, dict[float, Tensor]]]:
     """A row per trial, without times, and the first pictures of each, by method and target."""
-    truth: Tensor | None = None
-    if not lab.stochastic:
-        plan = replace(lab.plan, steps=TRUTH_STEPS, sampler="euler")
-        truth = lab.sample(replace(trials[0], plan=plan), prompts, seeds).pictures
     plain = lab.sample(trials[0], prompts, seeds)
     rows: list[Row] = []
     kept: dict[str, dict[float, Tensor]] = {}
@@ -238,7 +251,7 @@ def compare(
         itself = trial is trials[0]
         outcome = plain if itself else lab.sample(trial, prompts, seeds)
         rows.append(_row(lab.plan, lab.bed, trial, outcome, plain, truth, len(prompts)))
-        kept.setdefault(trial.method, {})[trial.target or 1.0] = outcome.pictures[:shown]
+        kept.setdefault(trial.method, {})[trial.target or 1.0] = outcome.pictures[: sheets.COLUMNS]
     return rows, kept
 
 
@@ -372,6 +385,7 @@ def run(options: argparse.Namespace) -> None:
     seeds = [options.seed + SEED_APART * i for i in range(options.seeds)]
     facts = {**environment(), "dtype": "float32", "prompts": len(prompts), "seeds": seeds}
     rows = kept(options.out / FILE, facts) if options.append else []
+    truths: dict[tuple[str, float], Tensor] = {}
     for name, steps, sampler, cfg in product(
         options.beds, options.steps, options.samplers, options.cfgs
     ):
@@ -382,13 +396,18 @@ def run(options: argparse.Namespace) -> None:
         if options.ways:
             ways = chosen(ways, options.ways)
         trials = tune(lab, ways, options.speeds)
-        found, pictures = compare(lab, trials, prompts, seeds, sheets.COLUMNS)
-        clock(lab, trials, found, prompts[: options.clips], options.repeats)
+        if not lab.stochastic and (name, cfg) not in truths:
+            truths[name, cfg] = truth_of(lab, prompts, seeds)
+        truth = None if lab.stochastic else truths[name, cfg]
+        found, pictures = compare(lab, trials, prompts, seeds, truth)
         new = [asdict(row) for row in found]
-        rows = results.merged(rows, new)
-        results.write(options.out / FILE, facts, rows)
         for speed in options.speeds:
             sheets.save(options.out, lab.bed, lab.plan, new, pictures, speed)
+        # Written before the times as well: they take a while.
+        results.write(options.out / FILE, facts, results.merged(rows, new))
+        clock(lab, trials, found, prompts[: options.clips], options.repeats)
+        rows = results.merged(rows, [asdict(row) for row in found])
+        results.write(options.out / FILE, facts, rows)
     plots.fidelity(rows, options.out)
     show(rows)
 

@@ -62,7 +62,9 @@ def sections(environment: dict[str, Any], rows: list[Row]) -> str:
         parts.append(origin(environment, mine) + "\n")
         if place == 0:
             parts.append("![Fidelity against computed steps](images/fidelity_computed.png)\n")
-            parts.append("![Fidelity against measured speed-up](images/fidelity_speedup.png)\n")
+            if timed(mine):
+                parts.append("![Fidelity against measured speed-up](images/fidelity_speedup.png)\n")
+            parts.append("![Error along the run at 2x](images/fidelity_curves.png)\n")
         parts.append(by_speed(mine))
         parts += [details(mine, speed) for speed in SHORT]
         parts.append(gains(mine))
@@ -76,8 +78,12 @@ def origin(environment: dict[str, Any], rows: list[Row]) -> str:
         f"{rows[0]['n']} held-out prompts, first seed of each batch {seeds}; ComfyUI "
         f"{environment['host_version']}, torch {environment['torch']}, {environment['device']} with "
         f"{environment['threads']} threads, {environment['dtype']}, {environment['date']}, revision "
-        f"{environment['revision']}."
+        f"{environment['revision']}.{'' if timed(rows) else ' Times were not measured.'}"
     )
+
+
+def timed(rows: list[Row]) -> bool:
+    return any(row["speedup"] is not None for row in rows)
 
 
 def speeds_of(rows: list[Row]) -> list[float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import measures, page, plots, results
+from benchmarks import fidelity, measures, page, plots, results
+from benchmarks.beds import BEDS, Plan, use
 from benchmarks.meter import in_steps
 from benchmarks.statistics import interval, over_seeds
 from benchmarks.tuning import Search, assigned
-from benchmarks.ways import Group
+from benchmarks.ways import Group, all_ways
+from demo.nodes.vocabulary import held_out_prompts
 
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
 
@@ -256,3 +260,53 @@ def test_names_are_spread_in_order_and_stay_inside(wanted: list[float]):
     assert all(b - a >= 0.5 - 1e-6 for a, b in itertools.pairwise(places))
     assert places[0] >= -1e-6
     assert places[-1] <= 10.0 + 1e-6
+
+
+@pytest.fixture(scope="module")
+def lab(comfy: Path) -> Iterator[fidelity.Lab]:
+    import folder_paths
+    from scaling_cache.nodes.host.coefficients import FOLDER
+
+    before = folder_paths.folder_names_and_paths[FOLDER]
+    made = fidelity.Lab(BEDS["demo_image"], Plan(10, 4.0, 3.0, "euler"), tuning=1)
+    use(made.bed)
+    yield made
+    folder_paths.folder_names_and_paths[FOLDER] = before
+    folder_paths.filename_list_cache.pop(FOLDER, None)
+
+
+def test_every_row_but_fewer_steps_is_cached(lab: fidelity.Lab):
+    found = all_ways(lab.model, lab.bed)
+    assert len({way.method for way in found}) == len(found)
+    for way in found:
+        settings = way.settings or way.candidates(lab.plan, 2.0)  # type: ignore[misc]
+        made = [way.make(lab.model, setting) for setting in (settings[0], settings[-1])]
+        assert all((m is lab.model) == (way.group is Group.FEWER) for m in made), way.method
+
+
+def test_what_runs_is_counted(lab: fidelity.Lab):
+    found = fidelity.chosen(
+        all_ways(lab.model, lab.bed), ["scaling_cache_online", "CFG Cache", "fewer_steps"]
+    )
+    trials = fidelity.tune(lab, found, [2.0])
+    rows, pictures = fidelity.compare(lab, trials, held_out_prompts()[:2], [1, 2], None)
+    by_name = {row.method: row for row in rows}
+    assert by_name["plain"].computed == 10
+    assert by_name["plain"].psnr is None
+    assert by_name["scaling_cache_online"].computed == by_name["fewer_steps"].computed == 5
+    # It leaves out one of two conditionings at some steps.
+    assert 5 < by_name["CFG Cache"].computed < 10
+    assert by_name["CFG Cache"].computed * 2 % 1 == 0
+    assert all(len(row.each["psnr"]) == 2 for row in rows if row.psnr is not None)
+    assert by_name["fewer_steps"].curve is None
+    assert len(by_name["CFG Cache"].curve or []) == 10
+    assert pictures["plain"][1.0].shape[0] == 4
+
+
+def test_the_same_way_twice_is_the_same(lab: fidelity.Lab):
+    prompts = held_out_prompts()[:1]
+    again = replace(lab.plain, method="again")
+    rows, _ = fidelity.compare(lab, [lab.plain, again], prompts, [1], None)
+    assert rows[0].psnr is None
+    assert rows[1].psnr == 100
+    assert max(rows[1].curve or [1.0]) == 0
