@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
 FIDELITY, CALIBRATION = "fidelity.json", "calibration_demo_image.json"
 SHORT = (2.0, 3.0)
+OWN = ("scaling_cache_online", "scaling_cache")
+OTHERS = (Group.PUBLISHED, Group.HOST, Group.FEWER)
+# Prompts below which the page warns.
+_ENOUGH = 16
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -53,32 +57,58 @@ def number(value: float | None, form: str) -> str:
 
 
 def sections(environment: dict[str, Any], rows: list[Row]) -> str:
-    """Everything about fidelity: per bed and plan a picture, tables and what the pack gains."""
-    parts: list[str] = []
+    """Everything about fidelity: an overview, and per bed and plan tables and what the pack gains. The
+    first one has pictures and all measures."""
     keys = groupby(rows, key=lambda row: (row["bed"], plan(row)))
-    for place, ((bed, sampling), group) in enumerate(keys):
-        mine = list(group)
-        parts.append(f"### {bed}, {sampling}\n")
-        parts.append(origin(environment, mine) + "\n")
+    groups = [(f"{bed}, {sampling}", list(group)) for (bed, sampling), group in keys]
+    parts = [origin(environment, rows) + "\n"]
+    if len(groups) > 1:
+        parts.append(overview(groups))
+    for place, (title, mine) in enumerate(groups):
+        parts.append(f"### {title}\n")
         if place == 0:
-            parts.append("![Fidelity against computed steps](images/fidelity_computed.png)\n")
-            if timed(mine):
-                parts.append("![Fidelity against measured speed-up](images/fidelity_speedup.png)\n")
-            parts.append("![Error along the run at 2x](images/fidelity_curves.png)\n")
+            parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(mine)]
         parts.append(by_speed(mine))
-        parts += [details(mine, speed) for speed in SHORT]
+        if place == 0:
+            parts += [details(mine, speed) for speed in SHORT]
         parts.append(gains(mine))
     return "\n".join(part for part in parts if part)
+
+
+def pictures(rows: list[Row]) -> list[tuple[str, str]]:
+    """Names and descriptions of the pictures of a bed and plan."""
+    return [
+        ("fidelity_computed", "Fidelity against computed steps"),
+        *([("fidelity_speedup", "Fidelity against measured speed-up")] if timed(rows) else []),
+        ("fidelity_curves", "Error along the run at 2x"),
+    ]
+
+
+def overview(groups: list[tuple[str, list[Row]]]) -> str:
+    """The pack and the best of the others for each bed, plan and speed."""
+    lines = [
+        ["bed and plan", "at", *map(plots.name_of, OWN), *(f"best: {g.value}" for g in OTHERS)]
+    ]
+    for title, rows in groups:
+        for speed in SHORT:
+            found = at_speed(rows, speed)
+            shown = [found.get(method) for method in OWN] + [best(found, g) for g in OTHERS]
+            cells = ["-" if row is None else f"{row['psnr']:.1f}" for row in shown]
+            lines.append([title, f"{speed:g}x", *cells])
+    return f"PSNR in dB, mean over prompts:\n\n{table(lines)}"
 
 
 def origin(environment: dict[str, Any], rows: list[Row]) -> str:
     """What the numbers were measured on."""
     seeds = ", ".join(map(str, environment["seeds"]))
+    notes = "" if timed(rows) else " Times were not measured."
+    if rows[0]["n"] < _ENOUGH:
+        notes += " So few prompts rank nothing that lies near: look at the intervals."
     return (
-        f"{rows[0]['n']} held-out prompts, first seed of each batch {seeds}; ComfyUI "
+        f"{rows[0]['n']} held-out prompts, seed {seeds}; ComfyUI "
         f"{environment['host_version']}, torch {environment['torch']}, {environment['device']} with "
         f"{environment['threads']} threads, {environment['dtype']}, {environment['date']}, revision "
-        f"{environment['revision']}.{'' if timed(rows) else ' Times were not measured.'}"
+        f"{environment['revision']}.{notes}"
     )
 
 
@@ -147,38 +177,35 @@ def _with_interval(row: Row, column: str) -> str:
 
 
 def gains(rows: list[Row]) -> str:
-    """How far the pack's own method is above the others at each speed, prompt by prompt."""
+    """How far the pack's method is above the best of the others at each speed, prompt by prompt."""
     lines = [["speed", "Scaling Cache", "against", "mean difference, dB [95 %]", "worst prompt"]]
     for speed in speeds_of(rows):
         found = at_speed(rows, speed)
-        ours = best(found, [Group.OURS])
-        if ours is None:
-            continue
-        for groups in ([Group.PUBLISHED], [Group.HOST], [Group.FEWER]):
-            other = best(found, groups)
-            if other is None:
-                continue
+        others = [row for group in OTHERS if (row := best(found, group)) is not None]
+        for ours, other in product((found[m] for m in OWN if m in found), others):
             differences = np.subtract(ours["each"]["psnr"], other["each"]["psnr"])
             bounds = interval(differences.tolist())
             spread = "" if bounds is None else f" [{bounds[0]:+.1f}, {bounds[1]:+.1f}]"
             lines.append(
                 [
                     f"{speed:g}x",
-                    plots.name_of(ours["method"]),
-                    f"{plots.name_of(other['method'])} ({other['group']})",
+                    plots.name_of(ours["method"]).removeprefix("Scaling Cache, "),
+                    plots.name_of(other["method"]),
                     f"{differences.mean():+.1f}{spread}",
                     f"{differences.min():+.1f}",
                 ]
             )
     if len(lines) == 1:
         return ""
-    return f"The best of each kind at the same speed, prompt by prompt:\n\n{table(lines)}"
+    return (
+        "Against the best published method, the better cache of the host and the better way with fewer "
+        f"steps, chosen on these prompts, at the same speed, prompt by prompt:\n\n{table(lines)}"
+    )
 
 
-def best(found: dict[str, Row], groups: Sequence[Group]) -> Row | None:
-    """The row of highest mean PSNR among methods of some groups."""
-    names = {group.value for group in groups}
-    rows = [row for row in found.values() if row["group"] in names]
+def best(found: dict[str, Row], group: Group) -> Row | None:
+    """The row of highest mean PSNR among the methods of a group."""
+    rows = [row for row in found.values() if row["group"] == group.value]
     return max(rows, key=lambda row: row["psnr"], default=None)
 
 
@@ -189,9 +216,9 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
     lines = [["at", "method", "computed", "PSNR (worst)", "FLIP", "PSNR against 400 steps"]]
     for speed in SHORT:
         found = at_speed(rows, speed)
-        picked = [found[m] for m in ("scaling_cache_online", "scaling_cache") if m in found]
-        for group in (Group.PUBLISHED, Group.HOST, Group.FEWER):
-            row = best(found, [group])
+        picked = [found[m] for m in OWN if m in found]
+        for group in OTHERS:
+            row = best(found, group)
             picked += [] if row is None else [row]
         for row in sorted(picked, key=lambda row: -row["psnr"]):
             name = plots.name_of(row["method"])
@@ -208,7 +235,7 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
                     "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
                 ]
             )
-    return f"{bed}, {sampling}; {origin(environment, rows)}\n\n{table(lines)}"
+    return f"`{bed}`, {sampling}; {origin(environment, rows)}\n\n{table(lines)}"
 
 
 def calibrated(rows: list[Row]) -> str:

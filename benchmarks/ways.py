@@ -23,6 +23,7 @@ class Group(str, Enum):
 
     PLAIN = "plain"
     OURS = "this pack's own"
+    BASELINE = "baseline"
     PUBLISHED = "published, in this pack"
     HOST = "the host's"
     FEWER = "fewer steps"
@@ -112,7 +113,7 @@ def _own(bed: Bed) -> list[Way]:
         ),
         Way(
             "even_order1",
-            own,
+            Group.BASELINE,
             candidates=evenly,
             make=with_settings(field="listed", predictor=PredictorKind.ORDER_1),
         ),

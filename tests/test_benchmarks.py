@@ -27,7 +27,7 @@ SPEEDS = (1.5, 2.0, 2.5, 3.0)
 
 def test_interval_covers_the_true_mean_as_often_as_it_says():
     draws = np.random.default_rng(1).normal(40.0, 5.0, (200, 32))
-    covered = [low <= 40.0 <= high for low, high in map(interval, draws.tolist())]  # type: ignore[misc]
+    covered = [low <= 40.0 <= high for low, high in map(interval, draws.tolist())]
     assert 0.88 <= np.mean(covered) <= 0.99
 
 
@@ -192,8 +192,8 @@ def test_rows_that_compute_too_much_are_not_at_a_speed(rows: list[Any]):
 
 def test_gains_are_those_of_prompts_and_may_be_losses(rows: list[Any]):
     text = page.gains(rows)
-    assert "TeaCache (published, in this pack) | +10.0 [+10.0, +10.0] | +10.0" in text
-    assert "LazyCache (host) (the host's) | -2.0 [-2.0, -2.0] | -2.0" in text
+    assert "| 2x | learning | TeaCache | +10.0 [+10.0, +10.0] | +10.0 |" in text
+    assert "| 2x | learning | LazyCache (host) | -2.0 [-2.0, -2.0] | -2.0 |" in text
 
 
 def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]):
@@ -202,6 +202,12 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     assert (
         "| Scaling Cache, learning | this pack's own | 50.0 (49.0) at 25.0 | 45.0 (44.0) at 17.0"
         in text
+    )
+    assert "best: the host's" not in text
+    other = [{**r, "cfg": 1.0} for r in rows]
+    assert (
+        "| toy, 50 steps euler, cfg 1, shift 3 | 2x | 50.0 | - | 40.0 | 52.0 | 39.0 |"
+        in page.sections(FACTS, [*rows, *other])
     )
     short = page.short(FACTS, rows)
     assert "TeaCache, the best published one" in short
@@ -279,7 +285,7 @@ def test_every_row_but_fewer_steps_is_cached(lab: fidelity.Lab):
     found = all_ways(lab.model, lab.bed)
     assert len({way.method for way in found}) == len(found)
     for way in found:
-        settings = way.settings or way.candidates(lab.plan, 2.0)  # type: ignore[misc]
+        settings = way.settings or way.candidates(lab.plan, 2.0)
         made = [way.make(lab.model, setting) for setting in (settings[0], settings[-1])]
         assert all((m is lab.model) == (way.group is Group.FEWER) for m in made), way.method
 
