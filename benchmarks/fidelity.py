@@ -351,6 +351,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speeds", nargs="+", type=float, default=SPEEDS)
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these rows (default: all)")
     parser.add_argument("--prompts", type=int, default=16, help="held-out prompts, 1 to 64")
+    parser.add_argument("--batch", type=int, help="prompts that are sampled and decide together")
     parser.add_argument(
         "--tuning", type=int, default=4, help="training prompts for settings, 1 to 4"
     )
@@ -389,7 +390,8 @@ def run(options: argparse.Namespace) -> None:
     for name, steps, sampler, cfg in product(
         options.beds, options.steps, options.samplers, options.cfgs
     ):
-        lab = Lab(BEDS[name], Plan(steps, cfg, SHIFT, sampler), options.tuning)
+        bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
+        lab = Lab(bed, Plan(steps, cfg, SHIFT, sampler), options.tuning)
         use(lab.bed)
         print(f"{name}, {lab.plan}", flush=True)
         ways = all_ways(lab.model, lab.bed)

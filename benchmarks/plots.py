@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import uniform_filter1d
 
-from .results import Row, plan
+from .results import Row, at_speed, plan, skips
 from .ways import Group
 
 CALIBRATION = {
@@ -101,11 +101,7 @@ def emphasised(rows: list[Row]) -> dict[str, tuple[str, str]]:
     """Name and colour of the lines that are coloured: the fixed ones, and the two published methods that
     are best at 2x on average."""
     best = sorted(
-        (
-            r
-            for r in rows
-            if r["group"] == Group.PUBLISHED.value and r["psnr"] and r["target"] == 2.0
-        ),
+        (r for r in at_speed(rows, 2.0).values() if r["group"] == Group.PUBLISHED.value),
         key=lambda row: -row["psnr"],
     )
     chosen = dict(EMPHASISED)
@@ -159,9 +155,7 @@ def _panel(axes: Axes, rows: list[Row], axis: Axis, place: Callable[[Row], float
         points = sorted(
             (x, row[axis.column], row["intervals"].get(axis.column))
             for row in group
-            if row["target"] is not None
-            and (x := place(row)) is not None
-            and row[axis.column] is not None
+            if skips(row) and (x := place(row)) is not None and row[axis.column] is not None
         )
         if not points:
             continue
@@ -241,6 +235,8 @@ def curves(rows: list[Row], path: Path) -> None:
     ends: list[tuple[float, float, str, str]] = []
     for row in rows:
         if row["target"] != _CURVES_AT or not row["curve"] or row["method"] not in colours:
+            continue
+        if not skips(row):
             continue
         name, colour = colours[row["method"]]
         # Predicted steps miss more than the computed ones beside them.

@@ -47,6 +47,12 @@ def plan(row: Row) -> str:
     return f"{row['steps']} steps {row['sampler']}, cfg {row['cfg']:g}, shift {row['shift']:g}"
 
 
+def skips(row: Row) -> bool:
+    """Whether a row is faster than the plain run at all; a threshold may leave nothing out on other
+    prompts than those that it was searched on."""
+    return row["target"] is not None and row["computed"] < 0.97 * row["steps"]
+
+
 def at_speed(rows: list[Row], speed: float) -> dict[str, Row]:
     """By method, the row for a target speed. Left out where a method has no setting near it."""
     return {

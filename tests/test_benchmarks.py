@@ -190,6 +190,13 @@ def test_rows_that_compute_too_much_are_not_at_a_speed(rows: list[Any]):
     assert set(found) == {"scaling_cache_online", "TeaCache", "host_lazycache", "fewer_steps"}
 
 
+def test_rows_that_leave_nothing_out_are_not_drawn(rows: list[Any]):
+    idle = row("host_easycache", Group.HOST, 2.0, 50.0, 100.0)
+    assert not results.skips(idle)
+    assert not results.skips(rows[0])
+    assert all(map(results.skips, rows[1:]))
+
+
 def test_gains_are_those_of_prompts_and_may_be_losses(rows: list[Any]):
     text = page.gains(rows)
     assert "| 2x | learning | TeaCache | +10.0 [+10.0, +10.0] | +10.0 |" in text
