@@ -385,6 +385,7 @@ def run(options: argparse.Namespace) -> None:
     prompts = held_out_prompts()[: options.prompts]
     seeds = [options.seed + SEED_APART * i for i in range(options.seeds)]
     facts = {**environment(), "dtype": "float32", "prompts": len(prompts), "seeds": seeds}
+    facts["tuning"] = options.tuning
     rows = kept(options.out / FILE, facts) if options.append else []
     truths: dict[tuple[str, float], Tensor] = {}
     for name, steps, sampler, cfg in product(

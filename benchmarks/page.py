@@ -105,7 +105,8 @@ def origin(environment: dict[str, Any], rows: list[Row]) -> str:
     if rows[0]["n"] < _ENOUGH:
         notes += " So few prompts rank nothing that lies near: look at the intervals."
     return (
-        f"{rows[0]['n']} held-out prompts, seed {seeds}; ComfyUI "
+        f"{rows[0]['n']} held-out prompts, seed {seeds}, settings from "
+        f"{environment['tuning']} training prompt{'s' * (environment['tuning'] > 1)}; ComfyUI "
         f"{environment['host_version']}, torch {environment['torch']}, {environment['device']} with "
         f"{environment['threads']} threads, {environment['dtype']}, {environment['date']}, revision "
         f"{environment['revision']}.{notes}"

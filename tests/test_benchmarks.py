@@ -181,6 +181,7 @@ FACTS = {
     "date": "2026-01-01",
     "revision": "abc",
     "seeds": [1],
+    "tuning": 4,
 }
 
 
