@@ -18,8 +18,8 @@ demo: setup ## run the demo workflows in the real host and print one table
 test: setup ## run every test
 	@$(RUN) -m pytest
 
-bench: setup ## compare every method on the demo model
-	@$(RUN) -m benchmarks.methods
+bench: setup ## every method at equal speed on the demo image model; ARGS="--prompts 32"
+	@$(RUN) -m benchmarks fidelity $(ARGS)
 
 compatibility: setup ## print what the host has of what the pack needs
 	@$(RUN) -m demo.compatibility

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import platform
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from demo.host.fetch import ROOT
 from demo.host.inprocess import import_host, import_pack
 from demo.host.server import COEFFICIENTS as VIDEO_COEFFICIENTS
 from demo.image_model import evaluate as image
@@ -42,9 +45,20 @@ class Bed:
     batch: int
 
     def sample(
-        self, model: Any, prompts: list[Prompt], plan: Plan, seed: int, steps: int | None = None
+        self,
+        model: Any,
+        prompts: list[Prompt],
+        plan: Plan,
+        seed: int,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
     ) -> Tensor:
-        """Latents of some prompts by the host's KSampler."""
+        """Latents of some prompts by the host's KSampler.
+
+        Args:
+            steps: in place of the plan's.
+            callback: gets step, denoised latents, noisy latents and number of steps at each step.
+        """
         import comfy.sample
 
         noise = torch.randn(
@@ -61,6 +75,7 @@ class Bed:
                 image.conditioning(list(prompts)),
                 image.conditioning([None]),
                 torch.zeros_like(noise),
+                callback=callback,
                 disable_pbar=True,
                 seed=seed,
             )
@@ -106,14 +121,34 @@ def ready() -> None:
     import_pack()
 
 
-def environment() -> dict[str, str]:
+def use(bed: Bed) -> None:
+    """Let the nodes find the coefficient file of a bed, and nothing else."""
+    import folder_paths
+    from scaling_cache.nodes.host.coefficients import FOLDER
+
+    folder_paths.folder_names_and_paths[FOLDER] = ([str(bed.coefficients.parent)], {".safetensors"})
+    folder_paths.filename_list_cache.pop(FOLDER, None)
+
+
+def environment() -> dict[str, Any]:
     """What the numbers are measured on."""
     from comfyui_version import __version__ as host
 
     return {
         "host_version": host,
+        "revision": revision(),
         "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
         "device": "cpu",
+        "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
+
+
+def revision() -> str:
+    """Commit of this repository, with a plus where files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"

@@ -1,4 +1,4 @@
-"""What a calibration on four prompts gives on others: `python -m benchmarks.calibration`.
+"""What a calibration on four prompts gives on others: `python -m benchmarks calibration`.
 
 At equal computed steps, on held-out prompts and seeds, against plain sampling with all steps: evenly
 spaced steps and a line between them (order 1), Scaling Cache as it learns during the run, Scaling Cache
@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from demo.nodes.vocabulary import Prompt, held_out_prompts
 
-from .beds import BEDS, Bed, Plan, environment, ready
+from .beds import BEDS, Bed, Plan, environment, ready, use
+from .measures import psnr
 
 OUT = Path(__file__).parent / "out"
 SEED = 4000
@@ -154,28 +155,14 @@ def counting(model: Any, counted: list[int]) -> Any:
     return clone
 
 
-def psnr(pictures: Tensor, reference: Tensor) -> np.ndarray:
-    """Per prompt, in dB; equal pictures count 100."""
-    error = (pictures - reference).square().flatten(1).mean(1).double().clamp_min(1e-10)
-    return (-10 * torch.log10(error)).numpy()
-
-
-def use(bed: Bed) -> None:
-    """Let the nodes find the coefficient file of a bed, and nothing else."""
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER
-
-    folder_paths.folder_names_and_paths[FOLDER] = ([str(bed.coefficients.parent)], {".safetensors"})
-    folder_paths.filename_list_cache.pop(FOLDER, None)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bed", choices=BEDS, default="demo_image")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--full", action="store_true", help="cfg 1 and shift 8 as well")
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
     ready()
     bed = BEDS[options.bed]
     use(bed)
@@ -209,7 +196,3 @@ def show(rows: list[Row]) -> None:
     ]
     head = ["plan", "method", "wanted", "computed", "PSNR dB", "worst", "over even line (worst)"]
     print(tabulate(table, head))
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ KEY = "scaling_cache_nudge"
 # Shares of the run at which a step is nudged: three further runs in all, since the start is replayed.
 SHARES = (0.1, 0.25, 0.4, 0.6, 0.8, 0.95)
 # Size of a nudge in the latent: as large as predictions miss, and above what half precision rounds off.
-NUDGE = 0.005
+NUDGE = 0.001
 
 
 def nudged_steps(steps: int) -> list[int]:

@@ -1,0 +1,29 @@
+"""`python -m benchmarks fidelity|calibration|page`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from . import calibration, fidelity, page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the pack.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for module, summary in (
+        (fidelity, "every method at equal speed, and how fast it is"),
+        (calibration, "what a coefficient file gives at equal computed steps"),
+        (page, "write docs/results.md and README's table from result files"),
+    ):
+        name = module.__name__.rpartition(".")[2]
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    options = parser.parse_args()
+    logging.getLogger("ScalingCache").setLevel(logging.WARNING)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Write docs/results.md and README's table from result files, and draw their pictures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demo.host.fetch import ROOT
+
+from . import plots, results
+from .results import Row, at_speed, plan
+from .statistics import interval
+from .ways import Group
+
+RESULTS = Path(__file__).parent / "results"
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+IMAGES = ROOT / "docs" / "images"
+FIDELITY, CALIBRATION = "fidelity.json", "calibration_demo_image.json"
+SHORT = (2.0, 3.0)
+OWN = ("scaling_cache_online", "scaling_cache")
+OTHERS = (Group.PUBLISHED, Group.HOST, Group.FEWER)
+# Prompts below which the page warns.
+_ENOUGH = 16
+
+
+def marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """A page with a text between the marks of a name.
+
+    Raises:
+        ValueError: if the page does not have both marks.
+    """
+    begin, end = marks(name)
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"page: has no marks for {name}: {begin.strip()} and {end.strip()}")
+    return f"{before}{begin}\n{text.strip()}\n\n{end}{after}"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first line is the head."""
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def sections(environment: dict[str, Any], rows: list[Row]) -> str:
+    """Everything about fidelity: an overview, and per bed and plan tables and what the pack gains. The
+    first one has pictures and all measures."""
+    keys = groupby(rows, key=lambda row: (row["bed"], plan(row)))
+    groups = [(f"{bed}, {sampling}", list(group)) for (bed, sampling), group in keys]
+    parts = [origin(environment, rows) + "\n"]
+    if len(groups) > 1:
+        parts.append(overview(groups))
+    for place, (title, mine) in enumerate(groups):
+        parts.append(f"### {title}\n")
+        if place == 0:
+            parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(mine)]
+        parts.append(by_speed(mine))
+        if place == 0:
+            parts += [details(mine, speed) for speed in SHORT]
+        parts.append(gains(mine))
+    return "\n".join(part for part in parts if part)
+
+
+def pictures(rows: list[Row]) -> list[tuple[str, str]]:
+    """Names and descriptions of the pictures of a bed and plan."""
+    return [
+        ("fidelity_computed", "Fidelity against computed steps"),
+        *([("fidelity_speedup", "Fidelity against measured speed-up")] if timed(rows) else []),
+        ("fidelity_curves", "Error along the run at 2x"),
+    ]
+
+
+def overview(groups: list[tuple[str, list[Row]]]) -> str:
+    """The pack and the best of the others for each bed, plan and speed."""
+    lines = [
+        ["bed and plan", "at", *map(plots.name_of, OWN), *(f"best: {g.value}" for g in OTHERS)]
+    ]
+    for title, rows in groups:
+        for speed in SHORT:
+            found = at_speed(rows, speed)
+            shown = [found.get(method) for method in OWN] + [best(found, g) for g in OTHERS]
+            cells = ["-" if row is None else f"{row['psnr']:.1f}" for row in shown]
+            lines.append([title, f"{speed:g}x", *cells])
+    return f"PSNR in dB, mean over prompts:\n\n{table(lines)}"
+
+
+def origin(environment: dict[str, Any], rows: list[Row]) -> str:
+    """What the numbers were measured on."""
+    seeds = ", ".join(map(str, environment["seeds"]))
+    notes = "" if timed(rows) else " Times were not measured."
+    if rows[0]["n"] < _ENOUGH:
+        notes += " So few prompts rank nothing that lies near: look at the intervals."
+    return (
+        f"{rows[0]['n']} held-out prompts, seed {seeds}, settings from "
+        f"{environment['tuning']} training prompt{'s' * (environment['tuning'] > 1)}; ComfyUI "
+        f"{environment['host_version']}, torch {environment['torch']}, {environment['device']} with "
+        f"{environment['threads']} threads, {environment['dtype']}, {environment['date']}, revision "
+        f"{environment['revision']}.{notes}"
+    )
+
+
+def timed(rows: list[Row]) -> bool:
+    return any(row["speedup"] is not None for row in rows)
+
+
+def speeds_of(rows: list[Row]) -> list[float]:
+    return sorted({row["target"] for row in rows if row["target"] is not None})
+
+
+def by_speed(rows: list[Row]) -> str:
+    """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first."""
+    speeds = speeds_of(rows)
+    found = {speed: at_speed(rows, speed) for speed in speeds}
+    middle = found.get(2.0, found[speeds[0]])
+    methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
+    order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
+    lines = [["method", "", *(f"{speed:g}x" for speed in speeds)]]
+    for method in order:
+        cells = [
+            f"{row['psnr']:.1f} ({row['psnr_worst']:.1f}) at {row['computed']:.1f}"
+            if (row := found[speed].get(method))
+            else "-"
+            for speed in speeds
+        ]
+        lines.append([plots.name_of(method), methods[method], *cells])
+    return (
+        "PSNR in dB: mean over prompts (worst prompt) at computed steps. A dash: no setting comes near "
+        f"this speed.\n\n{table(lines)}"
+    )
+
+
+def details(rows: list[Row], speed: float) -> str:
+    """All measures at one speed."""
+    found = sorted(at_speed(rows, speed).values(), key=lambda row: -row["psnr"])
+    if not found:
+        return ""
+    lines = [
+        [
+            *("method", "setting", "computed", "with probes", "measured", "PSNR dB [95 %]"),
+            *("SSIM", "FLIP", "PSNR against 400 steps"),
+        ]
+    ]
+    for row in found:
+        lines.append(
+            [
+                plots.name_of(row["method"]),
+                row["setting"],
+                *(f"{row['computed']:.1f}", f"{row['work']:.1f}"),
+                "-" if row["speedup"] is None else f"{row['speedup']:.2f}x",
+                _with_interval(row, "psnr"),
+                *(number(row["ssim"], ".4f"), number(row["perceptual"], ".4f")),
+                number(row["truth_psnr"], ".1f"),
+            ]
+        )
+    plain = next((row["truth_psnr"] for row in rows if row["target"] is None), None)
+    against = "" if plain is None else f" All steps are {plain:.1f} dB from 400 steps."
+    return f"At {speed:g}x:{against}\n\n{table(lines)}"
+
+
+def _with_interval(row: Row, column: str) -> str:
+    bounds = row["intervals"].get(column)
+    shown = number(row[column], ".1f")
+    return shown if bounds is None else f"{shown} [{bounds[0]:.1f}, {bounds[1]:.1f}]"
+
+
+def gains(rows: list[Row]) -> str:
+    """How far the pack's method is above the best of the others at each speed, prompt by prompt."""
+    lines = [["speed", "Scaling Cache", "against", "mean difference, dB [95 %]", "worst prompt"]]
+    for speed in speeds_of(rows):
+        found = at_speed(rows, speed)
+        others = [row for group in OTHERS if (row := best(found, group)) is not None]
+        for ours, other in product((found[m] for m in OWN if m in found), others):
+            differences = np.subtract(ours["each"]["psnr"], other["each"]["psnr"])
+            bounds = interval(differences.tolist())
+            spread = "" if bounds is None else f" [{bounds[0]:+.1f}, {bounds[1]:+.1f}]"
+            lines.append(
+                [
+                    f"{speed:g}x",
+                    plots.name_of(ours["method"]).removeprefix("Scaling Cache, "),
+                    plots.name_of(other["method"]),
+                    f"{differences.mean():+.1f}{spread}",
+                    f"{differences.min():+.1f}",
+                ]
+            )
+    if len(lines) == 1:
+        return ""
+    return (
+        "Against the best published method, the better cache of the host and the better way with fewer "
+        f"steps, chosen on these prompts, at the same speed, prompt by prompt:\n\n{table(lines)}"
+    )
+
+
+def best(found: dict[str, Row], group: Group) -> Row | None:
+    """The row of highest mean PSNR among the methods of a group."""
+    rows = [row for row in found.values() if row["group"] == group.value]
+    return max(rows, key=lambda row: row["psnr"], default=None)
+
+
+def short(environment: dict[str, Any], rows: list[Row]) -> str:
+    """For README: the pack's own methods and the best of the others, of the first bed and plan."""
+    bed, sampling = rows[0]["bed"], plan(rows[0])
+    rows = [row for row in rows if (row["bed"], plan(row)) == (bed, sampling)]
+    lines = [["at", "method", "computed", "PSNR (worst)", "FLIP", "PSNR against 400 steps"]]
+    for speed in SHORT:
+        found = at_speed(rows, speed)
+        picked = [found[m] for m in OWN if m in found]
+        for group in OTHERS:
+            row = best(found, group)
+            picked += [] if row is None else [row]
+        for row in sorted(picked, key=lambda row: -row["psnr"]):
+            name = plots.name_of(row["method"])
+            if row["group"] == Group.PUBLISHED.value:
+                name += ", the best published one"
+            own = row["method"].startswith("scaling_cache")
+            lines.append(
+                [
+                    f"{speed:g}x",
+                    f"**{name}**" if own else name,
+                    f"{row['computed']:.1f} of {row['steps']}",
+                    f"{row['psnr']:.1f} dB ({row['psnr_worst']:.1f})",
+                    number(row["perceptual"], ".4f"),
+                    "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
+                ]
+            )
+    return f"`{bed}`, {sampling}; {origin(environment, rows)}\n\n{table(lines)}"
+
+
+def calibrated(rows: list[Row]) -> str:
+    """One line per way to sample and number of computed steps."""
+    lines = [["sampling", "computed", *(label for label, _ in plots.CALIBRATION.values())]]
+    for (name, wanted), group in groupby(rows, key=lambda r: (plan(r), r["wanted"])):
+        found = {r["method"]: r for r in group}
+        cells = [
+            f"{found[m]['psnr_mean']:.1f} ± {found[m]['psnr_std']:.1f} ({found[m]['psnr_worst']:.1f})"
+            for m in plots.CALIBRATION
+        ]
+        lines.append([name, str(wanted), *cells])
+    return table(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of JSON files (default: the snapshot)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    if (path := options.results / FIDELITY).exists():
+        environment, rows = results.read(path)
+        draw(rows)
+        page = filled(page, "fidelity", sections(environment, rows))
+        readme = filled(README.read_text(encoding="utf-8"), "results", short(environment, rows))
+        README.write_text(readme, encoding="utf-8")
+    if (path := options.results / CALIBRATION).exists():
+        _, rows = results.read(path)
+        plots.calibration(rows, IMAGES / "calibration.png")
+        page = filled(page, "calibration", calibrated(rows))
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def draw(rows: list[Row]) -> None:
+    """The pictures of the first bed and plan."""
+    key = (rows[0]["bed"], plan(rows[0]))
+    mine = [row for row in rows if (row["bed"], plan(row)) == key]
+    plots.against_computed(mine, IMAGES / "fidelity_computed.png")
+    plots.against_time(mine, IMAGES / "fidelity_speedup.png")
+    plots.curves(mine, IMAGES / "fidelity_curves.png")

@@ -1,0 +1,62 @@
+"""Result files: an environment and rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+# How far, as a ratio, the computed steps of a row may be from those that a speed asks for.
+NEAR = 0.12
+
+
+def write(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
+    """Replace a result file at once. Rows stand on a line each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    text = f'{{"environment": {json.dumps(environment)},\n"rows": [\n{lines}\n]}}\n'
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Environment and rows of a result file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content["environment"], content["rows"]
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """Rows of two runs, the later ones in place of earlier ones of the same method; beds and plans stay
+    together, and the plain run first."""
+    key = ("bed", "steps", "sampler", "cfg", "shift", "method")
+    replaced = {tuple(row[k] for k in key) for row in new}
+    rows = [row for row in old if tuple(row[k] for k in key) not in replaced]
+    places: dict[tuple[Any, ...], int] = {}
+    for row in (*rows, *new):
+        places.setdefault(tuple(row[k] for k in key[:-1]), len(places))
+    return sorted(
+        (*rows, *new),
+        key=lambda row: (places[tuple(row[k] for k in key[:-1])], row["target"] is not None),
+    )
+
+
+def plan(row: Row) -> str:
+    """How a row was sampled, for people."""
+    return f"{row['steps']} steps {row['sampler']}, cfg {row['cfg']:g}, shift {row['shift']:g}"
+
+
+def skips(row: Row) -> bool:
+    """Whether a row is faster than the plain run at all; a threshold may leave nothing out on other
+    prompts than those that it was searched on."""
+    return row["target"] is not None and row["computed"] < 0.97 * row["steps"]
+
+
+def at_speed(rows: list[Row], speed: float) -> dict[str, Row]:
+    """By method, the row for a target speed. Left out where a method has no setting near it."""
+    return {
+        row["method"]: row
+        for row in rows
+        if row["target"] == speed and abs(row["computed"] * speed / row["steps"] - 1) <= NEAR
+    }

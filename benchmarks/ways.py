@@ -1,0 +1,237 @@
+"""The rows of the fidelity benchmark: every way to sample faster, and the settings to choose from.
+
+Methods of the pack and of the host are made by their nodes, as a workflow does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from .beds import Bed, Plan
+
+PLAIN = "plain"
+MULTISTEP = ("dpmpp_2m", "uni_pc", "deis", "res_multistep", "ipndm")
+
+
+class Group(str, Enum):
+    """Whose way it is."""
+
+    PLAIN = "plain"
+    OURS = "this pack's own"
+    BASELINE = "baseline"
+    PUBLISHED = "published, in this pack"
+    HOST = "the host's"
+    FEWER = "fewer steps"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to sample, with a setting that makes it faster.
+
+    Attributes:
+        method: name in result files.
+        group: whose it is.
+        field: what the setting is called, empty where it needs no word.
+        settings: to search, from the one that computes the most to the one that computes the least.
+        candidates: in place of `settings`: those that compute as many steps as a target asks for. The
+            best of them on training prompts is taken.
+        make: the model with a setting, as a clone.
+        replan: the plan with a setting.
+        free: blocks at the start that always run and do not count as computed: a probe is a large part
+            of a small network only. The measured time holds it.
+    """
+
+    method: str
+    group: Group
+    field: str = ""
+    settings: Sequence[Any] = ()
+    candidates: Callable[[Plan, float], Sequence[Any]] | None = None
+    make: Callable[[Any, Any], Any] = lambda model, _: model
+    replan: Callable[[Plan, Any], Plan] = lambda plan, _: plan
+    free: int = 0
+
+    def text(self, setting: Any) -> str:
+        """A setting for people."""
+        if not self.field:
+            return ""
+        shown = f"{setting:.3g}" if isinstance(setting, float) else str(setting)
+        return f"{self.field} {shown}"
+
+
+def all_ways(model: Any, bed: Bed) -> list[Way]:
+    """Every way that fits a model."""
+    return [*_own(bed), *_published(model), *_host(), *_fewer()]
+
+
+def _grid(low: float, high: float, count: int = 72) -> tuple[float, ...]:
+    """Thresholds, evenly spaced as ratios, a tenth apart or less."""
+    return tuple(float(f"{value:.3g}") for value in np.geomspace(low, high, count))
+
+
+_SHARES = _grid(0.002, 1.0)
+_SUMS = _grid(0.002, 4.0, 88)
+_INTERVALS = tuple(range(2, 11))
+
+
+def _own(bed: Bed) -> list[Way]:
+    from scaling_cache.cache_core.schedules import computed_for_speedup, even_steps
+    from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
+    from scaling_cache.nodes.host.coefficients import NONE
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    def with_settings(choice: str = NONE, field: str = "speedup", **fixed: Any) -> Any:
+        def make(model: Any, setting: Any) -> Any:
+            return install(model, StepCache(Settings(**fixed, **{field: setting}), choice))
+
+        return make
+
+    def evenly(plan: Plan, target: float) -> list[tuple[int, ...]]:
+        wanted = computed_for_speedup(plan.steps, target)
+        return [even_steps(plan.steps, wanted, Settings.warmup)]
+
+    own, file = Group.OURS, bed.coefficients.name
+    squares = PredictorKind.LEAST_SQUARES
+    return [
+        Way("scaling_cache_online", own, candidates=_speedup, make=with_settings()),
+        Way(
+            "scaling_cache",
+            own,
+            candidates=_speedup,
+            make=with_settings(file, predictor=squares),
+        ),
+        Way(
+            "scaling_cache_budget",
+            own,
+            "budget",
+            _SHARES,
+            make=with_settings(field="budget", mode=Mode.BUDGET),
+        ),
+        Way(
+            "even_order1",
+            Group.BASELINE,
+            candidates=evenly,
+            make=with_settings(field="listed", predictor=PredictorKind.ORDER_1),
+        ),
+    ]
+
+
+def _speedup(plan: Plan, target: float) -> list[float]:
+    return [target]
+
+
+def _published(model: Any) -> list[Way]:
+    from scaling_cache.cache_core.combinations import BLOCK_METHODS
+    from scaling_cache.nodes.cfg_cache import ScalingCfgCache
+    from scaling_cache.nodes.families import find_family
+    from scaling_cache.nodes.host.stack import why_unsupported
+
+    network = model.model.diffusion_model
+    family = find_family(network)
+    depth = 0 if family is None else family.layout(network).total
+    # Shares of the depth as published for large models.
+    first, probe = max(depth // 8, 1), max(depth // 4, 1)
+    listed = f"{first}-{first + 3 * depth // 4 - 1}"
+
+    def way(
+        method: str,
+        settings: Sequence[Any],
+        field: str = "threshold",
+        name: str = "",
+        free: int = 0,
+        **fixed: Any,
+    ) -> Way | None:
+        inside = method in BLOCK_METHODS and fixed.get("granularity") != "whole step"
+        if inside and why_unsupported(model, BLOCK_METHODS[method]):
+            return None
+        make = _advanced(method, field, fixed)
+        return Way(name or method, Group.PUBLISHED, field, settings, make=make, free=free)
+
+    def guidance(model: Any, interval: int) -> Any:
+        # From the share of the denoising at which FasterCache begins.
+        return ScalingCfgCache.execute(model, interval, 0.36, 1.0).args[0]
+
+    found = [
+        way("TeaCache", _SUMS),
+        way("MagCache", _SUMS),
+        way("First Block Cache", _SHARES, free=1),
+        way("DBCache", _SHARES, free=probe, first_blocks=probe),
+        way("DiCache", _SUMS, free=1),
+        way("Delta Cache", _INTERVALS, "interval", blocks=listed, warmup=6),
+        way("MixCache", _SUMS),
+        way("DeepCache", _INTERVALS, "interval"),
+        way("EasyCache", _SUMS, warmup=5),
+        way("LazyCache", _SUMS, warmup=5),
+        way("SmoothCache", _SHARES),
+        way("EOC", _INTERVALS, "interval", warmup=1),
+        *(
+            way(
+                "TaylorSeer",
+                _INTERVALS,
+                "interval",
+                f"TaylorSeer {order}{', blocks' * (level == 'blocks')}",
+                order=order,
+                granularity=level,
+            )
+            for level in ("whole step", "blocks")
+            for order in (1, 2, 3)
+        ),
+        Way("CFG Cache", Group.PUBLISHED, "interval", _INTERVALS, make=guidance),
+    ]
+    return [each for each in found if each is not None]
+
+
+def _advanced(method: str, field: str, fixed: dict[str, Any]) -> Callable[[Any, Any], Any]:
+    """Step Cache (Advanced) with a method, published settings where a method has them."""
+    from scaling_cache.nodes.step_cache_advanced import ScalingStepCacheAdvanced
+
+    inputs: dict[str, Any] = {
+        "method": method,
+        "granularity": "auto",
+        "predictor": "auto",
+        "speedup": 2.0,
+        "threshold": 0.0,
+        "interval": 4,
+        "warmup": 3,
+        "max_gap": 0,
+        "start_percent": 0.0,
+        "end_percent": 1.0,
+        **fixed,
+    }
+
+    def make(model: Any, setting: Any) -> Any:
+        return ScalingStepCacheAdvanced.execute(model, **{**inputs, field: setting}).args[0]
+
+    return make
+
+
+def _host() -> list[Way]:
+    from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
+
+    def way(method: str, node: Any) -> Way:
+        def make(model: Any, threshold: float) -> Any:
+            return node.execute(model, threshold, 0.15, 0.95, False).args[0]
+
+        return Way(method, Group.HOST, "reuse_threshold", _SUMS, make=make)
+
+    return [way("host_easycache", EasyCacheNode), way("host_lazycache", LazyCacheNode)]
+
+
+def _fewer() -> list[Way]:
+    def same(plan: Plan, target: float) -> list[Plan]:
+        return [replace(plan, steps=round(plan.steps / target))]
+
+    def multistep(plan: Plan, target: float) -> list[Plan]:
+        return [replace(fewer, sampler=name) for fewer in same(plan, target) for name in MULTISTEP]
+
+    def chosen(_: Plan, setting: Plan) -> Plan:
+        return setting
+
+    return [
+        Way("fewer_steps", Group.FEWER, candidates=same, replan=chosen),
+        Way("fewer_steps_multistep", Group.FEWER, "", candidates=multistep, replan=chosen),
+    ]

@@ -1,0 +1,326 @@
+"""The benchmark's own arithmetic: statistics, search of settings, measures, and the page of results."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import fidelity, measures, page, plots, results
+from benchmarks.beds import BEDS, Plan, use
+from benchmarks.meter import in_steps
+from benchmarks.statistics import interval, over_seeds
+from benchmarks.tuning import Search, assigned
+from benchmarks.ways import Group, all_ways
+from demo.nodes.vocabulary import held_out_prompts
+
+SPEEDS = (1.5, 2.0, 2.5, 3.0)
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says():
+    draws = np.random.default_rng(1).normal(40.0, 5.0, (200, 32))
+    covered = [low <= 40.0 <= high for low, high in map(interval, draws.tolist())]
+    assert 0.88 <= np.mean(covered) <= 0.99
+
+
+def test_interval_is_repeatable_and_holds_the_mean():
+    values = [30.0, 35.0, 41.0, 38.0, 29.0]
+    found = interval(values)
+    assert found == interval(values)
+    assert found is not None
+    assert found[0] < np.mean(values) < found[1]
+
+
+def test_interval_of_equal_values_is_a_point():
+    assert interval([7.0] * 5) == (7.0, 7.0)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0]])
+def test_too_few_values_have_no_interval(values: list[float]):
+    assert interval(values) is None
+
+
+def test_seeds_are_averaged_within_a_prompt():
+    assert over_seeds([1.0, 10.0, 3.0, 30.0], prompts=2) == [2.0, 20.0]
+    with pytest.raises(ValueError, match="multiple of 3"):
+        over_seeds([1.0, 2.0], prompts=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(5, 50), min_size=2, max_size=80),
+    target=st.floats(5, 50),
+)
+def test_search_finds_what_trying_everything_finds(counts: list[int], target: float):
+    counts = sorted(counts, reverse=True)
+    search = Search(range(len(counts)), lambda i: float(counts[i]))
+    found = counts[search.find(target)]
+    nearest = min(counts, key=lambda count: abs(np.log(count / target)))
+    assert abs(found - target) <= 0.5 or found == nearest
+
+
+def test_search_asks_seldom_and_never_twice():
+    asked: list[int] = []
+
+    def count(setting: int) -> float:
+        asked.append(setting)
+        return 50.0 - 0.5 * setting
+
+    search = Search(range(80), count)
+    for speed in SPEEDS:
+        setting = search.find(50 / speed)
+        assert abs(count(setting) - 50 / speed) <= 0.5
+        asked.pop()
+    assert len(asked) == len(set(asked))
+    assert len(asked) <= 20
+
+
+def test_search_ends_where_counts_are_not_monotone():
+    counts = [50.0, 20.0, 45.0, 15.0, 40.0, 10.0]
+    for target in (12.0, 22.0, 44.0, 50.0):
+        found = Search(range(6), lambda i: counts[i]).find(target)
+        assert found in range(6)
+
+
+def test_search_takes_the_nearest_where_a_target_is_out_of_reach():
+    search = Search((2, 3, 4), lambda interval: 50.0 / interval + 10)
+    assert search.find(50.0) == 2
+    assert search.find(3.0) == 4
+
+
+def test_a_setting_is_measured_for_the_target_that_it_is_nearest_to():
+    found = {1.5: ("a", 26.0), 2.0: ("a", 26.0), 2.5: ("b", 18.0), 3.0: ("b", 18.0)}
+    assert assigned(found, 50) == {2.0: "a", 3.0: "b"}
+
+
+def test_work_is_counted_in_steps_of_the_plain_run():
+    plain = [100, 100, 100, 100]
+    assert in_steps(plain, plain, 50) == 50
+    assert in_steps([100, 40, 40, 40], plain, 50) == pytest.approx(27.5)
+    assert in_steps([100, 40, 40, 40], plain, 50, free=1) == pytest.approx(20)
+
+
+def test_measures_know_equal_pictures_and_rank_errors():
+    clean = torch.rand(2, 1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    near, far = ((clean + size * noise).clamp(0, 1) for size in (0.02, 0.1))
+    assert measures.psnr(clean, clean).tolist() == [100.0, 100.0]
+    np.testing.assert_allclose(measures.psnr(clean * 0 + 0.1, clean * 0), [20.0, 20.0], atol=1e-4)
+    assert measures.ssim(clean, clean).tolist() == pytest.approx([1.0, 1.0])
+    assert (measures.ssim(near, clean) > measures.ssim(far, clean)).all()
+    flipped = measures.flip(clean, clean)
+    if flipped is None:
+        pytest.skip("flip-evaluator has no build for this Python")
+    assert flipped.tolist() == [0.0, 0.0]
+    closer, further = measures.flip(near, clean), measures.flip(far, clean)
+    assert closer is not None
+    assert further is not None
+    assert (closer > 0).all()
+    assert (closer < further).all()
+
+
+def row(
+    method: str, group: Group, target: float | None, computed: float, psnr: float | None
+) -> Any:
+    each = [] if psnr is None else [psnr - 1, psnr, psnr + 1]
+    return {
+        "bed": "toy",
+        "sampler": "euler",
+        "cfg": 4.0,
+        "shift": 3.0,
+        "steps": 50,
+        "method": method,
+        "group": group.value,
+        "target": target,
+        "setting": "",
+        "computed": computed,
+        "work": computed,
+        "evaluations": 50,
+        "seconds": 1.0,
+        "speedup": 50 / computed,
+        "psnr": psnr,
+        "psnr_worst": None if psnr is None else psnr - 1,
+        "ssim": None if psnr is None else 0.9,
+        "perceptual": None,
+        "truth_psnr": 30.0,
+        "n": 3,
+        "samples": 3,
+        "intervals": {"psnr": interval(each), "truth_psnr": None},
+        "each": {"psnr": each},
+        "curve": None if psnr is None else [0.1] * 50,
+    }
+
+
+@pytest.fixture
+def rows() -> list[Any]:
+    return [
+        row("plain", Group.PLAIN, None, 50.0, None),
+        row("scaling_cache_online", Group.OURS, 2.0, 25.0, 50.0),
+        row("scaling_cache_online", Group.OURS, 3.0, 17.0, 45.0),
+        row("TeaCache", Group.PUBLISHED, 2.0, 24.0, 40.0),
+        row("EOC", Group.PUBLISHED, 2.0, 35.0, 60.0),
+        row("host_lazycache", Group.HOST, 2.0, 26.0, 52.0),
+        row("fewer_steps", Group.FEWER, 2.0, 25.0, 39.0),
+    ]
+
+
+FACTS = {
+    "host_version": "1",
+    "torch": "2",
+    "device": "cpu",
+    "threads": 1,
+    "dtype": "float32",
+    "date": "2026-01-01",
+    "revision": "abc",
+    "seeds": [1],
+    "tuning": 4,
+}
+
+
+def test_rows_that_compute_too_much_are_not_at_a_speed(rows: list[Any]):
+    found = results.at_speed(rows, 2.0)
+    assert "EOC" not in found
+    assert set(found) == {"scaling_cache_online", "TeaCache", "host_lazycache", "fewer_steps"}
+
+
+def test_rows_that_leave_nothing_out_are_not_drawn(rows: list[Any]):
+    idle = row("host_easycache", Group.HOST, 2.0, 50.0, 100.0)
+    assert not results.skips(idle)
+    assert not results.skips(rows[0])
+    assert all(map(results.skips, rows[1:]))
+
+
+def test_gains_are_those_of_prompts_and_may_be_losses(rows: list[Any]):
+    text = page.gains(rows)
+    assert "| 2x | learning | TeaCache | +10.0 [+10.0, +10.0] | +10.0 |" in text
+    assert "| 2x | learning | LazyCache (host) | -2.0 [-2.0, -2.0] | -2.0 |" in text
+
+
+def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]):
+    text = page.sections(FACTS, rows)
+    assert "| EOC | published, in this pack | - | - |" in text
+    assert (
+        "| Scaling Cache, learning | this pack's own | 50.0 (49.0) at 25.0 | 45.0 (44.0) at 17.0"
+        in text
+    )
+    assert "best: the host's" not in text
+    other = [{**r, "cfg": 1.0} for r in rows]
+    assert (
+        "| toy, 50 steps euler, cfg 1, shift 3 | 2x | 50.0 | - | 40.0 | 52.0 | 39.0 |"
+        in page.sections(FACTS, [*rows, *other])
+    )
+    short = page.short(FACTS, rows)
+    assert "TeaCache, the best published one" in short
+    assert "EOC" not in short
+
+
+def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
+    begin, end = page.marks("x")
+    text = f"# Head\n\n{begin}old\n{end}tail\n"
+    once = page.filled(text, "x", "new\n")
+    assert once == f"# Head\n\n{begin}\nnew\n\n{end}tail\n"
+    assert page.filled(once, "x", "new") == once
+    with pytest.raises(ValueError, match="marks for y"):
+        page.filled(text, "y", "new")
+
+
+def test_the_committed_pages_have_the_marks():
+    text = page.PAGE.read_text(encoding="utf-8")
+    for name in ("fidelity", "calibration"):
+        page.filled(text, name, "")
+    page.filled(page.README.read_text(encoding="utf-8"), "results", "")
+
+
+def test_result_files_come_back_as_they_were(tmp_path: Path, rows: list[Any]):
+    file = tmp_path / "deep" / "fidelity.json"
+    results.write(file, FACTS, rows[:2])
+    facts, found = results.read(file)
+    assert facts == FACTS
+    assert [r["method"] for r in found] == ["plain", "scaling_cache_online"]
+    assert not list(file.parent.glob("*.part"))
+
+
+def test_a_second_run_replaces_its_methods_and_keeps_the_others(rows: list[Any]):
+    again = [rows[0], {**rows[1], "psnr": 51.0}]
+    other = {**rows[1], "bed": "other"}
+    found = results.merged([*rows, other], again)
+    assert found[0]["method"] == "plain"
+    assert [r["psnr"] for r in found if r["method"] == "scaling_cache_online"] == [51.0, 50.0]
+    assert len(found) == len(rows)
+    assert found[-1] is other
+
+
+def test_plots_are_drawn_with_names_apart(tmp_path: Path, rows: list[Any]):
+    plots.fidelity(rows, tmp_path)
+    assert {f.name.split("_toy")[0] for f in tmp_path.glob("*.png")} == {
+        "fidelity_computed",
+        "fidelity_speedup",
+        "fidelity_curves",
+    }
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=12))
+def test_names_are_spread_in_order_and_stay_inside(wanted: list[float]):
+    wanted = sorted(wanted)
+    places = plots.spread(wanted, 0.5, 0.0, 10.0)
+    assert all(b - a >= 0.5 - 1e-6 for a, b in itertools.pairwise(places))
+    assert places[0] >= -1e-6
+    assert places[-1] <= 10.0 + 1e-6
+
+
+@pytest.fixture(scope="module")
+def lab(comfy: Path) -> Iterator[fidelity.Lab]:
+    import folder_paths
+    from scaling_cache.nodes.host.coefficients import FOLDER
+
+    before = folder_paths.folder_names_and_paths[FOLDER]
+    made = fidelity.Lab(BEDS["demo_image"], Plan(10, 4.0, 3.0, "euler"), tuning=1)
+    use(made.bed)
+    yield made
+    folder_paths.folder_names_and_paths[FOLDER] = before
+    folder_paths.filename_list_cache.pop(FOLDER, None)
+
+
+def test_every_row_but_fewer_steps_is_cached(lab: fidelity.Lab):
+    found = all_ways(lab.model, lab.bed)
+    assert len({way.method for way in found}) == len(found)
+    for way in found:
+        settings = way.settings or way.candidates(lab.plan, 2.0)
+        made = [way.make(lab.model, setting) for setting in (settings[0], settings[-1])]
+        assert all((m is lab.model) == (way.group is Group.FEWER) for m in made), way.method
+
+
+def test_what_runs_is_counted(lab: fidelity.Lab):
+    found = fidelity.chosen(
+        all_ways(lab.model, lab.bed), ["scaling_cache_online", "CFG Cache", "fewer_steps"]
+    )
+    trials = fidelity.tune(lab, found, [2.0])
+    rows, pictures = fidelity.compare(lab, trials, held_out_prompts()[:2], [1, 2], None)
+    by_name = {row.method: row for row in rows}
+    assert by_name["plain"].computed == 10
+    assert by_name["plain"].psnr is None
+    assert by_name["scaling_cache_online"].computed == by_name["fewer_steps"].computed == 5
+    # It leaves out one of two conditionings at some steps.
+    assert 5 < by_name["CFG Cache"].computed < 10
+    assert by_name["CFG Cache"].computed * 2 % 1 == 0
+    assert all(len(row.each["psnr"]) == 2 for row in rows if row.psnr is not None)
+    assert by_name["fewer_steps"].curve is None
+    assert len(by_name["CFG Cache"].curve or []) == 10
+    assert pictures["plain"][1.0].shape[0] == 4
+
+
+def test_the_same_way_twice_is_the_same(lab: fidelity.Lab):
+    prompts = held_out_prompts()[:1]
+    again = replace(lab.plain, method="again")
+    rows, _ = fidelity.compare(lab, [lab.plain, again], prompts, [1], None)
+    assert rows[0].psnr is None
+    assert rows[1].psnr == 100
+    assert max(rows[1].curve or [1.0]) == 0
