@@ -157,7 +157,8 @@ class Settings:
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
-        if frame.guided is None or frame.traits.stochastic or not frame.falls:
+        planned = self.predictor is PredictorKind.LEAST_SQUARES and not frame.traits.stochastic
+        if frame.guided is None or not planned or not frame.falls:
             return []
         forced = even_steps(frame.steps, 0, self._warmup(frame), frame.window)
         longest, corrected = self._longest(frame), self.corrects(frame)

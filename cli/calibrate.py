@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--name", required=True, help="of the file in models/scaling_cache; replaced if there")
     add("--prompts", type=Path, help=f"text file, a further prompt a line, {MORE_PROMPTS} at most")
     add("--runs", type=int, default=2, help="runs per prompt, default 2")
+    add("--sensitivity", action="store_true", help="measure at which steps errors matter most")
     add("--steps", type=int, help="default the workflow's own")
     add("--seed", type=int, help="of the first run, default the workflow's own")
     add("--sampler", metavar="ID", help="the sampling node, if the workflow has several")
@@ -78,7 +79,13 @@ def prepare(options: argparse.Namespace, node: str) -> Workflow:
     """
     prompts = [] if options.prompts is None else read_prompts(options.prompts)
     wanted = Wanted(
-        options.name, prompts, options.runs, options.steps, options.seed, options.sampler
+        options.name,
+        prompts,
+        options.runs,
+        options.steps,
+        options.seed,
+        options.sampler,
+        options.sensitivity,
     )
     return calibration(read(options.workflow), wanted, node)
 

@@ -43,6 +43,7 @@ TEXTS = frozenset(
         "bert",
         "mt5xl",
         "user_prompt",
+        "tags",
     }
 )
 _HOW = "in ComfyUI choose File > Export (API) and give that file"
@@ -56,6 +57,7 @@ class Wanted:
         name: of the coefficient file.
         prompts: in addition to the workflow's own prompt.
         sampler: id of the sampling node, for a workflow with several.
+        sensitivity: whether to measure at which steps errors matter most.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Wanted:
     steps: int | None = None
     seed: int | None = None
     sampler: str | None = None
+    sensitivity: bool = False
 
 
 def read(path: Path) -> Workflow:
@@ -147,7 +150,7 @@ def calibration(workflow: Workflow, wanted: Wanted, node: str = "calibrate") -> 
         further = f"positive_{number}"
         copies, inputs[further] = with_prompt(workflow, inputs["positive"], prompt, further)
         workflow = {**workflow, **copies}
-    inputs |= {"name": wanted.name, "runs": wanted.runs}
+    inputs |= {"name": wanted.name, "runs": wanted.runs, "sensitivity": wanted.sensitivity}
     calibrate = {"class_type": CALIBRATE, "inputs": inputs, "_meta": {"title": "Calibrate Cache"}}
     return _upstream({**workflow, node: calibrate}, node)
 

@@ -124,9 +124,9 @@ class ScalingCache(io.ComfyNode):
                         default=AUTO,
                         optional=True,
                         tooltip=(
-                            "What was measured of this model: it decides which steps are computed and "
-                            "how the others are repaired. Auto takes a file that was made for this "
-                            "model, else what earlier runs taught; none uses neither; or choose a file."
+                            "Coefficients for the predictor least squares. Auto takes a file that was "
+                            "made for this model, else what earlier runs taught; none uses neither; "
+                            "or choose a file."
                         ),
                     )
                 ),

@@ -74,6 +74,7 @@ def test_search_finds_the_node(page: Page):
         ["max_gap", 6, True],
         ["coefficients", "auto", True],
         ["computed_steps", "", True],
+        ["corrector", True, True],
         ["forget what was learned", None, True],
     ]
     look(page, "node")

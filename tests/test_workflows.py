@@ -186,7 +186,15 @@ def test_help_for_other_languages_is_the_english_one():
 def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
     specs = check.specs_of(object_info["ScalingCache"])
     folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
-    assert folded == {"predictor", "budget", "warmup", "max_gap", "coefficients", "computed_steps"}
+    assert folded == {
+        "predictor",
+        "budget",
+        "warmup",
+        "max_gap",
+        "coefficients",
+        "computed_steps",
+        "corrector",
+    }
     assert list(specs)[:5] == ["model", "speedup", "mode", "start_percent", "end_percent"]
 
 

@@ -31,7 +31,7 @@ app.registerExtension({
       node.showAdvanced ? window.LiteGraph.NODE_WIDGET_HEIGHT : -SPACING,
     ];
     const others = node.widgets.filter((widget) => widget !== button);
-    const last = others.findIndex((widget) => widget.name === "computed_steps");
+    const last = others.findIndex((widget) => widget.name === "corrector");
     node.widgets = [...others.slice(0, last + 1), button, ...others.slice(last + 1)];
     node.setSize(node.computeSize());
   },

@@ -31,7 +31,7 @@ from .coefficients import FOLDER
 from .fingerprint import family as family_of
 from .fingerprint import fingerprint
 from .progress import log
-from .samplers import sampler_traits
+from .samplers import log_snr, sampler_traits
 from .sensitivity import measure_gains, spread
 
 KEY = "scaling_cache_record"
@@ -85,6 +85,7 @@ def calibrate(
     recorder = GramRecorder(schedule)
     watched, blocks = watch_blocks(model)
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    places = log_snr(model, schedule) or schedule
     gains: list[dict[int, float]] = []
     for positive in positives:
         for i, seed in enumerate(plan.seeds):
@@ -96,7 +97,9 @@ def calibrate(
                 continue
             again = partial(_again, positive, negative, latent, plan, seed)
             gains.append(
-                measure_gains(model, schedule, traits.evaluations, kept, result.cpu(), again)
+                measure_gains(
+                    model, schedule, places, traits.evaluations, kept, result.cpu(), again
+                )
             )
     try:
         tables = recorder.table(_POSITIVE, _NEGATIVE), recorder.table(_GUIDED)

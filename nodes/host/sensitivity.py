@@ -29,6 +29,7 @@ def nudged_steps(steps: int) -> list[int]:
 def measure_gains(
     model: Any,
     schedule: tuple[float, ...],
+    places: Sequence[float],
     evaluations: Sequence[int] | None,
     derivatives: Sequence[torch.Tensor],
     result: torch.Tensor,
@@ -41,6 +42,7 @@ def measure_gains(
     Args:
         model: that computes everything.
         schedule: of the run, the final sigma included.
+        places: of each step, along which outputs change about evenly.
         evaluations: of each step.
         derivatives: of each step [batch, ...] in the run without a nudge, with guidance.
         result: of that run.
@@ -51,7 +53,9 @@ def measure_gains(
     """
     gains: dict[int, float] = {}
     for step in nudged_steps(len(schedule) - 1):
-        between = (derivatives[step - 1] + derivatives[step + 1]) / 2 - derivatives[step]
+        share = (places[step] - places[step - 1]) / (places[step + 1] - places[step - 1])
+        between = torch.lerp(derivatives[step - 1], derivatives[step + 1], share)
+        between = between - derivatives[step]
         width = abs(schedule[step + 1] - schedule[step])
         size = _norm(between)
         if not bool((size > 0).all()):

@@ -111,10 +111,13 @@ def _start(
         return refusal
     patcher, method = guider.model_patcher, cache.method
     traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
-    choice = cache.coefficients if method.uses_coefficients else NONE
+    least_squares = (cache.predictor or method.predictor) is PredictorKind.LEAST_SQUARES
+    # Scaling Cache itself reads coefficients for that predictor alone.
+    reads = method.uses_coefficients and (least_squares or not isinstance(method, Settings))
+    choice = cache.coefficients if reads else NONE
     agree = ranks.agreement(options)
     # What ordinary runs leave behind differs from rank to rank while they write it.
-    learns = isinstance(method, Settings) and not traits.stochastic and agree is alone
+    learns = least_squares and not traits.stochastic and agree is alone
     found = find_everywhere(
         agree, choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
     )
@@ -132,6 +135,8 @@ def _start(
         return run
     if found.note:
         run.report.note(found.note)
+    if not reads and method.uses_coefficients and cache.coefficients not in (AUTO, NONE):
+        run.report.note(f"{cache.coefficients} is not used: choose the predictor least squares")
     learner = None
     if found.learns:
         recorder = KnotRecorder(len(schedule) - 1)

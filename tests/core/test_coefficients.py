@@ -59,6 +59,23 @@ def test_round_trip(path: Path, content: CoefficientFile):
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no partial files are left"
 
 
+def test_gains_come_back_and_serve_other_noise_levels(path: Path, content: CoefficientFile):
+    assert load(path).guided.gains is None
+    gains = np.array([4.0, 2.0, 1.0, 0.5])
+    store(path, replace(content, guided=replace(content.guided, gains=gains)))
+    again = load(path)
+    np.testing.assert_array_equal(again.guided.gains, gains)
+    assert again.blocks is None
+    np.testing.assert_allclose(again.guided_at(7.0).gains_on((1.0, 0.8, 0.1)), (4.0, 3.0, 0.5))
+    np.testing.assert_array_equal(content.guided.gains_on((0.9, 0.2)), (1.0, 1.0))
+
+
+@pytest.mark.parametrize("gains", [np.ones(3), np.array([1, 1, np.nan, 1]), np.zeros(4)])
+def test_gains_that_cannot_be_are_refused(content: CoefficientFile, gains: np.ndarray):
+    with pytest.raises(ValueError, match=r"^gains: "):
+        replace(content.guided, gains=gains)
+
+
 @pytest.mark.parametrize("cfg", [0.0, 1.0, 2.5, 4.0, 9.0])
 def test_guided_outputs_at_another_scale(cfg: float):
     positive, negative = np.random.default_rng(1).standard_normal((2, 4, 10))

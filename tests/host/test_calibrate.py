@@ -302,3 +302,84 @@ def test_a_chosen_file_that_is_not_used_is_named(
     run(tiny)
     sample(put(tiny, "tiny.safetensors", predictor=PredictorKind.SCALING))
     assert "tiny.safetensors is not used: choose the predictor least squares" in said[-1]
+
+
+def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
+    """Once more by hand: the recorded outputs are put back with a nudge at one step."""
+    from comfy.patcher_extension import WrappersMP
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
+
+    run(tiny, runs=1, seed=1)
+    assert load(folder / "tiny.safetensors").guided.gains is None
+    run(tiny, runs=1, seed=1, sensitivity=True)
+    file = load(folder / "tiny.safetensors")
+    gains = file.guided.gains
+    assert gains is not None
+    assert gains.shape == (12,)
+    step = nudged_steps(12)[2]
+    seen: list[torch.Tensor] = []
+
+    def sampled(nudge: torch.Tensor | None) -> torch.Tensor:
+        import comfy.sample
+
+        calls = []
+
+        def predict(executor: Any, x: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+            denoised = executor(x, timestep, *args, **kwargs)
+            if nudge is None:
+                seen.append((x - denoised) / timestep)
+            elif len(calls) == step:
+                denoised = denoised - timestep * nudge
+            calls.append(x)
+            return denoised
+
+        model = tiny.clone()
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "nudge", predict)
+        noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            return comfy.sample.sample(
+                model,
+                noise,
+                12,
+                4.0,
+                "euler",
+                "simple",
+                conditioning(2),
+                conditioning(3),
+                torch.zeros_like(noise),
+                disable_pbar=True,
+                seed=1,
+            )
+
+    plain = sampled(None)
+    sigmas = (*file.guided.sigmas.tolist(), 0.0)
+    places = log_snr(tiny, sigmas)
+    assert places is not None
+    share = (places[step] - places[step - 1]) / (places[step + 1] - places[step - 1])
+    towards = (1 - share) * seen[step - 1] + share * seen[step + 1] - seen[step]
+    width = sigmas[step] - sigmas[step + 1]
+    moved = NUDGE * float(plain.norm())
+    found = sampled(towards * (moved / width / float(towards.norm())))
+    assert gains[step] == pytest.approx(float((found - plain).norm()) / moved, rel=0.02)
+
+
+def test_a_budget_takes_the_shortest_calibrated_choice(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.optimiser import best_chains
+    from scaling_cache.cache_core.settings import Mode
+
+    run(tiny)
+    plain, every = counting(tiny)
+    sample(plain, steps=12)
+    table = load(folder / "tiny.safetensors").guided
+    chains = best_chains(table, (*every.sigmas, 0.0), (0, 1, 2), 6)
+    middle = chains[len(chains) // 2]
+    for budget in (middle.error * 1.001, 1e-9):
+        counted, seen = counting(put(tiny, mode=Mode.BUDGET, budget=budget))
+        sample(counted, steps=12)
+        wanted = middle if budget > 1e-9 else chains[-1]
+        assert seen.sigmas == [every.sigmas[i] for i in wanted.steps]

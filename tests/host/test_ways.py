@@ -351,8 +351,11 @@ def test_a_fault_of_the_cache_costs_no_picture(
     assert any(str(error) in note for note in reports[0].notes)
 
 
-def test_holds_at_most_three_latents_per_conditioning(cached: Any, sample: Any):
-    model, reports = cached(speedup=2.0)
+@pytest.mark.parametrize("corrector", [False, True])
+def test_holds_two_latents_per_conditioning_and_three_for_the_corrector(
+    cached: Any, sample: Any, corrector: bool
+):
+    model, reports = cached(speedup=2.0, corrector=corrector)
     sample(model, size=16)
     latent = 16 * 16 * 16 * 4
-    assert 0 < reports[0].cache_bytes <= 3 * 2 * latent
+    assert 4 * latent <= reports[0].cache_bytes <= (7 if corrector else 4) * latent

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from testbed import networks as nets
 
 STEPS = 10
 NAMES = (
@@ -25,19 +25,7 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def nets(comfy: Path) -> Any:
-    name = "method_networks"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def models(nets: Any) -> dict[str, Any]:
+def models(comfy: Path) -> dict[str, Any]:
     return {name: nets.build(name) for name in ("flux", "sd15")}
 
 
@@ -118,7 +106,7 @@ def failing(model: Any, step: int, error: BaseException) -> Any:
 @pytest.mark.parametrize("kind", ["error", "cancel"])
 @pytest.mark.parametrize("name", NAMES)
 def test_an_end_at_any_step_leaves_nothing(
-    name: str, kind: str, nets: Any, models: dict[str, Any], held: list[weakref.ref]
+    name: str, kind: str, models: dict[str, Any], held: list[weakref.ref]
 ):
     import comfy.model_management as mm
 
@@ -145,7 +133,7 @@ def test_an_end_at_any_step_leaves_nothing(
 @pytest.mark.parametrize("where", ["decide", "add", "keep"])
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "DeepCache"])
 def test_no_memory_for_the_cache_costs_no_picture(
-    name: str, where: str, nets: Any, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    name: str, where: str, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     from scaling_cache.cache_core.stack_run import NetworkCall
 
@@ -170,7 +158,7 @@ def test_no_memory_for_the_cache_costs_no_picture(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_that_are_no_numbers_end_with_their_run(
-    name: str, nets: Any, models: dict[str, Any], held: list[weakref.ref]
+    name: str, models: dict[str, Any], held: list[weakref.ref]
 ):
     from comfy.patcher_extension import WrappersMP
 
@@ -195,9 +183,7 @@ def test_outputs_that_are_no_numbers_end_with_their_run(
     assert torch.equal(again, fresh)
 
 
-def test_twenty_prompts_with_changing_settings(
-    nets: Any, models: dict[str, Any], held: list[weakref.ref]
-):
+def test_twenty_prompts_with_changing_settings(models: dict[str, Any], held: list[weakref.ref]):
     """Each gives what it gives alone, whatever came before it, and nothing stays alive."""
     from scaling_cache.cache_core.mix_run import MixRun
     from scaling_cache.cache_core.run import CacheRun

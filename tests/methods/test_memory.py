@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from testbed import networks as nets
+
 STEPS = 10
-# The networks of tests/methods/networks.py whose stream holds the picture's tokens and little else.
+# The networks of testbed whose stream holds the picture's tokens and little else.
 NETWORKS = ("flux", "wan", "ltxv", "mochi", "qwen_image", "sd3", "auraflow", "lumina2", "sd15")
-
-
-@pytest.fixture(scope="module")
-def nets(comfy: Path) -> Any:
-    name = "method_networks"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -51,7 +39,7 @@ def check_room(asked: list[float], held: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_host_is_told_what_a_stack_cache_holds(name: str, nets: Any, asked: list[float]):
+def test_the_host_is_told_what_a_stack_cache_holds(name: str, asked: list[float]):
     from scaling_cache.cache_core.methods import DeepCache, FirstBlockCache, TaylorSeer
     from scaling_cache.nodes.host.stack import StackCache, install
 
@@ -68,7 +56,7 @@ def test_the_host_is_told_what_a_stack_cache_holds(name: str, nets: Any, asked: 
         check_room(asked, held, nets.spec_of(name).latent[-1])
 
 
-def test_tensors_as_documented(nets: Any):
+def test_tensors_as_documented(comfy: Path):
     """The table of docs/memory.md, for methods that skip up to the end of the network."""
     from scaling_cache.cache_core import methods as found
     from scaling_cache.nodes.host.stack import StackCache, install
@@ -90,7 +78,7 @@ def test_tensors_as_documented(nets: Any):
         assert runs[0].expected_bytes(tensor, 2) == 2 * tensors * tensor, method
 
 
-def test_a_cache_in_the_hosts_memory_needs_no_room(nets: Any, asked: list[float]):
+def test_a_cache_in_the_hosts_memory_needs_no_room(asked: list[float]):
     from scaling_cache.cache_core.methods import TaylorSeer
     from scaling_cache.nodes.host.stack import StackCache, install
 
@@ -102,7 +90,7 @@ def test_a_cache_in_the_hosts_memory_needs_no_room(nets: Any, asked: list[float]
 
 @pytest.mark.parametrize("name", ["Scaling Cache", "EasyCache"])
 def test_the_host_is_told_what_a_step_cache_holds(
-    name: str, nets: Any, asked: list[float], monkeypatch: pytest.MonkeyPatch
+    name: str, asked: list[float], monkeypatch: pytest.MonkeyPatch
 ):
     from scaling_cache.cache_core.run import CacheRun
     from scaling_cache.cache_core.settings import Settings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,28 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from testbed import networks as nets
+
 from .reads import Reads
 
 STEPS = 12
 
 
-def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("networks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def nets(comfy: Path) -> Any:
-    return load("method_networks")
-
-
-@pytest.fixture(scope="module")
-def models(nets: Any) -> dict[str, Any]:
+def models(comfy: Path) -> dict[str, Any]:
     return {name: nets.build(name) for name in ("flux", "wan", "sd15")}
 
 
@@ -103,9 +88,7 @@ def cached(name: str, model: Any, reports: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", MOST)
-def test_reads_of_the_device(
-    name: str, nets: Any, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-):
+def test_reads_of_the_device(name: str, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     from scaling_cache.cache_core.cfg_cache import CfgRun
     from scaling_cache.cache_core.run import CacheRun
 
@@ -132,7 +115,7 @@ def test_reads_of_the_device(
     assert most == MOST[name], reads.places
 
 
-def test_reads_are_seen(nets: Any):
+def test_reads_are_seen(comfy: Path):
     """The counter itself: each way to the host's memory counts once, from the pack's files alone."""
     reads = Reads()
     ways = "float(v[0]); bool(v[0]); v.tolist(); v.numpy(); v.nonzero(); v.to('cpu'); v[0].item()"
