@@ -12,6 +12,7 @@ import torch
 
 from testbed import networks as nets
 
+pytestmark = pytest.mark.usefixtures("comfy")
 STEPS = 10
 NAMES = (
     "MagCache",

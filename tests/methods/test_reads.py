@@ -13,6 +13,7 @@ from testbed import networks as nets
 
 from .reads import Reads
 
+pytestmark = pytest.mark.usefixtures("comfy")
 STEPS = 12
 
 
