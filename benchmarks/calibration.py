@@ -130,7 +130,7 @@ def cached(model: Any, bed: Bed, method: str, wanted: int, counted: list[int]) -
         def policy(self, frame: StepFrame) -> Policy:
             return ScheduledPolicy(even_steps(frame.steps, wanted, self.warmup, frame.window))
 
-    line = EvenLine(predictor=PredictorKind.ORDER_1)
+    line = EvenLine(predictor=PredictorKind.ORDER_1, corrector=False)
     least_squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
     settings = {EVEN: line, CALIBRATED: least_squares}.get(method, Exactly())
     choice = bed.coefficients.name if method == CALIBRATED else "none"

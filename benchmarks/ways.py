@@ -115,7 +115,7 @@ def _own(bed: Bed) -> list[Way]:
             "even_order1",
             Group.BASELINE,
             candidates=evenly,
-            make=with_settings(field="listed", predictor=PredictorKind.ORDER_1),
+            make=with_settings(field="listed", predictor=PredictorKind.ORDER_1, corrector=False),
         ),
     ]
 

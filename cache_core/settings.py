@@ -21,10 +21,22 @@ _E = TypeVar("_E", bound=Enum)
 
 
 class Mode(Enum):
-    """How the steps to compute are chosen. The values are what the user reads."""
+    """How the steps to compute are chosen. The values are what the user reads.
+
+    The three in the middle are target speed-ups in words.
+    """
 
     TARGET = "target speed-up"
+    NEAR_LOSSLESS = "near-lossless"
+    BALANCED = "balanced"
+    DRAFT = "fast draft"
     BUDGET = "error budget"
+
+    @property
+    def speedup(self) -> float | None:
+        """The speed-up that a mode stands for, if it does."""
+        words = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0}
+        return words.get(self)
 
 
 class PredictorKind(Enum):
@@ -62,7 +74,7 @@ class Settings:
     """Settings of one Scaling Cache node.
 
     Attributes:
-        speedup: steps over computed steps to aim at, 1.0 (off) to 4.0.
+        speedup: steps over computed steps to aim at, 1.0 (off) to 4.0; a mode in words has its own.
         mode: aim at a speed-up or stay within an error budget.
         budget: allowed mean relative error of the outputs, 0 to 1.
         start_percent: share of the denoising before which every step is computed, 0 to 1.
@@ -106,9 +118,14 @@ class Settings:
         """Whether these settings ask for no caching at all."""
         if self.listed:
             return False
-        if self.mode is Mode.TARGET:
-            return self.speedup == 1.0
-        return self.budget == 0.0
+        if self.mode is Mode.BUDGET:
+            return self.budget == 0.0
+        return self.target == 1.0
+
+    @property
+    def target(self) -> float:
+        """Speed-up to aim at, in words or as a number."""
+        return self.mode.speedup or self.speedup
 
     def quantity(self, traits: SamplerTraits) -> Quantity:
         """What is cached."""
@@ -129,14 +146,14 @@ class Settings:
                 return ScheduledPolicy(within_error(chains, self.budget).steps)
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
             return BudgetPolicy(frame.sigmas, self.budget, forced, self._longest(frame))
-        wanted = computed_for_speedup(steps, self.speedup)
+        wanted = computed_for_speedup(steps, self.target)
         computed = self.schedule(frame, wanted)
         if len(computed) > wanted:
             why = "by the settings"
             if traits.stochastic:
                 why = f"{traits.name} adds noise at each step"
             frame.report.note(
-                f"Less than {self.speedup:.1f}x: {why}, {len(computed)} of {steps} steps must be "
+                f"Less than {self.target:.1f}x: {why}, {len(computed)} of {steps} steps must be "
                 "computed"
             )
         return ScheduledPolicy(computed)

@@ -35,7 +35,7 @@ def test_start_must_not_be_above_end():
 
 def test_choices_are_named():
     assert choose("mode", Mode, "error budget") is Mode.BUDGET
-    with pytest.raises(ValueError, match="mode: must be one of 'target speed-up', 'error budget'"):
+    with pytest.raises(ValueError, match="mode: must be one of 'target speed-up', 'near-lossless'"):
         choose("mode", Mode, "fast")
 
 
@@ -44,6 +44,16 @@ def test_off():
     assert not Settings(speedup=1.0, mode=Mode.BUDGET).off
     assert Settings(mode=Mode.BUDGET, budget=0).off
     assert not Settings().off
+
+
+@pytest.mark.parametrize(
+    ("words", "target"), [("near-lossless", 1.5), ("balanced", 2.0), ("fast draft", 3.0)]
+)
+def test_a_mode_in_words_is_a_target(words: str, target: float):
+    for speedup in (1.0, 4.0):
+        settings = Settings(speedup=speedup, mode=choose("mode", Mode, words))
+        assert settings.target == target
+        assert not settings.off
 
 
 def report(seconds: list[tuple[bool, float]]) -> RunReport:

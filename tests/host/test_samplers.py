@@ -81,7 +81,10 @@ def test_at_1x_every_bit_is_the_hosts(name: str, tiny: Any, sample: Any):
     (off,) = ScalingCache.execute(tiny, 1.0, "target speed-up", 0.0, 1.0).args
     assert torch.equal(sample(off, name), plain)
     (on,) = ScalingCache.execute(tiny, 2.0, "target speed-up", 0.0, 1.0).args
-    assert not torch.equal(sample(on, name), plain)
+    half = sample(on, name)
+    assert not torch.equal(half, plain)
+    (words,) = ScalingCache.execute(tiny, 1.0, "balanced", 0.0, 1.0).args
+    assert torch.equal(sample(words, name), half)
     assert torch.equal(sample(remove(on), name), plain)
     assert torch.equal(sample(tiny, name), plain), "the model that was given is left alone"
 
