@@ -17,6 +17,7 @@ from .profile_blocks import ScalingProfileBlocks
 from .raylight import ScalingCacheRaylight
 from .scaling_cache import ScalingCache
 from .step_cache_advanced import ScalingStepCacheAdvanced
+from .suggest_speedup import ScalingSuggestSpeedup
 from .teacache import ScalingTeaCache
 
 NODES: list[type[io.ComfyNode]] = [
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingStepCacheAdvanced,
     ScalingCalibrateCache,
     ScalingProfileBlocks,
+    ScalingSuggestSpeedup,
     ScalingCacheRaylight,
     ScalingCacheReport,
 ]

@@ -158,7 +158,7 @@ def test_translations_fit_the_node(node: str, object_info: dict[str, Any]):
 
 def test_every_node_is_translated_has_help_and_folds(object_info: dict[str, Any]):
     nodes = pack_nodes(object_info)
-    assert len(nodes) == 11
+    assert len(nodes) == 12
     assert set(nodes) == set(read(ROOT / "locales" / "en" / "nodeDefs.json"))
     script = (ROOT / "web" / "fold_advanced.js").read_text()
     for node in nodes:
@@ -209,6 +209,7 @@ def test_the_web_extension_knows_every_node_that_it_is_for(script: str, comfy: P
     silent = {
         "ScalingCalibrateCache",
         "ScalingProfileBlocks",
+        "ScalingSuggestSpeedup",
         "ScalingCacheReport",
         "ScalingCacheRaylight",
     }

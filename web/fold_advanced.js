@@ -12,6 +12,7 @@ const NODES = [
   "ScalingStepCacheAdvanced",
   "ScalingCalibrateCache",
   "ScalingProfileBlocks",
+  "ScalingSuggestSpeedup",
   "ScalingCacheRaylight",
   "ScalingCacheReport",
 ];

@@ -1,0 +1,106 @@
+"""The Suggest Speed-up node."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io, ui
+
+from ..cache_core.optimiser import best_chains
+from ..cache_core.settings import FEWEST_STEPS, Settings
+from ..cache_core.suggestion import suggest
+from . import block_inputs as common
+from .host.coefficients import AUTO, NONE, choices, find_coefficients
+from .host.compat import schema
+from .host.samplers import sampler_traits
+
+_DEFAULTS = Settings()
+
+
+class ScalingSuggestSpeedup(io.ComfyNode):
+    """Reads from calibration data how fast a model can be sampled before one sees it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ScalingSuggestSpeedup",
+            display_name="Suggest Speed-up",
+            category=common.CATEGORY,
+            description=(
+                "Says from the coefficients of this model which speed-up of Scaling Cache is safe and "
+                "which one is visible. Calibrate the model first."
+            ),
+            search_aliases=["cache", "speedup", "calibration", "coefficients"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model, with the shift that you sample with."),
+                io.Int.Input(
+                    "steps",
+                    default=28,
+                    min=FEWEST_STEPS,
+                    max=1000,
+                    tooltip="Steps that you sample with.",
+                ),
+                io.Float.Input(
+                    "cfg", default=4.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale."
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.SAMPLER_NAMES,
+                    tooltip="For what ordinary runs with this sampler taught.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.SCHEDULER_NAMES,
+                    tooltip="Scheduler that you sample with.",
+                ),
+                io.Combo.Input(
+                    "coefficients",
+                    options=[choice for choice in choices() if choice != NONE],
+                    default=AUTO,
+                    tooltip="Auto takes a file that was made for this model, else what runs taught.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    display_name="speedup",
+                    tooltip="The safe one, for Scaling Cache; 1 if there is none.",
+                ),
+                io.String.Output(display_name="text", tooltip="The safe and the visible speed-up."),
+            ],
+        )
+
+    @classmethod
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
+        cls,
+        model: Any,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        coefficients: str = AUTO,
+    ) -> io.NodeOutput:
+        sampling = model.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
+        schedule = tuple(float(sigma) for sigma in sigmas)
+        traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
+        found = find_coefficients(coefficients, model, schedule, cfg, traits.name)
+        if found.guided is None:
+            why = found.note or "there are no coefficients of this model"
+            return _say(1.0, f"No suggestion: {why}. Calibrate Cache makes them.")
+        forced = range(_DEFAULTS.warmup)
+        try:
+            chains = best_chains(found.guided, schedule, forced, _DEFAULTS.max_gap)
+        except ValueError as error:
+            return _say(1.0, f"No suggestion: {error}.")
+        suggestion = suggest(chains, len(schedule) - 1)
+        # The widget that it goes to moves in tenths; rounded up it would not be safe.
+        safe = math.floor(suggestion.safe * 10 + 1e-6) / 10
+        return _say(min(safe, 4.0), f"{str(suggestion).capitalize()}. {found.note}.")
+
+
+def _say(speedup: float, text: str) -> io.NodeOutput:
+    return io.NodeOutput(speedup, text, ui=ui.PreviewText(text))

@@ -1,0 +1,65 @@
+"""Suggest Speed-up in the real host: from a file, from what runs taught, and without either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from .test_calibrate import folder, run  # noqa: F401
+
+
+def ask(model: Any, steps: int = 24, **more: Any) -> tuple[float, str]:
+    from scaling_cache.nodes.suggest_speedup import ScalingSuggestSpeedup as Node
+
+    inputs = {"cfg": 4.0, "sampler_name": "euler", "scheduler": "simple", **more}
+    speedup, text = Node.execute(model, steps=steps, **inputs).result
+    return speedup, text
+
+
+def test_it_says_what_the_file_expects(tiny: Any, folder: Path):  # noqa: F811
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.optimiser import best_chains
+    from scaling_cache.cache_core.suggestion import SAFE
+
+    run(tiny, steps=24)
+    speedup, text = ask(tiny)
+    table = load(folder / "tiny.safetensors").guided
+    sigmas = (*table.sigmas.tolist(), 0.0)
+    safe = [c for c in best_chains(table, sigmas, range(3), 6) if c.error <= SAFE]
+    wanted = 24 / len(safe[0].steps) if safe else 1.0
+    assert wanted - 0.1 < speedup <= wanted
+    assert text.startswith(f"At 24 steps {wanted:.1f}x is safe")
+    assert "Coefficients: tiny.safetensors" in text
+    assert ask(tiny, coefficients="tiny.safetensors") == (speedup, text)
+
+
+def test_without_coefficients_it_says_so(tiny: Any, folder: Path):  # noqa: F811
+    speedup, text = ask(tiny)
+    assert speedup == 1.0
+    assert "no coefficients of this model" in text
+    run(tiny)
+    assert "made for another model" not in ask(tiny)[1]
+    (folder / "bad.safetensors").write_bytes(b"no")
+    speedup, text = ask(tiny, coefficients="bad.safetensors")
+    assert speedup == 1.0
+    assert "damaged" in text
+
+
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
+def test_what_runs_taught_serves_too(
+    tiny: Any,
+    sample: Any,
+    folder: Path,  # noqa: F811
+    sampler: str,
+):
+    from scaling_cache.cache_core.settings import PredictorKind, Settings
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    settings = Settings(predictor=PredictorKind.LEAST_SQUARES)
+    with torch.inference_mode():
+        sample(install(tiny, StepCache(settings)), sampler=sampler, steps=24)
+    assert "learned from 1 picture" in ask(tiny, sampler_name=sampler)[1]
+    assert "no coefficients" in ask(tiny, sampler_name="heun")[1]
