@@ -104,7 +104,7 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
         waits = "one number per step, one more per computed step"
     if isinstance(method, Settings):
         name = "scaling, or least squares"
-        kept = "2 latents, or 3"
+        kept = "2 latents, or 3, and 3 in all"
         needs = "none; for least squares a coefficient file"
     if isinstance(method, SmoothCache):
         needs = "coefficient file"
