@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from .block_tables import BlockTable
 from .calibration import GramTable
 from .signals import SignalKind
+from .trial import Trial
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -23,7 +24,7 @@ _METADATA_KEY = "scaling_cache"
 _TENSORS_IN_ORDER = ("sigmas", "gram", "guided")
 _TENSORS = frozenset(_TENSORS_IN_ORDER)
 _BLOCK_TENSORS = frozenset({"ratios", "polynomial", "valid"})
-_GAINS = "gains"
+_GAINS, _TRIAL = "gains", "trial"
 _SIGNAL_KEY = "scaling_cache_signal"
 
 
@@ -65,12 +66,14 @@ class CoefficientFile:
         guided: one branch, what guidance made of them, from which the steps to compute and the repair of
             predicted ones follow; with the gains if they were measured.
         blocks: what TeaCache and MagCache need, for models whose blocks can be reached.
+        trial: whether the tables beat learning during the run, if that was tried.
     """
 
     provenance: Provenance
     table: GramTable
     guided: GramTable
     blocks: BlockTable | None = None
+    trial: Trial | None = None
 
     def guided_at(self, cfg: float) -> GramTable:
         """Products of the guided outputs at another guidance scale.
@@ -111,7 +114,10 @@ def load(path: Path) -> CoefficientFile:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             names = set(file.keys())
-            if names - _BLOCK_TENSORS - {_GAINS} != _TENSORS or _METADATA_KEY not in metadata:
+            if (
+                names - _BLOCK_TENSORS - {_GAINS, _TRIAL} != _TENSORS
+                or _METADATA_KEY not in metadata
+            ):
                 raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
@@ -121,8 +127,9 @@ def load(path: Path) -> CoefficientFile:
         provenance = _parse(metadata[_METADATA_KEY])
         blocks = _parse_blocks(tensors, metadata) if names & _BLOCK_TENSORS else None
         gains = np.asarray(tensors[_GAINS], np.float64) if _GAINS in names else None
+        trial = Trial(np.asarray(tensors[_TRIAL], np.float64)) if _TRIAL in names else None
         return CoefficientFile(
-            provenance, GramTable(sigmas, gram), GramTable(sigmas, guided, gains), blocks
+            provenance, GramTable(sigmas, gram), GramTable(sigmas, guided, gains), blocks, trial
         )
     except (ValueError, TypeError) as error:
         raise CoefficientError(f"coefficients: {path.name}: {error}") from error
@@ -138,6 +145,8 @@ def store(path: Path, content: CoefficientFile) -> None:
     metadata = {_METADATA_KEY: text}
     if content.guided.gains is not None:
         named[_GAINS] = np.ascontiguousarray(content.guided.gains)
+    if content.trial is not None:
+        named[_TRIAL] = np.ascontiguousarray(content.trial.psnr)
     blocks = content.blocks
     if blocks is not None:
         named |= {

@@ -42,6 +42,7 @@ class Mode(Enum):
 class PredictorKind(Enum):
     """How a skipped output is predicted. The values are what the user reads."""
 
+    AUTO = "auto"
     SCALING = "scaling"
     LEAST_SQUARES = "least squares"
     ORDER_0 = "order 0"
@@ -54,14 +55,15 @@ class PredictorKind(Enum):
     @property
     def order(self) -> int:
         """Past slopes the predictor needs."""
-        if self is PredictorKind.SCALING:
+        if self in (PredictorKind.AUTO, PredictorKind.SCALING):
             return 1
         return 2 if self is PredictorKind.LEAST_SQUARES else int(self.value[-1])
 
     def resolve(self, calibrated: bool) -> PredictorKind:
-        """What a run predicts with: least squares needs coefficients."""
-        missing = self is PredictorKind.LEAST_SQUARES and not calibrated
-        return PredictorKind.SCALING if missing else self
+        """What a run predicts with: least squares needs coefficients, and auto takes what it is given."""
+        if self not in (PredictorKind.AUTO, PredictorKind.LEAST_SQUARES):
+            return self
+        return PredictorKind.LEAST_SQUARES if calibrated else PredictorKind.SCALING
 
     @property
     def is_taylor(self) -> bool:
@@ -100,7 +102,7 @@ class Settings:
     budget: float = 0.02
     start_percent: float = 0.0
     end_percent: float = 1.0
-    predictor: PredictorKind = PredictorKind.SCALING
+    predictor: PredictorKind = PredictorKind.AUTO
     warmup: int = 3
     max_gap: int = 6
     corrector: bool = True
@@ -161,7 +163,7 @@ class Settings:
     def schedule(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps, as many as wanted unless more must be."""
         steps, warmup, longest = frame.steps, self._warmup(frame), self._longest(frame)
-        if self.predictor is not self.predictor.resolve(frame.guided is not None):
+        if self.predictor is PredictorKind.LEAST_SQUARES and frame.guided is None:
             frame.report.note("Least squares needs coefficients of this model: scaling is used")
         computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
         chains = self._chains(frame)
@@ -174,7 +176,8 @@ class Settings:
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
-        planned = self.predictor is PredictorKind.LEAST_SQUARES and not frame.traits.stochastic
+        kind = self.predictor.resolve(frame.guided is not None)
+        planned = kind is PredictorKind.LEAST_SQUARES and not frame.traits.stochastic
         if frame.guided is None or not planned or not frame.falls:
             return []
         forced = even_steps(frame.steps, 0, self._warmup(frame), frame.window)

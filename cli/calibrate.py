@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--name", required=True, help="of the file in models/scaling_cache; replaced if there")
     add("--prompts", type=Path, help=f"text file, a further prompt a line, {MORE_PROMPTS} at most")
     add("--runs", type=int, default=2, help="runs per prompt, default 2")
-    add("--sensitivity", action="store_true", help="measure at which steps errors matter most")
+    add("--refine", action="store_true", help="measure at which steps errors matter most")
     add("--steps", type=int, help="default the workflow's own")
     add("--seed", type=int, help="of the first run, default the workflow's own")
     add("--sampler", metavar="ID", help="the sampling node, if the workflow has several")
@@ -85,7 +85,7 @@ def prepare(options: argparse.Namespace, node: str) -> Workflow:
         options.steps,
         options.seed,
         options.sampler,
-        options.sensitivity,
+        options.refine,
     )
     return calibration(read(options.workflow), wanted, node)
 

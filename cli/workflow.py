@@ -57,7 +57,7 @@ class Wanted:
         name: of the coefficient file.
         prompts: in addition to the workflow's own prompt.
         sampler: id of the sampling node, for a workflow with several.
-        sensitivity: whether to measure at which steps errors matter most.
+        refine: whether to measure at which steps errors matter most.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Wanted:
     steps: int | None = None
     seed: int | None = None
     sampler: str | None = None
-    sensitivity: bool = False
+    refine: bool = False
 
 
 def read(path: Path) -> Workflow:
@@ -150,7 +150,7 @@ def calibration(workflow: Workflow, wanted: Wanted, node: str = "calibrate") -> 
         further = f"positive_{number}"
         copies, inputs[further] = with_prompt(workflow, inputs["positive"], prompt, further)
         workflow = {**workflow, **copies}
-    inputs |= {"name": wanted.name, "runs": wanted.runs, "sensitivity": wanted.sensitivity}
+    inputs |= {"name": wanted.name, "runs": wanted.runs, "refine": wanted.refine}
     calibrate = {"class_type": CALIBRATE, "inputs": inputs, "_meta": {"title": "Calibrate Cache"}}
     return _upstream({**workflow, node: calibrate}, node)
 

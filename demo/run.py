@@ -59,7 +59,7 @@ def methods() -> list[Method]:
     for target in TARGETS:
         chosen += [
             Method("scaling_cache", target, scaling_cache(target, predictor="least squares")),
-            Method("scaling_cache_online", target, scaling_cache(target, coefficients="none")),
+            Method("scaling_cache_online", target, scaling_cache(target, predictor="scaling")),
             even_order1(target),
             Method("fewer_steps", target, fewer_steps(round(STEPS / target))),
             Method("fewer_steps_multistep", target, fewer_steps(round(STEPS / target), "dpmpp_2m")),

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..cache_core.coefficients import CoefficientFile
 from . import block_inputs as common
 from .host.calibrate import Plan, calibrate, file_path, save
 from .host.compat import schema
@@ -48,12 +49,13 @@ class ScalingCalibrateCache(io.ComfyNode):
                     tooltip="Runs per positive conditioning. Four runs in all are a good start.",
                 ),
                 io.Boolean.Input(
-                    "sensitivity",
+                    "refine",
                     default=False,
                     optional=True,
                     tooltip=(
-                        "Measure too at which steps errors matter most. Better choice of steps; about "
-                        "three further runs for each positive conditioning."
+                        "Measure too at which steps errors matter most, and try out whether the "
+                        "coefficients beat learning during the run, so that Scaling Cache takes what is "
+                        "nearer. About six further runs for each positive conditioning."
                     ),
                 ),
                 *(
@@ -92,19 +94,26 @@ class ScalingCalibrateCache(io.ComfyNode):
         cfg: float,
         sampler_name: str,
         scheduler: str,
-        sensitivity: bool = False,
+        refine: bool = False,
         **more: Any,
     ) -> io.NodeOutput:
         path = file_path(name)
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
-        plan = Plan(
-            [seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler, sensitivity
-        )
+        plan = Plan([seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler, refine)
         file = calibrate(model, positives, negative, latent_image, plan)
         save(path, file)
         made = file.provenance
         text = (
             f"{path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
-            f"cfg {cfg:g}. Scaling Cache uses it from now on for this model (coefficients: auto)."
+            f"cfg {cfg:g}. {_use(file)}"
         )
         return io.NodeOutput(text, ui=ui.PreviewText(text))
+
+
+def _use(file: CoefficientFile) -> str:
+    """What Scaling Cache makes of a file."""
+    if file.trial is None:
+        return "Scaling Cache uses it for this model with the predictor least squares."
+    if file.trial.wins:
+        return f"Scaling Cache uses it from now on for this model: {file.trial}."
+    return f"Scaling Cache goes on learning with this model, which was nearer: {file.trial}."

@@ -79,8 +79,9 @@ class ScalingCache(io.ComfyNode):
                         tooltip=(
                             "How a skipped output is made. Scaling follows the line through the last two "
                             "outputs as far as it proved right; least squares weighs the last three as "
-                            "calibrated and needs coefficients; order 0 repeats the last output; order 1 "
-                            "and 2 extrapolate."
+                            "calibrated and needs coefficients; auto takes least squares where a "
+                            "calibration of this model found it nearer, else scaling; order 0 repeats "
+                            "the last output; order 1 and 2 extrapolate."
                         ),
                     )
                 ),
@@ -125,9 +126,9 @@ class ScalingCache(io.ComfyNode):
                         default=AUTO,
                         optional=True,
                         tooltip=(
-                            "Coefficients for the predictor least squares. Auto takes a file that was "
-                            "made for this model, else what earlier runs taught; none uses neither; "
-                            "or choose a file."
+                            "Coefficients for the predictors auto and least squares. Auto takes a file "
+                            "that was made for this model, and with least squares else what earlier runs "
+                            "taught; none uses neither; or choose a file."
                         ),
                     )
                 ),

@@ -68,7 +68,7 @@ def test_search_finds_the_node(page: Page):
         ["mode", "target speed-up", False],
         ["start_percent", 0, False],
         ["end_percent", 1, False],
-        ["predictor", "scaling", True],
+        ["predictor", "auto", True],
         ["budget", 0.02, True],
         ["warmup", 3, True],
         ["max_gap", 6, True],

@@ -101,7 +101,7 @@ def test_the_sampler_gives_way_to_calibrate_cache_and_all_below_it_goes():
         "scheduler": "karras",
         "name": "mine",
         "runs": 1,
-        "sensitivity": False,
+        "refine": False,
     }
 
 

@@ -27,7 +27,7 @@ def main() -> None:
         [conditioning([prompt]) for prompt in PROMPTS],
         conditioning([None]),
         {"samples": torch.zeros(1, *LATENT)},
-        Plan([SEED], STEPS, CFG, "euler", "simple", sensitivity=True),
+        Plan([SEED], STEPS, CFG, "euler", "simple", refine=True),
     )
     store(COEFFICIENTS, file)
 

@@ -34,7 +34,7 @@ def main() -> None:
         [conditioning(prompt) for prompt in PROMPTS],
         conditioning(None),
         {"samples": torch.zeros(1, 16, (FRAMES + 3) // 4, 16, 16)},
-        Plan([SEED], STEPS, CFG, "euler", "simple", sensitivity=True),
+        Plan([SEED], STEPS, CFG, "euler", "simple", refine=True),
     )
     store(COEFFICIENTS, file)
 

@@ -33,6 +33,7 @@ from .fingerprint import fingerprint
 from .progress import log
 from .samplers import log_snr, sampler_traits
 from .sensitivity import measure_gains, spread
+from .trial import try_out
 
 KEY = "scaling_cache_record"
 # Branches of the recorder: conditionings by index, and what guidance made of them.
@@ -46,8 +47,8 @@ class Plan:
 
     Attributes:
         seeds: one run each per positive conditioning.
-        sensitivity: measure too how errors of each step grow; takes about three further runs for each
-            positive conditioning.
+        refine: measure too how errors of each step grow, and try the coefficients out; takes about six
+            further runs for each positive conditioning.
     """
 
     seeds: Sequence[int]
@@ -55,7 +56,7 @@ class Plan:
     cfg: float
     sampler_name: str
     scheduler: str
-    sensitivity: bool = False
+    refine: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < FEWEST_STEPS:
@@ -89,7 +90,7 @@ def calibrate(
     gains: list[dict[int, float]] = []
     for positive in positives:
         for i, seed in enumerate(plan.seeds):
-            kept: list[torch.Tensor] | None = [] if plan.sensitivity and i == 0 else None
+            kept: list[torch.Tensor] | None = [] if plan.refine and i == 0 else None
             recorded = record(watched, recorder, Clock(schedule, traits.evaluations), kept)
             result = sample(recorded, positive, negative, latent, plan, seed)
             recorder.finish_run()
@@ -116,7 +117,13 @@ def calibrate(
         pack_version=VERSION,
         source="Calibrate Cache",
     )
-    return CoefficientFile(provenance, tables[0], guided, blocks=blocks())
+    trial = None
+    if plan.refine:
+        # Seeds that were not calibrated with.
+        seed = max(plan.seeds) + 1
+        again = [partial(_again, p, negative, latent, plan, seed) for p in positives]
+        trial = try_out(model, guided, again)
+    return CoefficientFile(provenance, tables[0], guided, blocks(), trial)
 
 
 def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:

@@ -12,6 +12,7 @@ from ...cache_core.agreement import Agree, same_everywhere
 from ...cache_core.block_tables import BlockTable
 from ...cache_core.calibration import GramTable
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
+from ...cache_core.trial import Trial
 from .fingerprint import family, fingerprint
 from .learned import FOLDER as LEARNED
 from .learned import recall
@@ -29,11 +30,13 @@ class Found:
         guided: products of the guided outputs, None to learn during the run.
         note: sentence for the user, if one is due.
         learns: whether the run should leave behind what it learns.
+        trial: of the file, if it was tried out.
     """
 
     guided: GramTable | None = None
     note: str = ""
     learns: bool = False
+    trial: Trial | None = None
 
 
 def register_folder() -> None:
@@ -107,6 +110,19 @@ def _content(table: GramTable | None) -> bytes:
     return b"" if table is None else table.sigmas.tobytes() + table.gram.tobytes()
 
 
+def nearer(found: Found, choice: str) -> Found:
+    """What the predictor auto takes of a file: all, unless learning during the run was nearer when it was
+    tried out; a file that was not tried only if the user chose it.
+
+    Args:
+        choice: of the user.
+    """
+    if found.guided is None or (found.trial.wins if found.trial else choice != AUTO):
+        return found
+    note = f"{found.note}: learning was nearer in its trial, so it learns" if found.trial else ""
+    return Found(None, note)
+
+
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:
     """Name and block table of the first file that was made for a model and holds one."""
     for name in _files():
@@ -133,7 +149,7 @@ def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
     file = load(Path(path))
     _check(file, name, patcher, schedule)
     guided = file.guided if cfg is None else file.guided_at(cfg)
-    return Found(guided, f"Coefficients: {name}")
+    return Found(guided, f"Coefficients: {name}", trial=file.trial)
 
 
 def _check(file: CoefficientFile, name: str, patcher: Any, schedule: tuple[float, ...]) -> None:

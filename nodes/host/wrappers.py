@@ -15,6 +15,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.agreement import alone
+from ...cache_core.calibration import GramTable
 from ...cache_core.plan import Refusal, plan_run
 from ...cache_core.recording import KnotRecorder
 from ...cache_core.report import RunReport
@@ -24,7 +25,7 @@ from ...cache_core.settings import PredictorKind, Settings
 from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg, ranks
 from .branches import describe_call
-from .coefficients import AUTO, NONE, find_everywhere
+from .coefficients import AUTO, NONE, Found, find_everywhere, nearer
 from .learned import Learner
 from .memory import prepare_sampling
 from .progress import ProgressText
@@ -42,6 +43,7 @@ class StepCache:
         coefficients: "auto", "none" or the name of a coefficient file.
         node_id: node to report on, None for scripts.
         predictor: in place of the method's own.
+        table: calibrated products of the guided outputs, in place of a file's.
         log: keeps the runs for a report.
     """
 
@@ -49,6 +51,7 @@ class StepCache:
     coefficients: str = "auto"
     node_id: str | None = None
     predictor: PredictorKind | None = None
+    table: GramTable | None = field(default=None, compare=False, repr=False)
     log: RunLog = field(default_factory=RunLog, compare=False, repr=False)
 
 
@@ -111,9 +114,11 @@ def _start(
         return refusal
     patcher, method = guider.model_patcher, cache.method
     traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
-    least_squares = (cache.predictor or method.predictor) is PredictorKind.LEAST_SQUARES
-    # Scaling Cache itself reads coefficients for that predictor alone.
-    reads = method.uses_coefficients and (least_squares or not isinstance(method, Settings))
+    predictor = cache.predictor or method.predictor
+    least_squares = predictor is PredictorKind.LEAST_SQUARES
+    # Scaling Cache itself reads coefficients for that predictor alone, or to see if they were nearer.
+    asked = least_squares or predictor is PredictorKind.AUTO
+    reads = method.uses_coefficients and (asked or not isinstance(method, Settings))
     choice = cache.coefficients if reads else NONE
     agree = ranks.agreement(options)
     # What ordinary runs leave behind differs from rank to rank while they write it.
@@ -121,6 +126,10 @@ def _start(
     found = find_everywhere(
         agree, choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
     )
+    if cache.table is not None:
+        found = Found(cache.table)
+    elif predictor is PredictorKind.AUTO:
+        found = nearer(found, cache.coefficients)
     run = plan_run(
         method,
         schedule,

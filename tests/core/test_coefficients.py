@@ -22,6 +22,7 @@ from scaling_cache.cache_core.coefficients import (
     store,
 )
 from scaling_cache.cache_core.signals import SignalKind
+from scaling_cache.cache_core.trial import Trial
 
 PROVENANCE = Provenance(
     family="WAN21_T2V",
@@ -68,6 +69,24 @@ def test_gains_come_back_and_serve_other_noise_levels(path: Path, content: Coeff
     assert again.blocks is None
     np.testing.assert_allclose(again.guided_at(7.0).gains_on((1.0, 0.8, 0.1)), (4.0, 3.0, 0.5))
     np.testing.assert_array_equal(content.guided.gains_on((0.9, 0.2)), (1.0, 1.0))
+
+
+def test_a_trial_comes_back_and_says_what_was_nearer(path: Path, content: CoefficientFile):
+    assert load(path).trial is None
+    for learning, wins in ((50.0, True), (60.0, False)):
+        store(path, replace(content, trial=Trial(np.array([[learning] * 2, [62.0, 54.0]]))))
+        trial = load(path).trial
+        assert trial is not None
+        assert trial.wins is wins
+        assert str(trial) == (
+            f"58.0 dB with the coefficients, {learning:.1f} dB learning during the run"
+        )
+
+
+@pytest.mark.parametrize("psnr", [np.ones(2), np.ones((2, 3)), np.array([[1, np.inf], [1, 1]])])
+def test_a_trial_that_cannot_be_is_refused(psnr: np.ndarray):
+    with pytest.raises(ValueError, match=r"^trial: "):
+        Trial(psnr)
 
 
 @pytest.mark.parametrize("gains", [np.ones(3), np.array([1, 1, np.nan, 1]), np.zeros(4)])

@@ -313,7 +313,7 @@ def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
 
     run(tiny, runs=1, seed=1)
     assert load(folder / "tiny.safetensors").guided.gains is None
-    run(tiny, runs=1, seed=1, sensitivity=True)
+    run(tiny, runs=1, seed=1, refine=True)
     file = load(folder / "tiny.safetensors")
     gains = file.guided.gains
     assert gains is not None
@@ -383,3 +383,82 @@ def test_a_budget_takes_the_shortest_calibrated_choice(
         sample(counted, steps=12)
         wanted = middle if budget > 1e-9 else chains[-1]
         assert seen.sigmas == [every.sigmas[i] for i in wanted.steps]
+
+
+def tried(folder: Path, *psnr: tuple[float, float]) -> None:
+    """Put the outcome of a trial into the file."""
+    from dataclasses import replace
+
+    from scaling_cache.cache_core.coefficients import load, store
+    from scaling_cache.cache_core.trial import Trial
+
+    path = folder / "tiny.safetensors"
+    store(path, replace(load(path), trial=Trial(np.array(psnr))))
+
+
+def test_auto_takes_what_was_nearer_in_the_trial(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    from scaling_cache.cache_core.settings import PredictorKind as Kind
+
+    run(tiny)
+    learning, squares = (
+        sample(put(tiny, choice, predictor=kind))
+        for choice, kind in (("none", Kind.SCALING), ("auto", Kind.LEAST_SQUARES))
+    )
+    assert not torch.equal(learning, squares)
+
+    def auto(choice: str = "auto") -> torch.Tensor:
+        return sample(put(tiny, choice, predictor=Kind.AUTO))
+
+    assert torch.equal(auto(), learning)
+    assert "Coefficients" not in said[-1]
+    assert torch.equal(auto("tiny.safetensors"), squares), "a file that the user chose is used"
+    tried(folder, (40, 35), (41, 36))
+    assert torch.equal(auto(), squares)
+    assert "Coefficients: tiny.safetensors" in said[-1]
+    assert torch.equal(auto("none"), learning)
+    tried(folder, (40, 35), (39, 34))
+    for choice in ("auto", "tiny.safetensors"):
+        assert torch.equal(auto(choice), learning)
+        assert "tiny.safetensors: learning was nearer in its trial" in said[-1]
+
+
+def test_refining_tries_both_with_another_seed(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    """Once more by hand: the PSNR of both against a plain run, of latents."""
+    import comfy.sample
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.settings import PredictorKind as Kind
+
+    text = run(tiny, refine=True, steps=24)
+    trial = load(folder / "tiny.safetensors").trial
+    assert trial is not None
+    assert str(trial) in text
+    assert ("uses it from now on" in text) is trial.wins
+
+    def sampled(model: Any) -> torch.Tensor:
+        noise = comfy.sample.prepare_noise(torch.zeros(1, 16, 1, 8, 8), 7)
+        with torch.inference_mode():
+            return comfy.sample.sample(
+                model,
+                noise,
+                24,
+                4.0,
+                "euler",
+                "simple",
+                conditioning(2),
+                conditioning(3),
+                torch.zeros_like(noise),
+                disable_pbar=True,
+                seed=7,
+            )
+
+    plain = sampled(tiny)
+    for row, kind in enumerate((Kind.SCALING, Kind.LEAST_SQUARES)):
+        for column, speedup in enumerate((2.0, 3.0)):
+            found = sampled(put(tiny, speedup=speedup, predictor=kind))
+            error = float((found - plain).square().mean())
+            wanted = 10 * np.log10(float(plain.max() - plain.min()) ** 2 / error)
+            assert trial.psnr[row, column] == pytest.approx(wanted, abs=0.05)

@@ -1,0 +1,47 @@
+"""Try coefficients out against learning during the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...cache_core.calibration import GramTable
+from ...cache_core.settings import PredictorKind, Settings
+from ...cache_core.trial import SPEEDUPS, Trial
+from .coefficients import NONE
+from .wrappers import StepCache, install
+
+
+def try_out(
+    model: Any, table: GramTable, samples: Sequence[Callable[[Any], torch.Tensor]]
+) -> Trial | None:
+    """Sample plainly, learning, and with the coefficients.
+
+    Args:
+        model: that computes everything.
+        table: products of the guided outputs.
+        samples: each samples a given model, with a prompt and seed of its own.
+
+    Returns:
+        None if the results cannot be compared.
+    """
+    psnr = np.zeros((2, len(SPEEDUPS)))
+    for sample in samples:
+        plain = sample(model)
+        for i, speedup in enumerate(SPEEDUPS):
+            learning = Settings(speedup, predictor=PredictorKind.SCALING)
+            squares = Settings(speedup, predictor=PredictorKind.LEAST_SQUARES)
+            caches = StepCache(learning, NONE), StepCache(squares, NONE, table=table)
+            for kind, cache in enumerate(caches):
+                psnr[kind, i] += _psnr(sample(install(model, cache)), plain) / len(samples)
+    return Trial(psnr) if np.isfinite(psnr).all() else None
+
+
+def _psnr(result: torch.Tensor, plain: torch.Tensor) -> float:
+    """In dB, of latents."""
+    error = float((result - plain).float().square().mean())
+    span = float(plain.max() - plain.min())
+    return 10 * float(np.log10(max(span, 1e-30) ** 2 / max(error, 1e-30)))
