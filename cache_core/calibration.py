@@ -96,6 +96,11 @@ class GramTable:
         return weights[::-1]
 
 
+def total(tables: Sequence[GramTable]) -> GramTable:
+    """Products of all samples together, of tables over one schedule."""
+    return GramTable(tables[0].sigmas, np.sum([table.gram for table in tables], 0))
+
+
 def noise(gram: Floats) -> float:
     """Squared error with which an output of a run is known once others before it were predicted."""
     return NOISE * float(np.trace(gram)) / len(gram)

@@ -19,6 +19,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cache_core import VERSION
 from ...cache_core.block_tables import BlockTable, WatchRun, WatchStack, make_table
+from ...cache_core.calibration import total
 from ...cache_core.clock import Clock
 from ...cache_core.coefficients import SUFFIX, CoefficientFile, Provenance, store
 from ...cache_core.quantity import Quantity
@@ -83,12 +84,12 @@ def calibrate(
             f"sampler_name: {plan.sampler_name} adds noise at each step; calibrate with euler, the "
             "coefficients serve other samplers"
         )
-    recorder = GramRecorder(schedule)
+    recorders = [GramRecorder(schedule) for _ in positives]
     watched, blocks = watch_blocks(model)
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     places = log_snr(model, schedule) or schedule
     gains: list[dict[int, float]] = []
-    for positive in positives:
+    for positive, recorder in zip(positives, recorders, strict=True):
         for i, seed in enumerate(plan.seeds):
             kept: list[torch.Tensor] | None = [] if plan.refine and i == 0 else None
             recorded = record(watched, recorder, Clock(schedule, traits.evaluations), kept)
@@ -103,27 +104,32 @@ def calibrate(
                 )
             )
     try:
-        tables = recorder.table(_POSITIVE, _NEGATIVE), recorder.table(_GUIDED)
+        table = total([r.table(_POSITIVE, _NEGATIVE) for r in recorders])
+        each = [r.table(_GUIDED) for r in recorders]
     except ValueError as error:
         raise ValueError(f"model: cannot be calibrated: {error}") from error
-    guided = replace(tables[1], gains=spread(gains, len(schedule) - 1) if gains else None)
+    found = spread(gains, len(schedule) - 1) if gains else None
     provenance = Provenance(
         family=family_of(model),
         fingerprint=fingerprint(model),
         sampler=plan.sampler_name,
         cfg=plan.cfg,
         shape=tuple(image.shape[1:]),
-        samples=recorder.samples,
+        samples=sum(r.samples for r in recorders),
         pack_version=VERSION,
         source="Calibrate Cache",
     )
     trial = None
-    if plan.refine:
-        # Seeds that were not calibrated with.
+    if plan.refine and len(positives) > 1:
+        # Each prompt with what the others taught, and with a seed that was not calibrated with.
         seed = max(plan.seeds) + 1
         again = [partial(_again, p, negative, latent, plan, seed) for p in positives]
-        trial = try_out(model, guided, again)
-    return CoefficientFile(provenance, tables[0], guided, blocks(), trial)
+        others = [
+            replace(total([*each[:i], *each[i + 1 :]]), gains=found) for i in range(len(positives))
+        ]
+        trial = try_out(model, list(zip(again, others, strict=True)))
+    guided = replace(total(each), gains=found)
+    return CoefficientFile(provenance, table, guided, blocks(), trial)
 
 
 def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:

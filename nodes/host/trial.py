@@ -14,29 +14,29 @@ from ...cache_core.trial import SPEEDUPS, Trial
 from .coefficients import NONE
 from .wrappers import StepCache, install
 
+Sample = Callable[[Any], torch.Tensor]
 
-def try_out(
-    model: Any, table: GramTable, samples: Sequence[Callable[[Any], torch.Tensor]]
-) -> Trial | None:
-    """Sample plainly, learning, and with the coefficients.
+
+def try_out(model: Any, samples: Sequence[tuple[Sample, GramTable]]) -> Trial | None:
+    """Sample plainly, learning, and with coefficients.
 
     Args:
         model: that computes everything.
-        table: products of the guided outputs.
-        samples: each samples a given model, with a prompt and seed of its own.
+        samples: each samples a given model with a prompt and seed of its own; with the products of guided
+            outputs to predict from, of other prompts.
 
     Returns:
         None if the results cannot be compared.
     """
-    psnr = np.zeros((2, len(SPEEDUPS)))
-    for sample in samples:
+    psnr = np.zeros((len(samples), 2, len(SPEEDUPS)))
+    for prompt, (sample, table) in enumerate(samples):
         plain = sample(model)
         for i, speedup in enumerate(SPEEDUPS):
             learning = Settings(speedup, predictor=PredictorKind.SCALING)
             squares = Settings(speedup, predictor=PredictorKind.LEAST_SQUARES)
             caches = StepCache(learning, NONE), StepCache(squares, NONE, table=table)
             for kind, cache in enumerate(caches):
-                psnr[kind, i] += _psnr(sample(install(model, cache)), plain) / len(samples)
+                psnr[prompt, kind, i] = _psnr(sample(install(model, cache)), plain)
     return Trial(psnr) if np.isfinite(psnr).all() else None
 
 

@@ -74,7 +74,8 @@ def test_gains_come_back_and_serve_other_noise_levels(path: Path, content: Coeff
 def test_a_trial_comes_back_and_says_what_was_nearer(path: Path, content: CoefficientFile):
     assert load(path).trial is None
     for learning, wins in ((50.0, True), (60.0, False)):
-        store(path, replace(content, trial=Trial(np.array([[learning] * 2, [62.0, 54.0]]))))
+        psnr = np.array([[[learning] * 2, [62.0, 54.0]], [[learning] * 2, [63.0, 53.0]]])
+        store(path, replace(content, trial=Trial(psnr)))
         trial = load(path).trial
         assert trial is not None
         assert trial.wins is wins
@@ -83,7 +84,16 @@ def test_a_trial_comes_back_and_says_what_was_nearer(path: Path, content: Coeffi
         )
 
 
-@pytest.mark.parametrize("psnr", [np.ones(2), np.ones((2, 3)), np.array([[1, np.inf], [1, 1]])])
+def test_a_difference_that_may_be_chance_does_not_win():
+    learning = np.zeros((4, 2))
+    for gains, wins in (((6.0, 7.0, 6.0, 7.0), True), ((9.0, -4.0, 6.0, -3.0), False)):
+        squares = np.array(gains)[:, None].repeat(2, 1)
+        assert Trial(np.stack([learning, squares], 1)).wins is wins
+
+
+@pytest.mark.parametrize(
+    "psnr", [np.ones(2), np.ones((3, 2, 3)), np.ones((1, 2, 2)), np.full((2, 2, 2), np.inf)]
+)
 def test_a_trial_that_cannot_be_is_refused(psnr: np.ndarray):
     with pytest.raises(ValueError, match=r"^trial: "):
         Trial(psnr)

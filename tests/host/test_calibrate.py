@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scaling_cache.cache_core.calibration import GramTable
 
 from .conftest import conditioning, counting
 
@@ -393,7 +394,7 @@ def tried(folder: Path, *psnr: tuple[float, float]) -> None:
     from scaling_cache.cache_core.trial import Trial
 
     path = folder / "tiny.safetensors"
-    store(path, replace(load(path), trial=Trial(np.array(psnr))))
+    store(path, replace(load(path), trial=Trial(np.array([psnr, psnr]))))
 
 
 def test_auto_takes_what_was_nearer_in_the_trial(
@@ -424,21 +425,33 @@ def test_auto_takes_what_was_nearer_in_the_trial(
         assert "tiny.safetensors: learning was nearer in its trial" in said[-1]
 
 
-def test_refining_tries_both_with_another_seed(
+def test_refining_tries_each_prompt_with_what_the_others_taught(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    """Once more by hand: the PSNR of both against a plain run, of latents."""
+    """Once more by hand: the PSNR of both against a plain run, of latents, with a seed of its own."""
     import comfy.sample
+    from scaling_cache.cache_core.calibration import total
     from scaling_cache.cache_core.coefficients import load
     from scaling_cache.cache_core.settings import PredictorKind as Kind
+    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.nodes.host.wrappers import StepCache, install
 
-    text = run(tiny, refine=True, steps=24)
-    trial = load(folder / "tiny.safetensors").trial
+    run(tiny, refine=True, steps=24)
+    assert load(folder / "tiny.safetensors").trial is None, "there is no other prompt"
+    text = run(tiny, refine=True, steps=24, positive_2=conditioning(7))
+    file = load(folder / "tiny.safetensors")
+    trial = file.trial
     assert trial is not None
     assert str(trial) in text
     assert ("uses it from now on" in text) is trial.wins
+    alone = []
+    for seed in (2, 7):
+        run(tiny, steps=24, name=f"alone_{seed}", positive=conditioning(seed))
+        table = load(folder / f"alone_{seed}.safetensors").guided
+        alone.append(GramTable(table.sigmas, table.gram, file.guided.gains))
+    np.testing.assert_allclose(total(alone).gram, file.guided.gram, rtol=1e-6)
 
-    def sampled(model: Any) -> torch.Tensor:
+    def sampled(model: Any, prompt: int) -> torch.Tensor:
         noise = comfy.sample.prepare_noise(torch.zeros(1, 16, 1, 8, 8), 7)
         with torch.inference_mode():
             return comfy.sample.sample(
@@ -448,17 +461,21 @@ def test_refining_tries_both_with_another_seed(
                 4.0,
                 "euler",
                 "simple",
-                conditioning(2),
+                conditioning(prompt),
                 conditioning(3),
                 torch.zeros_like(noise),
                 disable_pbar=True,
                 seed=7,
             )
 
-    plain = sampled(tiny)
-    for row, kind in enumerate((Kind.SCALING, Kind.LEAST_SQUARES)):
-        for column, speedup in enumerate((2.0, 3.0)):
-            found = sampled(put(tiny, speedup=speedup, predictor=kind))
-            error = float((found - plain).square().mean())
-            wanted = 10 * np.log10(float(plain.max() - plain.min()) ** 2 / error)
-            assert trial.psnr[row, column] == pytest.approx(wanted, abs=0.05)
+    wanted = np.zeros((2, 2, 2))
+    for i, (prompt, table) in enumerate(((2, alone[1]), (7, alone[0]))):
+        plain = sampled(tiny, prompt)
+        for row, kind in enumerate((Kind.SCALING, Kind.LEAST_SQUARES)):
+            for column, speedup in enumerate((2.0, 3.0)):
+                settings = Settings(speedup, predictor=kind)
+                cache = StepCache(settings, "none", table=table if row else None)
+                error = float((sampled(install(tiny, cache), prompt) - plain).square().mean())
+                span = float(plain.max() - plain.min())
+                wanted[i, row, column] = 10 * np.log10(span**2 / error)
+    np.testing.assert_allclose(trial.psnr, wanted, atol=0.05)
