@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch.multiprocessing as mp
 
-from . import worker
+from testbed import worker
 
 WORLDS = (2, 4)
 CASES = (

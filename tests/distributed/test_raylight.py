@@ -32,7 +32,7 @@ class Worker:
             "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD
         )
         from demo.host.inprocess import import_host
-        from tests.distributed import worker
+        from testbed import worker
 
         import_host()
         self.parallel_dict = parallel
