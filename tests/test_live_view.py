@@ -224,7 +224,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
     unfolded = live.evaluate(places % NODE)
     # A row of the canvas is 24 pixels high.
     assert folded["below"] == unfolded["belowAdvanced"] == 24
-    assert unfolded["below"] == 8 * 24
+    assert unfolded["below"] == 9 * 24
     assert folded["height"] <= HIGHEST
 
 
