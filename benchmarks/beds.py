@@ -22,6 +22,7 @@ from demo.image_model.networks import COEFFICIENTS as IMAGE_COEFFICIENTS
 from demo.model import evaluate as video
 from demo.model.clips import FRAMES
 from demo.nodes.vocabulary import Prompt
+from testbed.coefficient_folder import look_in
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,7 @@ def ready() -> None:
 
 def use(bed: Bed) -> None:
     """Let the nodes find the coefficient file of a bed, and nothing else."""
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER
-
-    folder_paths.folder_names_and_paths[FOLDER] = ([str(bed.coefficients.parent)], {".safetensors"})
-    folder_paths.filename_list_cache.pop(FOLDER, None)
+    look_in(bed.coefficients.parent)
 
 
 def environment() -> dict[str, Any]:

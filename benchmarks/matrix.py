@@ -26,6 +26,7 @@ import torch
 
 from demo.host.inprocess import import_host, import_pack
 from docs import compatibility_page
+from testbed.coefficient_folder import look_in
 from testbed.networks import CATALOGUE
 
 OUT = Path(__file__).parent / "out" / "matrix.json"
@@ -43,19 +44,9 @@ def prepare() -> None:
     import comfy.utils
 
     comfy.utils.set_progress_bar_enabled(False)
-    folder = coefficient_folder()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-
-
-def coefficient_folder() -> Path:
-    """A new folder in which the host finds coefficient files."""
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
-
-    register_folder()
     folder = Path(tempfile.mkdtemp(prefix="scalingcache-matrix-"))
-    folder_paths.add_model_folder_path(FOLDER, str(folder), is_default=True)
-    return folder
+    look_in(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def tasks() -> list[Task]:

@@ -151,14 +151,18 @@ def features() -> Iterator[Feature]:
 
 def families() -> Iterator[Feature]:
     """The networks whose blocks the pack reaches."""
-    from scaling_cache.nodes.families import FAMILIES
-
+    try:
+        from scaling_cache.nodes.families import FAMILIES
+    except (ImportError, AttributeError):
+        # The pack does not load, which its own row says.
+        return
     for family in FAMILIES:
         hooked = any(stack.call is None for stack in family.stacks) and not family.unet
+        nested = any("." in stack.attribute for stack in family.stacks)
         for name in family.classes:
             yield Feature(
                 f"{family.name}: {name.rsplit('.', 1)[1]}",
-                lambda name=name, hooked=hooked: network(name, hooked),
+                lambda name=name, hooked=hooked, nested=nested: network(name, hooked, nested),
                 "no methods inside this network; those on whole steps work",
             )
 
@@ -191,13 +195,20 @@ def source_has(module: str, word: str) -> bool:
     return word in Path(spec.origin).read_text(encoding="utf-8")
 
 
-def network(name: str, hooked: bool) -> bool | str:
-    """Whether the host has a network class and offers replacement hooks around its blocks."""
+def network(name: str, hooked: bool, nested: bool) -> bool | str:
+    """Whether the host has a network class and offers replacement hooks around its blocks.
+
+    Args:
+        hooked: whether the pack goes by such hooks.
+        nested: whether the blocks are those of another class within the network.
+    """
     package = "comfy" if name.startswith("ldm.") else "comfy.ldm"
     module, _, kind = f"{package}.{name}".rpartition(".")
     found = getattr(importlib.import_module(module), kind)
     if not hooked:
         return "blocks without hooks, reached by stand-ins"
+    if nested:
+        return source_has(module, "patches_replace")
     forwards = [base.__dict__[f] for base in found.__mro__ for f in base.__dict__ if "forward" in f]
     return any("patches_replace" in inspect.getsource(f) for f in forwards if inspect.isfunction(f))
 

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import fidelity, measures, page, plots, results
-from benchmarks.beds import BEDS, Plan, use
+from benchmarks.beds import BEDS, Plan
 from benchmarks.meter import in_steps
 from benchmarks.statistics import interval, over_seeds
 from benchmarks.tuning import Search, assigned
 from benchmarks.ways import Group, all_ways
 from demo.nodes.vocabulary import held_out_prompts
+from testbed.coefficient_folder import looking_in
 
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
 
@@ -278,15 +279,9 @@ def test_names_are_spread_in_order_and_stay_inside(wanted: list[float]):
 
 @pytest.fixture(scope="module")
 def lab(comfy: Path) -> Iterator[fidelity.Lab]:
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER
-
-    before = folder_paths.folder_names_and_paths[FOLDER]
     made = fidelity.Lab(BEDS["demo_image"], Plan(10, 4.0, 3.0, "euler"), tuning=1)
-    use(made.bed)
-    yield made
-    folder_paths.folder_names_and_paths[FOLDER] = before
-    folder_paths.filename_list_cache.pop(FOLDER, None)
+    with looking_in(made.bed.coefficients.parent):
+        yield made
 
 
 def test_every_row_but_fewer_steps_is_cached(lab: fidelity.Lab):

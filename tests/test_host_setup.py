@@ -118,7 +118,7 @@ def test_loading_the_pack_imports_no_model_of_the_host():
 import asyncio, json, sys
 from demo.host.inprocess import import_host, import_pack
 import_host()
-import comfy.sd, comfy.samplers, folder_paths, comfy_api.latest
+import nodes, folder_paths, comfy_api.latest
 before = set(sys.modules)
 asyncio.run(asyncio.run(import_pack().comfy_entrypoint()).get_node_list())
 print(json.dumps(sorted(set(sys.modules) - before)))

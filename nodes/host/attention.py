@@ -25,7 +25,7 @@ from ...cache_core.attention import (
 from ..families import find_family
 from .blocks import KEY as STACK_KEY
 from .blocks import BlockWalk
-from .progress import log
+from .progress import log_fault
 
 KEY = "scaling_cache_attention"
 OVERRIDE = "optimized_attention_override"
@@ -207,5 +207,4 @@ def _unwatched(model_options: Any) -> Any:
 
 def _give_up(statistics: AttentionStatistics, error: Exception) -> None:
     """A fault of the measurement must not cost the user the profile."""
-    log.warning("[Scaling Cache] attention is not measured further", exc_info=error)
-    statistics.stop(f"{type(error).__name__}: {error}".splitlines()[0])
+    statistics.stop(log_fault("attention is not measured further", error))

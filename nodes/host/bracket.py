@@ -12,7 +12,7 @@ from ...cache_core.agreement import Agree, alone
 from ...cache_core.plan import Refusal
 from ...cache_core.report import RunReport
 from ...cache_core.run_log import RunLog
-from .progress import ProgressText, log
+from .progress import ProgressText, log_fault
 from .runs import finished, refused
 
 
@@ -103,8 +103,7 @@ def give_up(run: Run, error: Exception) -> None:
     """
     if run.agree is not alone:
         raise error
-    log.warning("[Scaling Cache] caching stopped for this run", exc_info=error)
-    run.stop(f"{type(error).__name__}: {error}".splitlines()[0])
+    run.stop(log_fault("caching stopped for this run", error))
 
 
 def sample(

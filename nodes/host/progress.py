@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from traceback import format_exception
 from typing import Any
 
 from comfy_execution.utils import get_executing_context
@@ -15,6 +16,16 @@ from .events import EVENT, Message, Origin, RunEvents, refusal, run_number, swit
 _SECONDS_BETWEEN_TEXTS = 0.25
 
 log = logging.getLogger("ScalingCache")
+
+
+def log_fault(what: str, error: Exception) -> str:
+    """Write a fault of the pack into the log with its traceback; gives one line for the user.
+
+    The traceback is written as text: a log that keeps its records would keep an error's frames, and with
+    them all tensors that they hold.
+    """
+    log.warning("[Scaling Cache] %s\n%s", what, "".join(format_exception(error)).rstrip())
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class ProgressText:

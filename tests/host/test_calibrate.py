@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,15 @@ import pytest
 import torch
 from scaling_cache.cache_core.calibration import GramTable
 
+from testbed.coefficient_folder import looking_in
+
 from .conftest import conditioning, counting
 
 
 @pytest.fixture
-def folder(tmp_path: Path, comfy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
-
-    register_folder()
-    monkeypatch.setitem(
-        folder_paths.folder_names_and_paths, FOLDER, ([str(tmp_path)], {".safetensors"})
-    )
-    folder_paths.filename_list_cache.pop(FOLDER, None)
-    yield tmp_path
-    folder_paths.filename_list_cache.pop(FOLDER, None)
+def folder(tmp_path: Path, comfy: Path) -> Iterator[Path]:
+    with looking_in(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture

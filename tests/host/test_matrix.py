@@ -4,14 +4,16 @@ again."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.matrix import coefficient_folder, tasks, without_a_row
+from benchmarks.matrix import tasks, without_a_row
 from docs.compatibility_page import PAGE, RESULTS, page
 from testbed.check import Family, row
+from testbed.coefficient_folder import looking_in
 from testbed.methods import Level, entries
 from testbed.networks import CATALOGUE
 from testbed.sampling import SCALES, Bed
@@ -27,8 +29,9 @@ def results() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(comfy: Path) -> Path:
-    return coefficient_folder()
+def folder(comfy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with looking_in(tmp_path_factory.mktemp("coefficients")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
