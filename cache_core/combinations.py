@@ -103,6 +103,25 @@ def choose(method: str, granularity: str, predictor: str) -> Granularity:
     return wanted
 
 
+def offers() -> dict[str, dict[str, dict[str, str]]]:
+    """Why a choice is refused, empty if it is not, by method, granularity and predictor."""
+    return {
+        method: {
+            level: {predictor: _refusal(method, level, predictor) for predictor in PREDICTORS}
+            for level in GRANULARITIES
+        }
+        for method in METHOD_NAMES
+    }
+
+
+def _refusal(method: str, granularity: str, predictor: str) -> str:
+    try:
+        choose(method, granularity, predictor)
+    except ValueError as error:
+        return str(error).partition(": ")[2]
+    return ""
+
+
 def why_not_inside(method: Method | type[Method], unet: bool) -> str:
     """Why a method does not work inside a network; empty if it does.
 

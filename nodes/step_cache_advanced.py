@@ -39,7 +39,7 @@ from ..cache_core.step_methods import (
 from . import block_inputs as common
 from .delta_cache import custom_lists
 from .families import find_family
-from .host.compat import advanced, schema
+from .host.compat import advanced, schema, telling
 from .host.presets import AUTO, magcache_presets, resolve, teacache_presets
 from .host.stack import StackCache, why_unsupported
 from .host.stack import install as install_stack
@@ -90,6 +90,26 @@ class Inputs:
         return self.max_gap or None
 
 
+_COMPARING = ("threshold", "max_gap")
+# The inputs that a method uses, of those that not all methods use. The frontend greys out the others.
+USES: dict[str, tuple[str, ...]] = {
+    Settings.name: ("speedup", "warmup", "max_gap"),
+    EasyCache.name: (*_COMPARING, "warmup"),
+    LazyCache.name: (*_COMPARING, "warmup"),
+    SmoothCache.name: _COMPARING,
+    EOC.name: ("interval", "warmup"),
+    StepTaylorSeer.name: ("interval", "order", "warmup"),
+    "TeaCache": _COMPARING,
+    "MagCache": _COMPARING,
+    FirstBlockCache.name: _COMPARING,
+    DBCache.name: (*_COMPARING, "first_blocks", "last_blocks", "warmup"),
+    DiCache.name: (*_COMPARING, "first_blocks"),
+    DeltaCache.name: ("interval", "warmup", "blocks", "single_blocks"),
+    MixCache.name: (*_COMPARING, "warmup"),
+    DeepCache.name: ("interval", "first_blocks", "power", "center"),
+}
+
+
 class ScalingStepCacheAdvanced(io.ComfyNode):
     """MODEL in, MODEL out: one method, taken apart."""
 
@@ -115,11 +135,15 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 common.model_input(),
-                io.Combo.Input(
-                    "method",
-                    options=list(METHOD_NAMES),
-                    default=METHOD_NAMES[0],
-                    tooltip="What decides which steps are skipped.",
+                telling(
+                    io.Combo.Input(
+                        "method",
+                        options=list(METHOD_NAMES),
+                        default=METHOD_NAMES[0],
+                        tooltip="What decides which steps are skipped.",
+                    ),
+                    offers=combinations.offers(),
+                    uses=USES,
                 ),
                 io.Combo.Input(
                     "granularity",

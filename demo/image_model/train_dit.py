@@ -10,8 +10,9 @@ import random
 import torch
 from torch import Tensor
 
-from ..model.flow import arguments_of, train
+from ..model.loop import arguments_of, train
 from ..model.networks import export
+from ..model.objectives import flow
 from ..model.train_dit import DROPOUT, prompt_of
 from ..model.training import CACHE
 from ..nodes.vocabulary import encode, pool
@@ -42,7 +43,7 @@ def main() -> None:
 
     net = make_sd3().to(options.device)
     even = torch.ones((), device=options.device)
-    ema = train(NAME, net, net.joint_blocks, draw, even, options)
+    ema = train(NAME, net, net.joint_blocks, draw, flow(even), options)
     export(ema.weights, SD3_FILE)
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..nodes.vocabulary import WORDS, Prompt, encode
 from .encode_clips import BANK
-from .flow import arguments_of, train
+from .loop import arguments_of, train
 from .networks import WAN_FILE, export, make_wan
+from .objectives import flow
 from .training import CACHE, cosine
 
 NAME = "wan"
@@ -70,7 +71,7 @@ def main() -> None:
     def fall(done: float) -> float:
         return 1.0 if options.frames_only else cosine(done, 0.02, hold=0.35)
 
-    ema = train(NAME, net, net.blocks, draw, bank.importance, options, fall)
+    ema = train(NAME, net, net.blocks, draw, flow(bank.importance), options, fall)
     export(ema.weights, WAN_FILE)
 
 

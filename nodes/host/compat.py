@@ -22,7 +22,11 @@ def schema(**fields: Any) -> io.Schema:
 
 def advanced(widget: _I) -> _I:
     """Fold an input away under the advanced ones; older hosts have no argument for it."""
+    return telling(widget, advanced=True)
+
+
+def telling(widget: _I, **more: Any) -> _I:
+    """Let an input carry more for the frontend, as JSON."""
     extra: dict[str, Any] = getattr(widget, "extra_dict", None) or {}
-    extra["advanced"] = True
-    widget.extra_dict = extra  # pyright: ignore[reportAttributeAccessIssue]
+    widget.extra_dict = {**extra, **more}  # pyright: ignore[reportAttributeAccessIssue]
     return widget

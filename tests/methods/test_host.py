@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -355,6 +355,23 @@ class TestNodes:
         assert all("no usable hooks around the blocks of Identity" in text for text in said)
 
 
+# Inputs of Step Cache (Advanced) that not all methods use, each with another value.
+ADVANCED = {
+    "speedup": 3.0,
+    "threshold": 0.4,
+    "interval": 4,
+    "order": 2,
+    "first_blocks": 1,
+    "last_blocks": 0,
+    "blocks": "0",
+    "single_blocks": "1",
+    "warmup": 2,
+    "max_gap": 5,
+    "power": 1.3,
+    "center": 3,
+}
+
+
 class TestAdvanced:
     def make(self, model: Any, **more: Any) -> Any:
         from scaling_cache.nodes.step_cache_advanced import ScalingStepCacheAdvanced as Node
@@ -444,6 +461,32 @@ class TestAdvanced:
         assert Node.validate_inputs("TeaCache", "auto", None) is True
         why = Node.validate_inputs("TeaCache", "auto", "alignment")
         assert "which this method does not run before it decides" in why
+
+    @pytest.mark.parametrize("field", ADVANCED)
+    def test_a_method_uses_what_the_node_says_it_uses(
+        self, nets: Any, flux: Any, field: str
+    ) -> None:
+        """The frontend greys out the rest: a change of it must change nothing."""
+        from scaling_cache.cache_core.combinations import METHOD_NAMES, Granularity, granularities
+        from scaling_cache.nodes.step_cache_advanced import (
+            USES,
+            Inputs,
+            make_block_method,
+            make_step_method,
+        )
+
+        unet = nets.build("sd15")
+        plain = Inputs(2.0, 0.5, 3, 1, 2, 1, "0-1", "0", 3, 4, 1.4, 4, 0.0, 1.0)
+        other = replace(plain, **{field: ADVANCED[field]})
+        assert set(USES) == set(METHOD_NAMES)
+        for method in METHOD_NAMES:
+            model = unet if method == "DeepCache" else flux
+            for level in granularities(method):
+                if level is Granularity.STEP:
+                    made = [make_step_method(method, inputs) for inputs in (plain, other)]
+                else:
+                    made = [make_block_method(method, inputs, model) for inputs in (plain, other)]
+                assert (made[0] != made[1]) == (field in USES[method]), (method, level)
 
     def test_a_model_without_hooks_says_why(self, said: list[str]) -> None:
         class Model:

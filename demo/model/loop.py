@@ -1,20 +1,17 @@
-"""Rectified flow training, the same for both demo models.
-
-x_t = (1 - t) x_0 + t noise, the network predicts noise - x_0. Half of the times are uniform and half
-logit-normal, both shifted as the demo samples.
-"""
+"""The training loop of all demo models."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .evaluate import SHIFT
+from .muon import Muon
+from .objectives import Objective
 from .training import Ema, Progress, cosine, save, start
 
 # Clean latents, and what else the network takes, by its argument's name.
@@ -39,9 +36,9 @@ def arguments_of(description: str | None) -> argparse.ArgumentParser:
 def train(
     name: str,
     net: nn.Module,
-    blocks: nn.ModuleList,
+    blocks: Iterable[nn.Module],
     draw: Draw,
-    importance: Tensor,
+    objective: Objective,
     options: argparse.Namespace,
     fall: Callable[[float], float] = lambda done: cosine(done, 0.02, hold=0.35),
 ) -> Ema:
@@ -51,16 +48,15 @@ def train(
         name: of the checkpoint and the curve.
         blocks: whose matrices take Muon; the rest takes AdamW.
         draw: called with the number of the step.
-        importance: weight of the squared error, broadcast to the latents.
+        objective: what the network is given and asked for.
         fall: learning rate factor from the share of the time that is used up.
     """
-    inside = {id(p) for p in blocks.parameters()}
-    matrices = [p for p in net.parameters() if p.ndim == 2 and id(p) in inside]
+    blocks = list(blocks)
+    inside = [p for block in blocks for p in block.parameters()]
+    matrices = [p for p in inside if p.ndim >= 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in net.parameters() if id(p) not in chosen]
-    muon = torch.optim.Muon(
-        matrices, lr=1e-3, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, lr=1e-3)
     adam = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     ema = Ema(net, 0.997)
     start(name, net, ema, [muon, adam], options.resume)
@@ -75,13 +71,12 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * share
         clean, conditions = draw(progress.steps)
-        t = times(len(clean), progress.steps).to(clean.device)
-        noise = torch.randn_like(clean)
-        share = t.reshape(-1, *[1] * (clean.ndim - 1))
         with torch.autocast(options.device, dtype=torch.bfloat16):
-            noisy = (1 - share) * clean + share * noise
-            flow = net(noisy, t * 1000, **conditions, transformer_options=dict(inner)).float()
-        loss = (importance * (flow - (noise - clean)).square()).mean()
+            task = objective(clean, progress.steps)
+            given = net(
+                task.noisy, task.time, **conditions, transformer_options=dict(inner)
+            ).float()
+        loss = (task.importance * (given - task.wanted).square()).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         for optimizer in (muon, adam):
@@ -100,9 +95,3 @@ def attention(_, q: Tensor, k: Tensor, v: Tensor, heads: int, *unused, **unneede
     """
     q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-
-def times(count: int, step: int) -> Tensor:
-    """Noise levels in 0 to 1."""
-    even = torch.rand(count) if step % 2 else torch.sigmoid(torch.randn(count))
-    return SHIFT * even / (1 + (SHIFT - 1) * even)

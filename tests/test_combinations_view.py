@@ -1,0 +1,116 @@
+"""Step Cache (Advanced) in real Chromium: what is offered follows the method."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+from scaling_cache.cache_core.combinations import METHOD_NAMES, offers
+
+pytestmark = [pytest.mark.host, pytest.mark.browser]
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+SET = "([id, value]) => app.extensionManager.setting.set(id, value)"
+SHARED = ("speedup", "threshold", "interval", "warmup", "max_gap", "order", "blocks")
+
+
+@pytest.fixture
+def node(page: Page) -> Any:
+    """A function that reads a value off the only node."""
+    page.evaluate(
+        """() => {
+            app.graph.clear()
+            window.node = LiteGraph.createNode('ScalingStepCacheAdvanced')
+            node.pos = [500, 200]
+            app.graph.add(node)
+            app.canvas.ds.scale = 1
+            app.canvas.ds.offset = [0, 0]
+            window.widget = name => node.widgets.find(w => w.name === name)
+            window.choose = (name, value) => {
+                widget(name).value = value
+                widget(name).callback(value, app.canvas, node)
+            }
+        }"""
+    )
+    return page.evaluate
+
+
+def offered(evaluate: Any, name: str) -> list[str]:
+    return evaluate(f"widget('{name}').options.values")
+
+
+def test_only_what_goes_with_a_method_is_offered(node: Any):
+    for method, table in offers().items():
+        node("name => choose('method', name)", method)
+        levels = [level for level in table if not table[level]["auto"]]
+        assert offered(node, "granularity") == levels
+        for level in levels:
+            node("name => choose('granularity', name)", level)
+            allowed = [name for name, why in table[level].items() if not why]
+            assert offered(node, "predictor") == allowed, (method, level)
+    assert len(METHOD_NAMES) == len(offers())
+
+
+def test_a_choice_that_no_longer_goes_becomes_auto_and_the_tooltip_says_why(node: Any):
+    node("choose('method', 'DiCache'); choose('predictor', 'alignment')")
+    assert node("widget('predictor').value") == "alignment"
+    node("choose('method', 'TeaCache')")
+    assert node("widget('predictor').value") == "auto"
+    assert "alignment: alignment follows the first blocks" in node("widget('predictor').tooltip")
+    assert "whole step: TeaCache works inside" in node("widget('granularity').tooltip")
+
+
+def test_each_node_has_lists_of_its_own(node: Any):
+    node("choose('method', 'TeaCache')")
+    other = node("LiteGraph.createNode('ScalingStepCacheAdvanced').widgets[1].options.values")
+    assert other == ["auto", "whole step"]
+    assert offered(node, "granularity") == ["auto", "blocks"]
+
+
+def test_inputs_that_a_method_does_not_use_are_grey(node: Any):
+    def used() -> list[str]:
+        return [name for name in SHARED if not node(f"!!widget('{name}').disabled")]
+
+    assert used() == ["speedup", "warmup", "max_gap"]
+    node("choose('method', 'TaylorSeer')")
+    assert used() == ["interval", "warmup", "order"]
+    node("choose('method', 'Delta Cache')")
+    assert used() == ["interval", "warmup", "blocks"]
+
+
+def test_a_saved_choice_is_kept_for_the_host_to_refuse(node: Any):
+    saved = node(
+        """async () => {
+            widget('method').value = 'TeaCache'
+            widget('predictor').value = 'alignment'
+            await app.loadGraphData(app.graph.serialize())
+            return app.graph._nodes[0].widgets.find(w => w.name === 'predictor').value
+        }"""
+    )
+    assert saved == "alignment"
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_the_lists_that_open(page: Page, node: Any, vue: bool):
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    try:
+        page.wait_for_timeout(500)
+        node("choose('method', 'TaylorSeer')")
+        if vue:
+            page.locator(".lg-node").get_by_role("combobox").nth(2).click()
+            entries = page.get_by_role("option")
+        else:
+            x, y = node("[node.pos[0] + 150, node.pos[1] + widget('predictor').y + 10]")
+            page.mouse.click(x, y)
+            entries = page.locator(".litecontextmenu .litemenu-entry")
+        entries.first.wait_for()
+        shown = entries.all_inner_texts()
+        if SCREENSHOTS:
+            page.screenshot(path=str(Path(SCREENSHOTS) / f"combinations_{vue}.png"))
+        assert [text.strip() for text in shown] == ["auto", "Taylor 1", "Taylor 2", "Taylor 3"]
+        page.keyboard.press("Escape")
+    finally:
+        page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])
