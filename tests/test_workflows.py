@@ -48,6 +48,20 @@ def test_template_and_its_twin(path: Path, object_info: dict[str, Any]):
             assert sent[number]["inputs"][name] == value, (number, name)
 
 
+def test_what_is_asleep_runs_once_it_is_woken(object_info: dict[str, Any]):
+    ui = read(ROOT / "workflows" / "flux1_dev_seed_hunting.json")
+    asleep = [node["type"] for node in ui["nodes"] if node["mode"]]
+    assert asleep == ["CFGGuider", "SamplerCustomAdvanced", "VAEDecode", "SaveImage"]
+    woken = {**ui, "nodes": [{**node, "mode": 0} for node in ui["nodes"]]}
+    api = check.to_api(woken, object_info)
+    assert check.check_api(api, object_info) == []
+    guiders = [node["inputs"] for node in api.values() if node["class_type"] == "CFGGuider"]
+    kinds = [api[guider["model"][0]]["class_type"] for guider in guiders]
+    assert kinds == ["ScalingCache", "UNETLoader"]
+    samplers = [n["inputs"] for n in api.values() if n["class_type"] == "SamplerCustomAdvanced"]
+    assert samplers[0]["noise"] == samplers[1]["noise"]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda p: p.stem)
 def test_users_get_thumbnails_notes_and_no_demo_nodes(path: Path):
     assert 1000 < path.with_suffix(".jpg").stat().st_size < 40_000

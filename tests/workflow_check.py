@@ -7,6 +7,8 @@ from itertools import combinations
 from typing import Any
 
 FRONTEND_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
+# Of a node: it does not run.
+MUTED = 2
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Combos that list files of this machine.
 FILE_INPUTS = {
@@ -133,7 +135,7 @@ def to_api(workflow: dict[str, Any], object_info: Info) -> dict[str, Any]:
     links = {entry[0]: entry for entry in workflow["links"]}
     out = {}
     for node in workflow["nodes"]:
-        if node["type"] in FRONTEND_ONLY:
+        if node["type"] in FRONTEND_ONLY or node["mode"] == MUTED:
             continue
         inputs = widget_inputs(node, specs_of(object_info[node["type"]]))
         for entry in node["inputs"]:

@@ -19,6 +19,8 @@ HOST_VERSION = "0.3.75"
 COLUMN_GAP, ROW_GAP, TITLE = 60, 50, 30
 # Below this pack's nodes: Nodes 2.0 does not fold their advanced inputs.
 ROOM_TO_UNFOLD = 40
+# The frontend's mode of a node that does not run.
+MUTED = 2
 Link = tuple[str, int]
 
 
@@ -32,6 +34,7 @@ class Node:
         inputs: widget values, and links as (name of another node, its output slot).
         size: width and height; a height of 0 is worked out from the widgets.
         models: files to download as (name, folder, address), for the missing-models dialog.
+        muted: whether it waits until the user wakes it.
     """
 
     kind: str
@@ -40,6 +43,7 @@ class Node:
     size: tuple[int, int] = (320, 0)
     title: str = ""
     models: tuple[tuple[str, str, str], ...] = ()
+    muted: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def input_specs(info: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def api_format(graph: Graph) -> dict[str, Any]:
-    """The graph as the host's /prompt takes it, with node names as numbers."""
+    """The graph as the host's /prompt takes it, with node names as numbers; without muted nodes."""
     number = numbers(graph)
     return {
         str(number[name]): {
@@ -89,6 +93,7 @@ def api_format(graph: Graph) -> dict[str, Any]:
             "_meta": {"title": node.title or node.kind},
         }
         for name, node in graph.nodes.items()
+        if not node.muted
     }
 
 
@@ -125,7 +130,7 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
                 "size": list(size),
                 "flags": {},
                 "order": order,
-                "mode": 0,
+                "mode": MUTED if node.muted else 0,
                 "inputs": inputs,
                 "outputs": [
                     {"name": title, "type": kind, "links": [], "slot_index": i}

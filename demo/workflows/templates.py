@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .compare import compare_graph, compare_note
 from .file_format import Graph, Node, link
 from .graphs import (
     demo_graph,
@@ -24,6 +23,7 @@ from .image_graphs import (
     qwen_image_edit_graph,
     z_image_graph,
 )
+from .twice import compare_graph, compare_note, hunt_graph, hunt_note
 from .video_graphs import (
     ace_step_graph,
     hunyuan_video15_graph,
@@ -80,6 +80,7 @@ def graphs() -> list[Graph]:
         calibrate_graph(wan),
         profile_graph(wan),
         compare_graph(flux, "flux1_dev_compare", compare_note("FLUX.1-dev")),
+        hunt_graph(flux, "flux1_dev_seed_hunting", hunt_note("FLUX.1-dev")),
     ]
 
 

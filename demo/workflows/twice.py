@@ -1,4 +1,4 @@
-"""Graphs that sample twice from the same noise, with the cache and without, and report."""
+"""Graphs that sample twice from the same noise, with the cache and without."""
 
 from __future__ import annotations
 
@@ -13,28 +13,8 @@ def compare_graph(graph: Graph, name: str, note: str) -> Graph:
 
     Noise, sampler and schedule are nodes of their own, which both samplers share.
     """
-    nodes, sampler = graph.nodes, graph.nodes["sampler"].inputs
-    cache = nodes["cache"]
-    kept = {
-        key: node
-        for key, node in nodes.items()
-        if node.column < 2 and key not in ("cache", "sampler")
-    }
-    settings = {
-        "noise": Node("RandomNoise", 2, {"noise_seed": sampler["seed"]}),
-        "select": Node("KSamplerSelect", 2, {"sampler_name": sampler["sampler_name"]}),
-        "sigmas": Node(
-            "BasicScheduler",
-            2,
-            {
-                "model": cache.inputs["model"],
-                "scheduler": sampler["scheduler"],
-                "steps": sampler["steps"],
-                "denoise": 1.0,
-            },
-        ),
-    }
-    vae = nodes["decode"].inputs["vae"]
+    sampler, cache = graph.nodes["sampler"].inputs, graph.nodes["cache"]
+    vae = graph.nodes["decode"].inputs["vae"]
     off = replace(
         cache, column=2, inputs={**cache.inputs, "speedup": 1.0}, title="Scaling Cache, off"
     )
@@ -42,8 +22,7 @@ def compare_graph(graph: Graph, name: str, note: str) -> Graph:
         name,
         graph.folder,
         {
-            **kept,
-            **settings,
+            **_shared(graph),
             "cache": replace(cache, column=2),
             "off": off,
             **_branch("", "With the Cache", "cache", sampler, vae),
@@ -80,6 +59,71 @@ def compare_note(model: str) -> str:
         "Set *speedup* on the upper cache node. The first run of a session is slower, as it loads the "
         "model: run twice before you trust the time."
     )
+
+
+def hunt_graph(graph: Graph, name: str, note: str) -> Graph:
+    """A graph with a Scaling Cache and a KSampler, turned into one that drafts, and samples in full what
+    the user wakes."""
+    sampler, cache = graph.nodes["sampler"].inputs, graph.nodes["cache"]
+    vae = graph.nodes["decode"].inputs["vae"]
+    draft = replace(
+        cache,
+        column=2,
+        inputs={**cache.inputs, "mode": "fast draft"},
+        title="Scaling Cache, drafts",
+    )
+    asleep = _branch("_final", "Final", "plain", sampler, vae)
+    asleep["guider_final"].inputs["model"] = cache.inputs["model"]
+    asleep["save_final"] = _save("decode_final", "final", "Final")
+    return Graph(
+        name,
+        graph.folder,
+        {
+            **_shared(graph),
+            "cache": draft,
+            **_branch("", "Draft", "cache", sampler, vae),
+            "save": _save("decode", "draft", "Drafts"),
+            **{key: replace(node, muted=True) for key, node in asleep.items()},
+        },
+        note,
+    )
+
+
+def hunt_note(model: str) -> str:
+    return (
+        f"**Hunt for a seed on {model}**\n\n1. Run as often as you like: each run drafts another seed, "
+        "about three times as fast.\n2. Drop a saved draft that you like onto the canvas: it brings "
+        "its seed.\n3. Select the grey nodes and wake them with Ctrl+M (*Set Mode > Always*), then run: "
+        "the same seed, all steps computed.\n\nA draft shows what the final picture will show; small "
+        "things may differ."
+    )
+
+
+def _shared(graph: Graph) -> dict[str, Node]:
+    """What both branches take: all before the sampler but the cache, and the sampler's settings."""
+    sampler = graph.nodes["sampler"].inputs
+    kept = {
+        key: node
+        for key, node in graph.nodes.items()
+        if node.column < 2 and key not in ("cache", "sampler")
+    }
+    sigmas = {
+        "model": graph.nodes["cache"].inputs["model"],
+        "scheduler": sampler["scheduler"],
+        "steps": sampler["steps"],
+        "denoise": 1.0,
+    }
+    return {
+        **kept,
+        "noise": Node("RandomNoise", 2, {"noise_seed": sampler["seed"]}),
+        "select": Node("KSamplerSelect", 2, {"sampler_name": sampler["sampler_name"]}),
+        "sigmas": Node("BasicScheduler", 2, sigmas),
+    }
+
+
+def _save(decode: str, name: str, title: str) -> Node:
+    inputs = {"images": link(decode), "filename_prefix": f"scaling_cache/{name}"}
+    return Node("SaveImage", 4, inputs, (420, 470), title)
 
 
 def _branch(
