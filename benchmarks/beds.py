@@ -6,7 +6,7 @@ import datetime
 import platform
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from demo.image_model.networks import COEFFICIENTS as IMAGE_COEFFICIENTS
 from demo.model import evaluate as video
 from demo.model.clips import FRAMES
 from demo.nodes.vocabulary import Prompt
+from demo.unet_model import networks as unet
 from testbed.coefficient_folder import look_in
 
 
@@ -31,7 +32,8 @@ class Bed:
 
     Attributes:
         name: in result files.
-        load: the model with a shift.
+        load: the model with a shift, where it has one.
+        conditioning: what the model takes for a batch of prompts.
         load_vae: its autoencoder.
         latent: shape without the batch.
         coefficients: file made from four training prompts.
@@ -44,6 +46,7 @@ class Bed:
     latent: tuple[int, ...]
     coefficients: Path
     batch: int
+    conditioning: Callable[[list[Prompt | None]], list[list[Any]]] = image.conditioning
 
     def sample(
         self,
@@ -73,8 +76,8 @@ class Bed:
                 plan.cfg,
                 plan.sampler,
                 "simple",
-                image.conditioning(list(prompts)),
-                image.conditioning([None]),
+                self.conditioning(list(prompts)),
+                self.conditioning([None]),
                 torch.zeros_like(noise),
                 callback=callback,
                 disable_pbar=True,
@@ -116,15 +119,25 @@ BEDS = {
 }
 
 
+# What predicts noise has no shift.
+BEDS["demo_unet"] = replace(
+    BEDS["demo_image"],
+    name="demo_unet",
+    load=lambda _: unet.load_model(),
+    coefficients=unet.COEFFICIENTS,
+    conditioning=unet.conditioning,
+)
+
+
 def ready() -> None:
     """Make the host and the pack importable."""
     import_host()
     import_pack()
 
 
-def use(bed: Bed) -> None:
-    """Let the nodes find the coefficient file of a bed, and nothing else."""
-    look_in(bed.coefficients.parent)
+def use(bed: Bed, *more: Path) -> None:
+    """Let the nodes find the coefficient file of a bed and those of more folders, and nothing else."""
+    look_in(bed.coefficients.parent, *more)
 
 
 def environment() -> dict[str, Any]:

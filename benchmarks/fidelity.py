@@ -31,7 +31,7 @@ from .beds import BEDS, Bed, Plan, environment, ready, use
 from .meter import Meter, in_steps
 from .statistics import interval, over_seeds
 from .tuning import Search, assigned
-from .ways import PLAIN, Group, Way, all_ways
+from .ways import ORACLE, ORACLE_FILE, PLAIN, Group, Way, all_ways
 
 OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
@@ -230,6 +230,27 @@ def _best(lab: Lab, way: Way, speed: float) -> Trial:
     return replace(best, setting=best.plan.sampler)
 
 
+def teach_oracle(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> None:
+    """Calibrate on the runs that will be compared. No way to sample may know this much."""
+    from scaling_cache.cache_core.coefficients import store
+    from scaling_cache.nodes.host import calibrate
+
+    groups = list(batches(prompts, lab.bed.batch))
+    noise = [seed + number for seed in seeds for number in range(len(groups))]
+    plan = calibrate.Plan(
+        noise, lab.plan.steps, lab.plan.cfg, lab.plan.sampler, "simple", refine=True
+    )
+    with torch.inference_mode():
+        file = calibrate.calibrate(
+            lab.model,
+            [lab.bed.conditioning(list(group)) for group in groups],
+            lab.bed.conditioning([None]),
+            {"samples": torch.zeros(len(groups[0]), *lab.bed.latent)},
+            plan,
+        )
+    store(folder / ORACLE_FILE, file)
+
+
 def truth_of(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
     """Pictures with 400 steps of euler, where every sampler without noise of its own leads."""
     plan = replace(lab.plan, steps=TRUTH_STEPS, sampler="euler")
@@ -393,11 +414,15 @@ def run(options: argparse.Namespace) -> None:
     ):
         bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
         lab = Lab(bed, Plan(steps, cfg, SHIFT, sampler), options.tuning)
-        use(lab.bed)
+        use(lab.bed, options.out)
         print(f"{name}, {lab.plan}", flush=True)
         ways = all_ways(lab.model, lab.bed)
         if options.ways:
             ways = chosen(ways, options.ways)
+        if lab.stochastic:
+            ways = [way for way in ways if way.method != ORACLE]
+        if any(way.method == ORACLE for way in ways):
+            teach_oracle(lab, prompts, seeds, options.out)
         trials = tune(lab, ways, options.speeds)
         if not lab.stochastic and (name, cfg) not in truths:
             truths[name, cfg] = truth_of(lab, prompts, seeds)

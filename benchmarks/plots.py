@@ -36,7 +36,11 @@ EMPHASISED = {
 }
 _PUBLISHED = ("#7b4ea3", "#e08214")
 _GREY = "#c8c8c8"
-_OTHER = {"scaling_cache_budget": "Scaling Cache, budget", "even_order1": "evenly spaced line"}
+_OTHER = {
+    "scaling_cache_budget": "Scaling Cache, budget",
+    "scaling_cache_oracle": "Scaling Cache, calibrated on these prompts",
+    "even_order1": "evenly spaced line",
+}
 _CURVES_AT, _SMOOTH = 2.0, 5
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from .beds import Bed, Plan
 
 PLAIN = "plain"
+# Steps and weights from the very runs that are compared: what better calibration could reach at most.
+ORACLE, ORACLE_FILE = "scaling_cache_oracle", "oracle.safetensors"
 MULTISTEP = ("dpmpp_2m", "uni_pc", "deis", "res_multistep", "ipndm")
 
 
@@ -24,6 +26,7 @@ class Group(str, Enum):
     PLAIN = "plain"
     OURS = "this pack's own"
     BASELINE = "baseline"
+    ORACLE = "oracle"
     PUBLISHED = "published, in this pack"
     HOST = "the host's"
     FEWER = "fewer steps"
@@ -110,6 +113,12 @@ def _own(bed: Bed) -> list[Way]:
             "budget",
             _SHARES,
             make=with_settings(field="budget", mode=Mode.BUDGET),
+        ),
+        Way(
+            ORACLE,
+            Group.ORACLE,
+            candidates=_speedup,
+            make=with_settings(ORACLE_FILE, predictor=squares),
         ),
         Way(
             "even_order1",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..host.inprocess import import_host
+from ..model.calibrate import Encoder
 from ..model.clips import FRAMES, render
 from ..model.evaluate import CFG, HELD_OUT_SEED, SHIFT
 from ..model.measure import read_clip
@@ -81,7 +83,9 @@ def reconstruct(vae: Any, frames: int) -> list[float]:
     return scores
 
 
-def sample(model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int) -> Tensor:
+def sample(
+    model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int, encoded: Encoder
+) -> Tensor:
     """Pictures [n, height, width, 3] by the host's euler sampler."""
     import comfy.sample
 
@@ -93,8 +97,8 @@ def sample(model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int) -
         CFG,
         "euler",
         "simple",
-        conditioning(list(prompts)),
-        conditioning([None]),
+        encoded(list(prompts)),
+        encoded([None]),
         torch.zeros_like(noise),
         disable_pbar=True,
         seed=seed,
@@ -103,12 +107,14 @@ def sample(model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int) -
 
 
 @torch.inference_mode()
-def evaluate(samples: int, steps: int, sheet: Path | None = None) -> Quality:
-    """Measure the committed weights."""
-    vae, model = load_vae(), load_model()
+def evaluate(
+    model: Any, encoded: Encoder, samples: int, steps: int, sheet: Path | None = None
+) -> Quality:
+    """Measure a model on the latents of the image model's autoencoder."""
+    vae = load_vae()
     scores = reconstruct(vae, min(samples, 16))
     prompts = held_out_prompts()[:samples]
-    pictures = sample(model, vae, prompts, steps, 0)
+    pictures = sample(model, vae, prompts, steps, 0, encoded)
     readings = [read_clip(picture.expand(2, -1, -1, -1).numpy()) for picture in pictures]
     pairs = list(zip(readings, prompts, strict=True))
     if sheet is not None:
@@ -135,14 +141,15 @@ def draw_sheet(pictures: Tensor, prompts: list[Prompt], path: Path) -> None:
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(description: str | None, load: Callable[[], Any], encoded: Encoder) -> None:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
-    print(json.dumps(asdict(evaluate(options.samples, options.steps, options.sheet))))
+    quality = evaluate(load(), encoded, options.samples, options.steps, options.sheet)
+    print(json.dumps(asdict(quality)))
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, load_model, conditioning)

@@ -7,6 +7,10 @@ Four training prompts, one seed each, 50 steps euler, cfg 4, shift 3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from ..host.inprocess import import_host, import_pack
@@ -17,28 +21,31 @@ from .evaluate import CFG, load_model
 
 PROMPTS = training_prompts()[::95]
 SEED, STEPS = 77, 50
+# Conditioning for a batch of prompts.
+Encoder = Callable[[list[Prompt | None]], list[list[Any]]]
 
 
-def conditioning(prompt: Prompt | None) -> list[list[object]]:
-    return [[encode(prompt), {}]]
+def conditioning(prompts: list[Prompt | None]) -> list[list[Any]]:
+    return [[torch.cat([encode(prompt) for prompt in prompts]), {}]]
 
 
-def main() -> None:
+@torch.inference_mode()
+def write(path: Path, load: Callable[[], Any], encoded: Encoder, latent: tuple[int, ...]) -> None:
+    """Calibrate a model of the demo, on latents of a shape, and write the file."""
     import_host()
     import_pack()
     from scaling_cache.cache_core.coefficients import store
     from scaling_cache.nodes.host.calibrate import Plan, calibrate
 
     file = calibrate(
-        load_model(),
-        [conditioning(prompt) for prompt in PROMPTS],
-        conditioning(None),
-        {"samples": torch.zeros(1, 16, (FRAMES + 3) // 4, 16, 16)},
+        load(),
+        [encoded([prompt]) for prompt in PROMPTS],
+        encoded([None]),
+        {"samples": torch.zeros(1, *latent)},
         Plan([SEED], STEPS, CFG, "euler", "simple", refine=True),
     )
-    store(COEFFICIENTS, file)
+    store(path, file)
 
 
 if __name__ == "__main__":
-    with torch.inference_mode():
-        main()
+    write(COEFFICIENTS, load_model, conditioning, (16, (FRAMES + 3) // 4, 16, 16))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,6 +250,56 @@ def test_a_controlnet_does_not_run_on_predicted_steps(cached: Any, sample: Any):
     sample(model, positive=positive)
     assert reports[0].computed == 6
     assert control.calls == 6
+
+
+@pytest.mark.parametrize("cache", ["Scaling Cache", "CFG Cache"])
+def test_a_real_controlnet(cache: str, comfy: Path):
+    """The host's own network on a UNet: it runs with each computed conditioning and with no other."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.sample
+
+    from testbed import networks
+    from testbed.methods import entries
+    from testbed.observe import watching
+
+    unet = networks.build("sd15", spread=0.05)
+    config = {**networks.spec_of("sd15").network, "hint_channels": 3}
+    del config["out_channels"], config["transformer_depth_output"]
+    network = comfy.cldm.cldm.ControlNet(**config, num_heads=8, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator) * 0.05)
+    rows: list[int] = []
+    network.register_forward_hook(lambda _, args, out: rows.append(len(out["middle"][0])))
+    cpu = torch.device("cpu")
+    control = comfy.controlnet.ControlNet(network, load_device=cpu)
+    control.set_cond_hint(torch.rand(1, 3, 128, 128, generator=generator), 0.8)
+    more = {"control": control, "control_apply_to_uncond": True}
+
+    def run(model: Any, **more: Any) -> torch.Tensor:
+        rows.clear()
+        positive, negative = (networks.conditioning("sd15", seed) for seed in (2, 3))
+        for ((_, told),) in (positive, negative):
+            told.update(more)
+        noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+        how = (12, 4.0, "euler", "normal", positive, negative, torch.zeros_like(noise))
+        with torch.inference_mode():
+            return comfy.sample.sample(model, noise, *how, disable_pbar=True, seed=4)
+
+    entry = next(e for e in entries() if e.name == cache)
+    plain = run(unet, **more)
+    assert sum(rows) == 24
+    assert not torch.equal(plain, run(unet))
+    assert torch.equal(run(entry.put(unet, 12, True, "none"), **more), plain)
+    assert sum(rows) == 24
+    with watching(entry.put(unet, 12, False, "none")) as (watched, seen):
+        result = run(watched, **more)
+    (report,) = seen.reports
+    assert sum(rows) == (2 * report.computed if cache == "Scaling Cache" else 12 + report.computed)
+    assert sum(rows) < 24
+    assert 0 < (result - plain).norm() / plain.norm() < 0.3
 
 
 # --- installed twice, taken off, next to others

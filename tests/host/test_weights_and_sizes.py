@@ -87,6 +87,37 @@ def test_a_lora_before_or_after_the_cache(cache: str, flux: Any) -> None:
 
 
 @pytest.mark.parametrize("cache", CACHES)
+def test_weights_that_stay_off_the_device(cache: str, flux: Any) -> None:
+    """Low memory: the host casts and patches each weight as it is used."""
+    import comfy.model_management
+    import comfy.sd
+    from comfy.patcher_extension import CallbacksMP
+
+    cpu = torch.device("cpu")
+    changed = comfy.sd.load_lora_for_models(flux, None, lora(), 1.0, 0.0)[0]
+    loaded = sample(changed)
+    comfy.model_management.unload_all_models()
+    low = changed.clone()
+    low.add_callback_with_key(
+        CallbacksMP.ON_LOAD, "low", lambda patcher, *_: patcher.partially_unload(cpu, 2**40)
+    )
+    modules = list(flux.model.diffusion_model.modules())
+    streamed: list[int] = []
+
+    def look(*_: Any) -> None:
+        streamed.append(sum(getattr(module, "comfy_cast_weights", False) for module in modules))
+
+    handle = flux.model.diffusion_model.register_forward_hook(look)
+    try:
+        check(low, cache, sample)
+        assert torch.equal(sample(low), loaded)
+    finally:
+        handle.remove()
+        comfy.model_management.unload_all_models()
+    assert min(streamed) > 40
+
+
+@pytest.mark.parametrize("cache", CACHES)
 def test_a_scheduled_lora_on_one_conditioning(
     cache: str, flux: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
