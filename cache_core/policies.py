@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from .clock import Moment
+from .schedules import line_places
+
+# Spacings that an error budget chooses from, each 7 % closer than the one before.
+_DISTANCES = 80
 
 
 @dataclass(frozen=True)
@@ -77,64 +83,105 @@ class ScheduledPolicy:
 
 
 class BudgetPolicy:
-    """Predicts while the estimated accumulated error stays within a budget.
+    """Computes as few steps as the estimated mean error allows.
 
-    The error of a linear prediction grows with curvature times `Gap.area`; the curvature is measured
-    at each computed step. Each predicted step adds its estimated relative error times its share of
-    the sigma range; the sum may use the same share of the budget as has been walked of the range.
+    The error of a linear prediction grows with curvature times `Gap.area`. The curvature is measured at
+    each computed step; then the widest spacing is taken whose predictions up to the end, at that
+    curvature, stay with those already made within the budget. A step whose own estimate is beyond what is
+    left is computed. A measurement speaks for about its own distance, so a row of predictions is at most
+    one longer than the last one.
     """
 
     input_policy = None
 
     def __init__(
-        self, sigmas: tuple[float, ...], budget: float, forced: frozenset[int], longest: int
+        self,
+        sigmas: tuple[float, ...],
+        log_snr: Sequence[float] | None,
+        budget: float,
+        forced: frozenset[int],
+        longest: int,
     ) -> None:
         """
         Args:
             sigmas: schedule of the run.
+            log_snr: logarithm of signal over noise at each sigma, rising, if it is known: the axis of
+                `Gap`; else sigma is.
             budget: allowed mean relative error of the outputs over the sigma range.
             forced: steps that are always computed.
             longest: steps that may be predicted in a row.
         """
-        self._sigmas = sigmas
-        self._span = max(abs(sigmas[0] - sigmas[-1]), 1e-12)
+        span = max(abs(sigmas[0] - sigmas[-1]), 1e-12)
+        self._shares = [abs(here - then) / span for here, then in pairwise(sigmas)]
+        self._axis = sigmas if log_snr is None else log_snr
+        steps = len(self._shares)
+        self._line = list(range(steps)) if log_snr is None else line_places(log_snr[:-1])
+        whole = self._line[-1] - self._line[0]
+        self._distances = [whole * 0.93**i for i in range(_DISTANCES)]
         self._budget = budget
         self._forced = forced
         self._longest = longest
         self._spent = 0.0
         self._row = 0
+        self._proved = 0
+        self._last: tuple[int, ...] = ()
+        self._next = 0
         self._curvature: float | None = None
 
     def decide(self, moment: Moment, gap: Gap | None) -> Decision:
-        decision = self._judge(moment, gap)
-        self._row = 0 if decision.compute else self._row + 1
-        if not decision.compute and decision.error is not None:
-            self._spent += decision.error * self._share(moment.step)
+        decision = self._judge(moment.step, gap)
+        if decision.compute:
+            self._row, self._proved = 0, self._row
+            self._last = (*self._last[-1:], moment.step)
+        else:
+            self._row += 1
+            self._spent += (decision.error or 0.0) * self._shares[moment.step]
         return decision
 
     def observe(self, moment: Moment, gap: Gap | None, error: float) -> None:
         if gap is None or gap.area == 0:
             return
-        self._curvature = error / gap.area
+        found = error / gap.area
+        # One measurement says little, an old one as well.
+        self._curvature = found if self._curvature is None else (self._curvature + found) / 2
+        self._next = moment.step + 1
+        for distance in self._distances:
+            chosen, area = self._walk(distance)
+            if area * self._curvature <= self._budget - self._spent:
+                self._next = chosen
+                break
 
-    def _judge(self, moment: Moment, gap: Gap | None) -> Decision:
-        step = moment.step
+    def _walk(self, distance: float) -> tuple[int, float]:
+        """With computed steps so far apart from here on: the first of them, and the areas of what is
+        predicted, each times its share of the run."""
+        older, newest = self._last
+        first, total = 0, 0.0
+        for step in range(newest + 1, len(self._shares)):
+            far = self._line[step] - self._line[newest] >= distance
+            if far or step in self._forced or step - newest > self._longest:
+                older, newest, first = newest, step, first or step
+            else:
+                near = self._axis[step] - self._axis[newest]
+                behind = self._axis[newest] - self._axis[older]
+                total += Gap(near, behind).area * self._shares[step]
+        return first or len(self._shares), total
+
+    def _judge(self, step: int, gap: Gap | None) -> Decision:
         if step in self._forced:
             return Decision(True, "always computed")
         if gap is None or self._curvature is None:
             return Decision(True, "not enough history")
         if self._row >= self._longest:
             return Decision(True, "longest gap reached")
-        error = self._curvature * gap.area
-        walked = abs(self._sigmas[0] - self._sigmas[step + 1]) / self._span
-        share, left = self._share(step), self._budget * walked - self._spent
-        limit = left / share if share else None
-        if self._spent + error * share > self._budget * walked:
+        if self._row > self._proved:
+            return Decision(True, "longest gap measured so far")
+        if step >= self._next:
+            return Decision(True, "planned within the error budget")
+        error, share = self._curvature * gap.area, self._shares[step]
+        limit = (self._budget - self._spent) / share if share else None
+        if limit is not None and error > limit:
             return Decision(True, "error budget reached", error, limit)
         return Decision(False, "within error budget", error, limit)
-
-    def _share(self, step: int) -> float:
-        return abs(self._sigmas[step] - self._sigmas[step + 1]) / self._span
 
 
 class InputPolicy:

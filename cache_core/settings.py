@@ -147,7 +147,8 @@ class Settings:
             if chains:
                 return ScheduledPolicy(within_error(chains, self.budget).steps)
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
-            return BudgetPolicy(frame.sigmas, self.budget, forced, self._longest(frame))
+            longest = self._longest(frame)
+            return BudgetPolicy(frame.sigmas, frame.log_snr, self.budget, forced, longest)
         wanted = computed_for_speedup(steps, self.target)
         computed = self.schedule(frame, wanted)
         if len(computed) > wanted:
@@ -162,17 +163,20 @@ class Settings:
 
     def schedule(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps, as many as wanted unless more must be."""
-        steps, warmup, longest = frame.steps, self._warmup(frame), self._longest(frame)
         if self.predictor is PredictorKind.LEAST_SQUARES and frame.guided is None:
             frame.report.note("Least squares needs coefficients of this model: scaling is used")
-        computed = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        computed = self._spread(frame, wanted)
         chains = self._chains(frame)
-        if chains:
-            return cheapest(chains, len(computed)).steps
-        if frame.log_snr is not None:
-            places = line_places(frame.log_snr[:-1])
-            return spread_steps(places, len(computed), warmup, longest, frame.window)
-        return computed
+        return cheapest(chains, len(computed)).steps if chains else computed
+
+    def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
+        """Computed steps where a line misses most, known without coefficients."""
+        steps, warmup, longest = frame.steps, self._warmup(frame), self._longest(frame)
+        even = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        if frame.log_snr is None:
+            return even
+        places = line_places(frame.log_snr[:-1])
+        return spread_steps(places, len(even), warmup, longest, frame.window)
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
