@@ -24,10 +24,10 @@ class Meter:
             raise ValueError(f"network: {type(network).__name__} is of no known family")
         self._blocks: list[torch.nn.Module] = []
         for stack in family.stacks:
-            of_stack = getattr(network, stack.attribute)
-            self._blocks += (
-                [of_stack] if stack.single else [of_stack[i] for i in stack.indices(network)]
-            )
+            held = stack.held(network)
+            of_stack = [held] if stack.single else [held[i] for i in stack.indices(network)]
+            # The host calls the layers of a UNet's block and not the block.
+            self._blocks += [block[0] for block in of_stack] if family.unet else of_stack
 
     @contextmanager
     def counting(self) -> Iterator[list[int]]:

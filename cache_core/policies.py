@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from .clock import Moment
-from .schedules import line_places
+from .schedules import influence, line_places
 
 # Spacings that an error budget chooses from, each 7 % closer than the one before.
 _DISTANCES = 80
@@ -111,11 +111,16 @@ class BudgetPolicy:
             forced: steps that are always computed.
             longest: steps that may be predicted in a row.
         """
-        span = max(abs(sigmas[0] - sigmas[-1]), 1e-12)
-        self._shares = [abs(here - then) / span for here, then in pairwise(sigmas)]
+        steps = len(sigmas) - 1
+        if log_snr is None:
+            weights = [abs(here - then) for here, then in pairwise(sigmas)]
+            self._line: list[float] = list(range(steps))
+        else:
+            weights = influence(sigmas, log_snr)
+            self._line = line_places(log_snr[:-1], weights)
+        whole = max(sum(weights), 1e-12)
+        self._shares = [weight / whole for weight in weights]
         self._axis = sigmas if log_snr is None else log_snr
-        steps = len(self._shares)
-        self._line = list(range(steps)) if log_snr is None else line_places(log_snr[:-1])
         whole = self._line[-1] - self._line[0]
         self._distances = [whole * 0.93**i for i in range(_DISTANCES)]
         self._budget = budget

@@ -50,19 +50,43 @@ def even_steps(
     return tuple(sorted(forced | chosen))
 
 
-def line_places(log_snr: Sequence[float]) -> list[float]:
+# Noise over signal beyond which errors fade on their way to the result.
+_NOISY = 10.0
+
+
+def influence(sigmas: Sequence[float], log_snr: Sequence[float]) -> list[float]:
+    """How far an error of the derivative at each step moves the final result, up to a factor.
+
+    The step multiplies it with its width. On the way to the result it grows as the share a of the signal
+    does, as the latent is a times the picture plus noise; where noise rules, the model corrects it. That
+    is 1 / sqrt(a^2 + (sigma / 10)^2), about what calibration measured on the demo models.
+
+    Args:
+        sigmas: schedule of the run, the final sigma included.
+        log_snr: logarithm of signal over noise at each of them.
+    """
+    grown = (
+        1 / math.hypot(sigma * math.exp(place), sigma / _NOISY)
+        for sigma, place in zip(sigmas[:-1], log_snr[:-1], strict=True)
+    )
+    return [abs(here - then) * g for (here, then), g in zip(pairwise(sigmas), grown, strict=True)]
+
+
+def line_places(log_snr: Sequence[float], weights: Sequence[float]) -> list[float]:
     """Places of steps such that runs of equal length on them cost a line the same.
 
     Outputs bend about evenly over the logarithm of signal over noise. A line that is followed over n
-    steps of width w misses by (n w)^2 at each of them, n^3 w^2 in all; that is the same everywhere if
-    n goes with w^(-2/3), so a step counts w^(2/3).
+    steps of width w and weight v misses by (n w)^2 at each of them, n^3 w^2 v in all. With so many runs
+    the sum is smallest if n goes with w^(-2/3) v^(-1/3), so a step counts the inverse.
 
     Args:
         log_snr: of each step, rising.
+        weights: of the error at each step.
     """
     places = [0.0]
-    for before, here in pairwise(log_snr):
-        places.append(places[-1] + max(here - before, 0.0) ** (2 / 3))
+    for (before, here), weight in zip(pairwise(log_snr), weights, strict=False):
+        wide = max(here - before, 0.0)
+        places.append(places[-1] + wide ** (2 / 3) * weight ** (1 / 3))
     return places
 
 

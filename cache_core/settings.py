@@ -10,7 +10,14 @@ from .checks import check_range, check_window
 from .optimiser import Chain, best_chains, cheapest, within_error
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
-from .schedules import computed_for_speedup, even_steps, limit_gap, line_places, spread_steps
+from .schedules import (
+    computed_for_speedup,
+    even_steps,
+    influence,
+    limit_gap,
+    line_places,
+    spread_steps,
+)
 from .signals import Reference, SignalKind
 from .traits import SamplerTraits, StepFrame
 
@@ -175,7 +182,8 @@ class Settings:
         even = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
         if frame.log_snr is None:
             return even
-        places = line_places(frame.log_snr[:-1])
+        weights = influence(frame.sigmas, frame.log_snr)
+        places = line_places(frame.log_snr[:-1], weights)
         return spread_steps(places, len(even), warmup, longest, frame.window)
 
     def _chains(self, frame: StepFrame) -> list[Chain]:

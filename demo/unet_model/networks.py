@@ -44,7 +44,10 @@ def make_base() -> Any:
     config = SD15(dict(_CONFIG))
     config.latent_format = comfy.latent_formats.SD3()
     config.set_inference_dtype(torch.float32, None)
-    return config.get_model({}, "", device=torch.device("cpu"))
+    base = config.get_model({}, "", device=torch.device("cpu"))
+    # The host takes a UNet with more than four channels for one that inpaints.
+    base.concat_keys = ()
+    return base
 
 
 def load_model() -> Any:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scaling_cache.cache_core.clock import Clock
 from scaling_cache.cache_core.schedules import (
     centred,
     computed_for_speedup,
     even_steps,
+    influence,
     limit_gap,
     line_places,
     spread_steps,
@@ -152,9 +155,37 @@ def test_spread_steps_gather_where_places_are_far_apart():
 def test_line_places_weigh_a_run_of_steps_by_what_a_line_misses():
     """Runs of 8 narrow steps and of 2 wide ones, each an eighth as often, miss the same in all."""
     narrow, wide = 0.1, 0.8
-    places = line_places([0.0, narrow, narrow + wide])
+    places = line_places([0.0, narrow, narrow + wide], [1.0, 1.0])
     assert (places[2] - places[1]) / (places[1] - places[0]) == pytest.approx(4)
     assert 8**3 * narrow**2 == pytest.approx(2**3 * wide**2)
+
+
+def test_line_places_are_closest_where_errors_count_most():
+    """The chosen lengths of runs cost less than any that are a little longer here and shorter there."""
+    widths, weights = np.full(40, 0.1), np.geomspace(8, 1, 40)
+    places = np.diff(line_places(np.cumsum(widths), weights))
+
+    def cost(density: NDArray[np.float64]) -> float:
+        runs = density / density.sum()
+        return float(np.sum(weights[:39] / runs**2))
+
+    best = cost(places)
+    for bend in (0.8, 0.9, 1.1, 1.2):
+        assert cost(places**bend) > best
+
+
+def test_influence_is_that_of_the_width_alone_where_a_model_adds_little_noise():
+    sigmas = (0.9, 0.7, 0.4, 0.0)
+    places = tuple(-math.log(max(sigma, 1e-3)) for sigma in sigmas)
+    assert influence(sigmas, places) == pytest.approx([0.2, 0.3, 0.4], rel=0.01)
+
+
+def test_influence_of_a_flow_grows_with_the_share_of_noise_and_is_bounded():
+    sigmas = tuple(1 - i / 100 for i in range(101))
+    inside = [min(max(sigma, 1e-3), 1 - 1e-3) for sigma in sigmas]
+    found = influence(sigmas, [math.log((1 - sigma) / sigma) for sigma in inside])
+    assert found[3:] == sorted(found[3:], reverse=True)
+    assert max(found) / min(found) == pytest.approx(10, rel=0.05)
 
 
 def test_spread_steps_on_an_even_line_are_about_even():

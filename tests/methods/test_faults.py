@@ -200,7 +200,7 @@ def test_twenty_prompts_with_changing_settings(models: dict[str, Any], held: lis
         gc.collect()
         return [found for found in gc.get_objects() if type(found) in kinds]
 
-    # What the report of an earlier test holds, such as a failed one.
+    # What earlier tests still hold, such as an error that is a parameter.
     before = runs()
     made = methods()
     shapes = ({}, {"batch": 2}, {"cfg": 1.0}, {"steps": 12}, {"sampler": "heun"})
