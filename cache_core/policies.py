@@ -107,7 +107,7 @@ class BudgetPolicy:
             sigmas: schedule of the run.
             log_snr: logarithm of signal over noise at each sigma, rising, if it is known: the axis of
                 `Gap`; else sigma is.
-            budget: allowed mean relative error of the outputs over the sigma range.
+            budget: allowed mean relative error of the outputs, each step by its influence on the result.
             forced: steps that are always computed.
             longest: steps that may be predicted in a row.
         """
@@ -121,8 +121,8 @@ class BudgetPolicy:
         whole = max(sum(weights), 1e-12)
         self._shares = [weight / whole for weight in weights]
         self._axis = sigmas if log_snr is None else log_snr
-        whole = self._line[-1] - self._line[0]
-        self._distances = [whole * 0.93**i for i in range(_DISTANCES)]
+        length = self._line[-1] - self._line[0]
+        self._distances = [length * 0.93**i for i in range(_DISTANCES)]
         self._budget = budget
         self._forced = forced
         self._longest = longest
