@@ -1,11 +1,11 @@
-"""`python -m benchmarks fidelity|calibration|page`."""
+"""`python -m benchmarks fidelity|calibration|cost|page`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import calibration, fidelity, page
+from . import calibration, cost, fidelity, page
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     for module, summary in (
         (fidelity, "every method at equal speed, and how fast it is"),
         (calibration, "what a coefficient file gives at equal computed steps"),
+        (cost, "what a skipped step costs, at several sizes"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]

@@ -13,6 +13,7 @@ import numpy as np
 from demo.host.fetch import ROOT
 
 from . import plots, results
+from .cost import slope
 from .results import Row, at_speed, plan
 from .statistics import interval
 from .ways import Group
@@ -20,7 +21,7 @@ from .ways import Group
 RESULTS = Path(__file__).parent / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
-FIDELITY, CALIBRATION = "fidelity.json", "calibration_demo_image.json"
+FIDELITY, CALIBRATION, COST = "fidelity.json", "calibration_demo_image.json", "cost.json"
 SHORT = (2.0, 3.0)
 OWN = ("scaling_cache_online", "scaling_cache")
 OTHERS = (Group.PUBLISHED, Group.HOST, Group.FEWER)
@@ -252,6 +253,36 @@ def calibrated(rows: list[Row]) -> str:
     return table(lines)
 
 
+def costs(environment: dict[str, Any], rows: list[Row]) -> str:
+    """One line per size, and how the cost grows."""
+    head = [
+        "latent",
+        "plain step",
+        "skipped step",
+        "sampler's update",
+        "speed-up",
+        "steps / computed",
+    ]
+    lines = [head]
+    for row in rows:
+        times = (row["plain"], row["skipped"], row["update"])
+        lines.append(
+            [
+                f"{row['side']} x {row['side']}",
+                *(f"{1000 * seconds:.3g} ms" for seconds in times),
+                f"{row['speedup']:.2f}x",
+                f"{row['counted']:.2f}",
+            ]
+        )
+    share = slope(rows, "skipped") / slope(rows, "plain")
+    return (
+        f"{environment['plan']}; torch {environment['torch']}, {environment['device']} with "
+        f"{environment['threads']} threads, {environment['date']}, revision "
+        f"{environment['revision']}.\n\n{table(lines)}\nFrom size to size a skipped step grows by "
+        f"{share:.1%} of what a computed one does.\n"
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of JSON files (default: the snapshot)"
@@ -270,6 +301,8 @@ def run(options: argparse.Namespace) -> None:
         _, rows = results.read(path)
         plots.calibration(rows, IMAGES / "calibration.png")
         page = filled(page, "calibration", calibrated(rows))
+    if (path := options.results / COST).exists():
+        page = filled(page, "cost", costs(*results.read(path)))
     PAGE.write_text(page, encoding="utf-8")
 
 

@@ -62,7 +62,7 @@ def cases() -> dict[str, tuple[bool, Any]]:
 
     line = Polynomial((1.0, 0.0))
     return {
-        "error budget": (False, Settings(mode=Mode.BUDGET, budget=0.25)),
+        "error budget": (False, Settings(mode=Mode.BUDGET, budget=0.04)),
         "EasyCache": (False, EasyCache(0.5, head=3)),
         "LazyCache": (False, LazyCache(0.3, head=3)),
         "TeaCache": (True, TeaCache(line, 1.6, SignalKind.TIME_EMBEDDING)),
