@@ -6,7 +6,7 @@ import datetime
 import platform
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from demo.nodes.vocabulary import Prompt
 from demo.unet_model import networks as unet
 from testbed.coefficient_folder import look_in
 
+from .results import plan as describe
+
 
 @dataclass(frozen=True)
 class Bed:
@@ -38,6 +40,7 @@ class Bed:
         latent: shape without the batch.
         coefficients: file made from four training prompts.
         batch: prompts that are sampled at once.
+        shifts: whether its schedule can be shifted; else a plan's shift is 0.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Bed:
     coefficients: Path
     batch: int
     conditioning: Callable[[list[Prompt | None]], list[list[Any]]] = image.conditioning
+    shifts: bool = True
 
     def sample(
         self,
@@ -101,7 +105,7 @@ class Plan:
     sampler: str
 
     def __str__(self) -> str:
-        return f"{self.steps} steps {self.sampler}, cfg {self.cfg:g}, shift {self.shift:g}"
+        return describe(asdict(self))
 
 
 BEDS = {
@@ -119,13 +123,13 @@ BEDS = {
 }
 
 
-# What predicts noise has no shift.
 BEDS["demo_unet"] = replace(
     BEDS["demo_image"],
     name="demo_unet",
     load=lambda _: unet.load_model(),
     coefficients=unet.COEFFICIENTS,
     conditioning=unet.conditioning,
+    shifts=False,
 )
 
 

@@ -58,7 +58,6 @@ def measure(bed: Bed, model: Any, side: int, repeats: int) -> Row:
     from scaling_cache.cache_core.settings import Settings
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
-
     sized = replace(bed, latent=(bed.latent[0], side, side))
     prompt = held_out_prompts()[:1]
 

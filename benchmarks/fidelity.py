@@ -413,7 +413,7 @@ def run(options: argparse.Namespace) -> None:
         options.beds, options.steps, options.samplers, options.cfgs
     ):
         bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
-        lab = Lab(bed, Plan(steps, cfg, SHIFT, sampler), options.tuning)
+        lab = Lab(bed, Plan(steps, cfg, SHIFT * bed.shifts, sampler), options.tuning)
         use(lab.bed, options.out)
         print(f"{name}, {lab.plan}", flush=True)
         ways = all_ways(lab.model, lab.bed)

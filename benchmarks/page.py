@@ -279,7 +279,7 @@ def costs(environment: dict[str, Any], rows: list[Row]) -> str:
         f"{environment['plan']}; torch {environment['torch']}, {environment['device']} with "
         f"{environment['threads']} threads, {environment['date']}, revision "
         f"{environment['revision']}.\n\n{table(lines)}\nFrom size to size a skipped step grows by "
-        f"{share:.1%} of what a computed one does.\n"
+        f"{share:.2%} of what a computed one does.\n"
     )
 
 

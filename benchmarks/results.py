@@ -44,7 +44,8 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
 
 def plan(row: Row) -> str:
     """How a row was sampled, for people."""
-    return f"{row['steps']} steps {row['sampler']}, cfg {row['cfg']:g}, shift {row['shift']:g}"
+    shift = f", shift {row['shift']:g}" if row["shift"] else ""
+    return f"{row['steps']} steps {row['sampler']}, cfg {row['cfg']:g}{shift}"
 
 
 def skips(row: Row) -> bool:
