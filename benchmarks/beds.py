@@ -139,9 +139,9 @@ def ready() -> None:
     import_pack()
 
 
-def use(bed: Bed, *more: Path) -> None:
-    """Let the nodes find the coefficient file of a bed and those of more folders, and nothing else."""
-    look_in(bed.coefficients.parent, *more)
+def use(bed: Bed) -> None:
+    """Let the nodes find the coefficient file of a bed, and nothing else."""
+    look_in(bed.coefficients.parent)
 
 
 def environment() -> dict[str, Any]:

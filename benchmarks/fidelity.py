@@ -31,7 +31,7 @@ from .beds import BEDS, Bed, Plan, environment, ready, use
 from .meter import Meter, in_steps
 from .statistics import interval, over_seeds
 from .tuning import Search, assigned
-from .ways import ORACLE, ORACLE_FILE, PLAIN, Group, Way, all_ways
+from .ways import ORACLE, PLAIN, Group, Way, all_ways, oracle
 
 OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
@@ -230,9 +230,8 @@ def _best(lab: Lab, way: Way, speed: float) -> Trial:
     return replace(best, setting=best.plan.sampler)
 
 
-def teach_oracle(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> None:
-    """Calibrate on the runs that will be compared. No way to sample may know this much."""
-    from scaling_cache.cache_core.coefficients import store
+def taught(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Way:
+    """The oracle, calibrated on the runs that will be compared. No way to sample may know this much."""
     from scaling_cache.nodes.host import calibrate
 
     groups = list(batches(prompts, lab.bed.batch))
@@ -248,7 +247,7 @@ def teach_oracle(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int], fold
             {"samples": torch.zeros(len(groups[0]), *lab.bed.latent)},
             plan,
         )
-    store(folder / ORACLE_FILE, file)
+    return oracle(file.guided_at(lab.plan.cfg))
 
 
 def truth_of(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:
@@ -414,15 +413,13 @@ def run(options: argparse.Namespace) -> None:
     ):
         bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
         lab = Lab(bed, Plan(steps, cfg, SHIFT * bed.shifts, sampler), options.tuning)
-        use(lab.bed, options.out)
+        use(lab.bed)
         print(f"{name}, {lab.plan}", flush=True)
         ways = all_ways(lab.model, lab.bed)
+        if not lab.stochastic and (not options.ways or ORACLE in options.ways):
+            ways.append(taught(lab, prompts, seeds))
         if options.ways:
             ways = chosen(ways, options.ways)
-        if lab.stochastic:
-            ways = [way for way in ways if way.method != ORACLE]
-        if any(way.method == ORACLE for way in ways):
-            teach_oracle(lab, prompts, seeds, options.out)
         trials = tune(lab, ways, options.speeds)
         if not lab.stochastic and (name, cfg) not in truths:
             truths[name, cfg] = truth_of(lab, prompts, seeds)

@@ -16,7 +16,7 @@ from .beds import Bed, Plan
 
 PLAIN = "plain"
 # Steps and weights from the very runs that are compared: what better calibration could reach at most.
-ORACLE, ORACLE_FILE = "scaling_cache_oracle", "oracle.safetensors"
+ORACLE = "scaling_cache_oracle"
 MULTISTEP = ("dpmpp_2m", "uni_pc", "deis", "res_multistep", "ipndm")
 
 
@@ -115,18 +115,25 @@ def _own(bed: Bed) -> list[Way]:
             make=with_settings(field="budget", mode=Mode.BUDGET),
         ),
         Way(
-            ORACLE,
-            Group.ORACLE,
-            candidates=_speedup,
-            make=with_settings(ORACLE_FILE, predictor=squares),
-        ),
-        Way(
             "even_order1",
             Group.BASELINE,
             candidates=evenly,
             make=with_settings(field="listed", predictor=PredictorKind.ORDER_1, corrector=False),
         ),
     ]
+
+
+def oracle(table: Any) -> Way:
+    """The pack with products of the very runs that are compared: no file, which other ways might find."""
+    from scaling_cache.cache_core.settings import PredictorKind, Settings
+    from scaling_cache.nodes.host.coefficients import NONE
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    def make(model: Any, speedup: float) -> Any:
+        settings = Settings(speedup, predictor=PredictorKind.LEAST_SQUARES)
+        return install(model, StepCache(settings, NONE, table=table))
+
+    return Way(ORACLE, Group.ORACLE, candidates=_speedup, make=make)
 
 
 def _speedup(plan: Plan, target: float) -> list[float]:

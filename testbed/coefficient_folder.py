@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def look_in(*folders: Path) -> None:
-    """Let the host find the coefficient files of some folders and no others."""
+def look_in(folder: Path) -> None:
+    """Let the host find the coefficient files of one folder and no others."""
     import folder_paths
     from scaling_cache.nodes.host.coefficients import FOLDER
 
-    folder_paths.folder_names_and_paths[FOLDER] = (list(map(str, folders)), {".safetensors"})
+    folder_paths.folder_names_and_paths[FOLDER] = ([str(folder)], {".safetensors"})
     folder_paths.filename_list_cache.pop(FOLDER, None)
 
 
