@@ -46,17 +46,17 @@ def train(
 
     Args:
         name: of the checkpoint and the curve.
-        blocks: whose matrices take Muon; the rest takes AdamW.
+        blocks: whose matrices and kernels take Muon; the rest takes AdamW.
         draw: called with the number of the step.
         objective: what the network is given and asked for.
         fall: learning rate factor from the share of the time that is used up.
     """
     blocks = list(blocks)
     inside = [p for block in blocks for p in block.parameters()]
-    matrices = [p for p in inside if p.ndim >= 2]
+    matrices = [p for p in inside if p.ndim in (2, 4)]
     chosen = {id(p) for p in matrices}
     others = [p for p in net.parameters() if id(p) not in chosen]
-    muon = Muon(matrices, lr=1e-3)
+    muon = muon_of(matrices)
     adam = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     ema = Ema(net, 0.997)
     start(name, net, ema, [muon, adam], options.resume)
@@ -86,6 +86,15 @@ def train(
         progress.step(float(loss.detach()))
     save(name, net, ema, [muon, adam], progress)
     return ema
+
+
+def muon_of(weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """torch's Muon, which takes matrices only, or the one of the demo where there are kernels."""
+    if any(weight.ndim > 2 for weight in weights):
+        return Muon(weights, lr=1e-3)
+    return torch.optim.Muon(
+        weights, lr=1e-3, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
 
 
 def attention(_, q: Tensor, k: Tensor, v: Tensor, heads: int, *unused, **unneeded) -> Tensor:
