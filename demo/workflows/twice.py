@@ -25,8 +25,8 @@ def compare_graph(graph: Graph, name: str, note: str) -> Graph:
             **_shared(graph),
             "cache": replace(cache, column=2),
             "off": off,
-            **_branch("", "With the Cache", "cache", sampler, vae),
-            **_branch("_plain", "Without", "off", sampler, vae),
+            **_branch("", "With the Cache", link("cache"), sampler, vae),
+            **_branch("_plain", "Without", link("off"), sampler, vae),
             "report": Node(
                 "ScalingCacheReport",
                 4,
@@ -72,8 +72,7 @@ def hunt_graph(graph: Graph, name: str, note: str) -> Graph:
         inputs={**cache.inputs, "mode": "fast draft"},
         title="Scaling Cache, drafts",
     )
-    asleep = _branch("_final", "Final", "plain", sampler, vae)
-    asleep["guider_final"].inputs["model"] = cache.inputs["model"]
+    asleep = _branch("_final", "Final", cache.inputs["model"], sampler, vae)
     asleep["save_final"] = _save("decode_final", "final", "Final")
     return Graph(
         name,
@@ -81,7 +80,7 @@ def hunt_graph(graph: Graph, name: str, note: str) -> Graph:
         {
             **_shared(graph),
             "cache": draft,
-            **_branch("", "Draft", "cache", sampler, vae),
+            **_branch("", "Draft", link("cache"), sampler, vae),
             "save": _save("decode", "draft", "Drafts"),
             **{key: replace(node, muted=True) for key, node in asleep.items()},
         },
@@ -127,11 +126,11 @@ def _save(decode: str, name: str, title: str) -> Node:
 
 
 def _branch(
-    ending: str, title: str, cache: str, sampler: dict[str, Any], vae: Link
+    ending: str, title: str, model: Link, sampler: dict[str, Any], vae: Link
 ) -> dict[str, Node]:
     """Guider, sampler and decoder of one of the two."""
     guider = {
-        "model": link(cache),
+        "model": model,
         "positive": sampler["positive"],
         "negative": sampler["negative"],
         "cfg": sampler["cfg"],
