@@ -329,6 +329,16 @@ def test_the_estimated_error_stays_within_the_budget():
         assert 0 < spent <= budget
 
 
+def test_an_estimate_decides_at_its_limit():
+    for budget in (1e-4, 1e-3, 1e-2, 0.1):
+        run, _ = budget_run(budget)
+        decided = [r for r in run.report.records if r.evaluations and r.limit is not None]
+        assert decided
+        for record in decided:
+            assert record.error is not None
+            assert (record.error > record.limit) == bool(record.computed), record
+
+
 def test_what_is_predicted_is_estimated_within_its_limit():
     run, _ = budget_run(1e-3)
     predicted = [r for r in run.report.records if r.evaluations and not r.computed]

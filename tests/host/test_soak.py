@@ -16,7 +16,7 @@ def test_nothing_outlives_a_run_and_the_next_one_is_fresh(comfy: Path) -> None:
     # What it checks must have happened.
     assert sum(tally.faults.values()) >= 15
     assert tally.tensors > 100
-    assert tally.runs - tally.unable >= 50
+    assert tally.unable < 6
 
 
 def test_tensors_are_found_in_what_a_run_holds(comfy: Path) -> None:

@@ -385,9 +385,17 @@ def test_cancelling_leaves_nothing(cached: Any, sample: Any, held: list[weakref.
 
 
 @pytest.mark.parametrize("method", ["predict", "observe"])
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), torch.OutOfMemoryError("no memory left")])
+@pytest.mark.parametrize(
+    ("kind", "text"), [(RuntimeError, "a bug"), (torch.OutOfMemoryError, "no memory left")]
+)
 def test_a_fault_of_the_cache_costs_no_picture(
-    method: str, error: Exception, tiny: Any, cached: Any, sample: Any, monkeypatch: Any
+    method: str,
+    kind: type[Exception],
+    text: str,
+    tiny: Any,
+    cached: Any,
+    sample: Any,
+    monkeypatch: Any,
 ):
     from scaling_cache.cache_core.run import CacheRun
 
@@ -395,11 +403,11 @@ def test_a_fault_of_the_cache_costs_no_picture(
     model, reports = cached(speedup=2.0)
 
     def broken(*_: Any) -> Any:
-        raise error
+        raise kind(text)
 
     monkeypatch.setattr(CacheRun, method, broken)
     assert torch.equal(sample(model), plain)
-    assert any(str(error) in note for note in reports[0].notes)
+    assert any(text in note for note in reports[0].notes)
 
 
 @pytest.mark.parametrize("corrector", [False, True])
