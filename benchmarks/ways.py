@@ -83,7 +83,7 @@ _INTERVALS = tuple(range(2, 11))
 
 def _own(bed: Bed) -> list[Way]:
     from scaling_cache.cache_core.schedules import computed_for_speedup, even_steps
-    from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
+    from scaling_cache.cache_core.settings import WARMUP, Mode, PredictorKind, Settings
     from scaling_cache.nodes.host.coefficients import NONE
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
@@ -95,7 +95,7 @@ def _own(bed: Bed) -> list[Way]:
 
     def evenly(plan: Plan, target: float) -> list[tuple[int, ...]]:
         wanted = computed_for_speedup(plan.steps, target)
-        return [even_steps(plan.steps, wanted, Settings.warmup)]
+        return [even_steps(plan.steps, wanted, WARMUP)]
 
     own, file = Group.OURS, bed.coefficients.name
     squares = PredictorKind.LEAST_SQUARES

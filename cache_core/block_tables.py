@@ -1,9 +1,10 @@
-"""What block caches need to know of a model, measured in plain runs: TeaCache's polynomial and MagCache's
-ratios.
+"""What block caches need to know of a model, measured in plain runs: TeaCache's polynomial, MagCache's
+ratios and the changes that First Block Cache compares.
 
 TeaCache (arXiv 2411.19108) maps the relative change of a signal from step to step to that of what is
 cached; MagCache (arXiv 2506.09045) uses the ratio of its magnitude to that of the step before, as mean
-over tokens. What is cached is the residual of the block stack.
+over tokens. What is cached is the residual of the block stack. First Block Cache (ParaAttention) compares
+the residual of block 0 with that of the last computed step, whichever that is.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from .blocks import Layout, Span
 from .branch_policies import ListPolicy, RunFrame
 from .calibration import Floats
 from .methods.base import Method
+from .recording import ELEMENTS, Subset
 from .report import RunReport
-from .signals import Reference, SignalKind, relative_change
+from .signals import Reference, SignalKind, relative, relative_change
 from .stack_predictors import Past
 from .stack_run import Branch, Change, NetworkCall, StackRun, State, Streams
 
@@ -38,12 +40,15 @@ class BlockTable:
         ratios: [branches, steps] magnitude of the residual over that of the step before; first 1.
         polynomial: coefficients, highest power first.
         valid: lowest and highest change of the signal in the fit.
+        first_block: [branches, steps, steps] relative change of block 0's residual at a step (column)
+            from that at an earlier one (row), 0 elsewhere; None where there is no such block.
     """
 
     signal: SignalKind
     ratios: Floats
     polynomial: tuple[float, ...]
     valid: tuple[float, float]
+    first_block: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.ratios.ndim != 2 or not self.ratios.size:
@@ -54,6 +59,15 @@ class BlockTable:
             raise ValueError("polynomial: must hold finite numbers")
         if not 0 <= self.valid[0] <= self.valid[1] < np.inf:
             raise ValueError("valid: must be two rising numbers from 0 on")
+        changes, steps = self.first_block, self.ratios.shape[1]
+        if changes is None:
+            return
+        if changes.ndim != 3 or not len(changes) or changes.shape[1:] != (steps, steps):
+            raise ValueError(
+                f"first_block: need shape [branches, {steps}, {steps}], got {changes.shape}"
+            )
+        if not (np.isfinite(changes).all() and (changes >= 0).all()):
+            raise ValueError("first_block: must be finite and not below 0")
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,10 @@ class WatchStack(Method):
     signal: SignalKind = SignalKind.TOKENS  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
-        return (Span(0, layout.total - 1),)
+        """Block 0 and the others, whose residuals make that of the stack; one span without others."""
+        if layout.total == 1:
+            return (Span(0, 0),)
+        return (Span(0, 0), Span(1, layout.total - 1))
 
     def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
         return ListPolicy(frozenset(range(frame.steps)))
@@ -83,11 +100,16 @@ class WatchRun(StackRun):
     Attributes:
         seen: branch and step of each comparison with its numbers, still on the device: change of the
             signal (of data), change of the residual, ratio of its magnitude.
+        first: residuals of block 0 by branch and step, in part, in the host's memory.
         measured: [branches, steps, 3], NaN where nothing was compared, once the run has ended.
+        first_block: as in the table, once the run has ended; None if a step is missing.
     """
 
     seen: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
+    first: dict[int, dict[int, torch.Tensor]] = field(default_factory=dict)
     measured: NDArray[np.float64] | None = None
+    first_block: NDArray[np.float64] | None = None
+    _thin: Subset = field(default_factory=lambda: Subset(ELEMENTS))
     _branches: list[int] = field(default_factory=list)
 
     def open(self, branches: Sequence[Branch]) -> NetworkCall | None:
@@ -104,7 +126,15 @@ class WatchRun(StackRun):
                 self.measured[branch, step] = numbers
             if self.changes is not None:
                 self.measured[:, 1:, 0] = self.changes[1:]
-        self.seen = []
+        steps = range(self.clock.steps)
+        if self.first and all(set(rows) == set(steps) for rows in self.first.values()):
+            self.first_block = np.stack(
+                [
+                    changes_between([rows[i] for i in steps])
+                    for _, rows in sorted(self.first.items())
+                ]
+            )
+        self.seen, self.first = [], {}
         return super().close()
 
     def _call(self, states: list[State], step: int) -> NetworkCall:
@@ -114,9 +144,17 @@ class WatchRun(StackRun):
         """Remember the comparison of one branch of the call under way."""
         self.seen.append((self._branches[place], step, numbers))
 
+    def note_first(self, place: int, step: int, residual: torch.Tensor) -> None:
+        """Remember what block 0 added to one branch of the call under way, the first one of a step."""
+        rows = self.first.setdefault(self._branches[place], {})
+        if step not in rows:
+            rows[step] = self._thin(residual).float().cpu()
+
 
 class WatchCall(NetworkCall):
     """Compares signal and residual of each branch with those of the step before."""
+
+    _first: torch.Tensor | None = None
 
     def _changes(
         self, fresh: list[int], parts: Sequence[torch.Tensor] | None
@@ -135,7 +173,16 @@ class WatchCall(NetworkCall):
         start, picture, run = before[0], after[0], self._run
         if start is None or picture is None or not isinstance(run, WatchRun):
             return
-        residuals = (picture - start).chunk(len(self._states))
+        residual = picture - start
+        if len(run.spans) > 1 and span is run.spans[0]:
+            self._first = residual
+            for place, part in enumerate(residual.chunk(len(self._states))):
+                run.note_first(place, self._step, part)
+            return
+        first = self._first
+        if first is not None and first.shape == residual.shape:
+            residual = residual + first
+        residuals = residual.chunk(len(self._states))
         for place, (state, residual) in enumerate(zip(self._states, residuals, strict=True)):
             past = state.changes.get(span)
             if past and past[0].past.step == self._step:
@@ -165,8 +212,29 @@ def _magnitude(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     return (sizes[0] / sizes[1].clamp_min(1e-12)).mean()
 
 
-def make_table(signal: SignalKind, runs: list[NDArray[np.float64]]) -> BlockTable:
+def changes_between(rows: Sequence[torch.Tensor]) -> NDArray[np.float64]:
+    """Relative change of each tensor (column) from each before it (row) [n, n], 0 elsewhere."""
+    stacked = torch.stack([row.flatten() for row in rows])
+    found = np.zeros((len(rows), len(rows)))
+    for i, before in enumerate(stacked[:-1]):
+        later = stacked[i + 1 :]
+        parts = torch.stack(
+            [(later - before).abs().mean(1), before.abs().mean().expand(len(later))]
+        )
+        found[i, i + 1 :] = relative(parts.T.double()).numpy()
+    return found
+
+
+def make_table(
+    signal: SignalKind,
+    runs: list[NDArray[np.float64]],
+    first_blocks: Sequence[NDArray[np.float64]] = (),
+) -> BlockTable:
     """A table from the measurements of some runs.
+
+    Args:
+        runs: `measured` of each.
+        first_blocks: `first_block` of those that have it.
 
     Raises:
         ValueError: if nothing was measured, or what was measured is not finite.
@@ -183,7 +251,43 @@ def make_table(signal: SignalKind, runs: list[NDArray[np.float64]]) -> BlockTabl
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         raise ValueError("the blocks did not run")
-    return BlockTable(signal, ratios, *fit(points[:, 0], points[:, 1]))
+    whole = [run for run in first_blocks if len(run) == branches and np.isfinite(run).all()]
+    return BlockTable(
+        signal,
+        ratios,
+        *fit(points[:, 0], points[:, 1]),
+        first_block=np.mean(whole, 0) if whole else None,
+    )
+
+
+def first_block_steps(changes: Floats, threshold: float) -> list[int]:
+    """Steps that First Block Cache computes: those where one branch has moved from the last computed step
+    by the threshold or more.
+
+    Args:
+        changes: `BlockTable.first_block`.
+    """
+    computed = [0]
+    for step in range(1, changes.shape[1]):
+        if not changes[:, computed[-1], step].max() < threshold:
+            computed.append(step)
+    return computed
+
+
+def first_block_threshold(changes: Floats, speedup: float) -> float:
+    """The threshold with which First Block Cache computes as many steps as a speed-up asks for, or as
+    near to that as one comes; between the two changes at which the count turns.
+
+    Args:
+        changes: `BlockTable.first_block`.
+    """
+    seen = np.unique(changes[changes > 0])
+    if not len(seen):
+        return 0.0
+    middles = np.concatenate([seen[:1] / 2, (seen[1:] + seen[:-1]) / 2, seen[-1:] * 2])
+    steps = changes.shape[1]
+    counts = np.array([len(first_block_steps(changes, value)) for value in middles])
+    return float(middles[np.abs(np.log(counts * speedup / steps)).argmin()])
 
 
 def fit(changes: Floats, caused: Floats) -> tuple[tuple[float, ...], tuple[float, float]]:

@@ -24,7 +24,7 @@ _METADATA_KEY = "scaling_cache"
 _TENSORS_IN_ORDER = ("sigmas", "gram", "guided")
 _TENSORS = frozenset(_TENSORS_IN_ORDER)
 _BLOCK_TENSORS = frozenset({"ratios", "polynomial", "valid"})
-_GAINS, _TRIAL = "gains", "trial"
+_GAINS, _TRIAL, _FIRST = "gains", "trial", "first_block"
 _SIGNAL_KEY = "scaling_cache_signal"
 
 
@@ -65,7 +65,7 @@ class CoefficientFile:
         table: outputs per conditioning, from which alpha follows.
         guided: one branch, what guidance made of them, from which the steps to compute and the repair of
             predicted ones follow; with the gains if they were measured.
-        blocks: what TeaCache and MagCache need, for models whose blocks can be reached.
+        blocks: what TeaCache, MagCache and First Block Cache need, where the blocks can be reached.
         trial: whether the tables beat learning during the run, if that was tried.
     """
 
@@ -115,7 +115,7 @@ def load(path: Path) -> CoefficientFile:
             metadata = file.metadata() or {}
             names = set(file.keys())
             if (
-                names - _BLOCK_TENSORS - {_GAINS, _TRIAL} != _TENSORS
+                names - _BLOCK_TENSORS - {_GAINS, _TRIAL, _FIRST} != _TENSORS
                 or _METADATA_KEY not in metadata
             ):
                 raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
@@ -125,7 +125,8 @@ def load(path: Path) -> CoefficientFile:
     try:
         sigmas, gram, guided = (np.asarray(tensors[n], np.float64) for n in _TENSORS_IN_ORDER)
         provenance = _parse(metadata[_METADATA_KEY])
-        blocks = _parse_blocks(tensors, metadata) if names & _BLOCK_TENSORS else None
+        below = names & (_BLOCK_TENSORS | {_FIRST})
+        blocks = _parse_blocks(tensors, metadata) if below else None
         gains = np.asarray(tensors[_GAINS], np.float64) if _GAINS in names else None
         trial = Trial(np.asarray(tensors[_TRIAL], np.float64)) if _TRIAL in names else None
         return CoefficientFile(
@@ -141,7 +142,9 @@ def store(path: Path, content: CoefficientFile) -> None:
     table = content.table
     tensors = (table.sigmas, table.gram, content.guided.gram)
     # Views would be written as the memory behind them lies.
-    named = {n: np.ascontiguousarray(t) for n, t in zip(_TENSORS_IN_ORDER, tensors, strict=True)}
+    named: dict[str, np.ndarray] = {
+        n: np.ascontiguousarray(t) for n, t in zip(_TENSORS_IN_ORDER, tensors, strict=True)
+    }
     metadata = {_METADATA_KEY: text}
     if content.guided.gains is not None:
         named[_GAINS] = np.ascontiguousarray(content.guided.gains)
@@ -154,6 +157,9 @@ def store(path: Path, content: CoefficientFile) -> None:
             "polynomial": np.array(blocks.polynomial),
             "valid": np.array(blocks.valid),
         }
+        if blocks.first_block is not None:
+            # As large as a table of products, and known to fewer digits.
+            named[_FIRST] = np.ascontiguousarray(blocks.first_block, np.float32)
         metadata[_SIGNAL_KEY] = blocks.signal.value
     data = save(named, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,8 +188,9 @@ def _parse_blocks(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> B
         signal = SignalKind(metadata.get(_SIGNAL_KEY))
     except ValueError:
         raise ValueError("signal: unknown") from None
+    first = np.asarray(tensors[_FIRST], np.float64) if _FIRST in tensors else None
     return BlockTable(
-        signal, ratios, tuple(polynomial.tolist()), (float(valid[0]), float(valid[1]))
+        signal, ratios, tuple(polynomial.tolist()), (float(valid[0]), float(valid[1])), first
     )
 
 

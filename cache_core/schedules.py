@@ -51,7 +51,7 @@ def even_steps(
 
 
 # Noise over signal beyond which errors fade on their way to the result.
-_NOISY = 10.0
+_NOISY = 20.0
 
 
 def influence(sigmas: Sequence[float], log_snr: Sequence[float]) -> list[float]:
@@ -59,7 +59,7 @@ def influence(sigmas: Sequence[float], log_snr: Sequence[float]) -> list[float]:
 
     The step multiplies it with its width. On the way to the result it grows as the share a of the signal
     does, as the latent is a times the picture plus noise; where noise rules, the model corrects it. That
-    is 1 / sqrt(a^2 + (sigma / 10)^2), about what calibration measured on the demo models.
+    is 1 / sqrt(a^2 + (sigma / 20)^2), about what calibration measured on the demo models.
 
     Args:
         sigmas: schedule of the run, the final sigma included.

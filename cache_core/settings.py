@@ -23,6 +23,8 @@ from .traits import SamplerTraits, StepFrame
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
+# The first steps lay out the picture, but a short run needs the others more.
+WARMUP, LONGEST_WARMUP = 3, 4
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -89,7 +91,8 @@ class Settings:
         start_percent: share of the denoising before which every step is computed, 0 to 1.
         end_percent: share of the denoising after which every step is computed, 0 to 1.
         predictor: how a skipped output is predicted.
-        warmup: steps at the start that are always computed, 1 or more.
+        warmup: steps at the start that are always computed; 0 for a quarter of the steps that a target
+            computes, 2 to 4, and 3 where their number is not known before the run.
         max_gap: steps that may be predicted in a row, 1 or more.
         corrector: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -110,7 +113,7 @@ class Settings:
     start_percent: float = 0.0
     end_percent: float = 1.0
     predictor: PredictorKind = PredictorKind.AUTO
-    warmup: int = 3
+    warmup: int = 0
     max_gap: int = 6
     corrector: bool = True
     listed: tuple[int, ...] = ()
@@ -118,7 +121,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_range("speedup", self.speedup, 1.0, 4.0)
         check_range("budget", self.budget, 0.0, 1.0)
-        check_range("warmup", self.warmup, 1, 1000)
+        check_range("warmup", self.warmup, 0, 1000)
         check_range("max_gap", self.max_gap, 1, 1000)
         check_window(self.start_percent, self.end_percent)
 
@@ -178,7 +181,8 @@ class Settings:
 
     def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps where a line misses most, known without coefficients."""
-        steps, warmup, longest = frame.steps, self._warmup(frame), self._longest(frame)
+        steps, longest = frame.steps, self._longest(frame)
+        warmup = self._warmup(frame, wanted)
         even = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
         if frame.log_snr is None:
             return even
@@ -206,8 +210,11 @@ class Settings:
         inside = {step for step in self.listed if step < frame.steps}
         return tuple(sorted(inside | frame.outside() | {0}))
 
-    def _warmup(self, frame: StepFrame) -> int:
-        return max(self.warmup, self.predictor.resolve(frame.guided is not None).order + 1)
+    def _warmup(self, frame: StepFrame, wanted: int | None = None) -> int:
+        """Computed steps at the start, of as many in all as are wanted."""
+        needed = self.predictor.resolve(frame.guided is not None).order + 1
+        own = WARMUP if wanted is None else min(max(wanted // 4, 2), LONGEST_WARMUP)
+        return max(self.warmup or own, needed)
 
     def _longest(self, frame: StepFrame) -> int:
         return 1 if frame.traits.stochastic else self.max_gap

@@ -6,7 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..cache_core.block_tables import first_block_threshold
 from ..cache_core.coefficients import CoefficientFile
+from ..cache_core.trial import SPEEDUPS
 from . import block_inputs as common
 from .host.calibrate import Plan, calibrate, file_path, save
 from .host.compat import schema
@@ -105,7 +107,7 @@ class ScalingCalibrateCache(io.ComfyNode):
         made = file.provenance
         text = (
             f"{path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
-            f"cfg {cfg:g}. {_use(file)}"
+            f"cfg {cfg:g}. {_use(file)}{_first_block(file)}"
         )
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
@@ -117,3 +119,12 @@ def _use(file: CoefficientFile) -> str:
     if file.trial.wins:
         return f"Scaling Cache uses it from now on for this model: {file.trial}."
     return f"Scaling Cache goes on learning with this model, which was nearer: {file.trial}."
+
+
+def _first_block(file: CoefficientFile) -> str:
+    """What First Block Cache can be set to."""
+    changes = None if file.blocks is None else file.blocks.first_block
+    if changes is None:
+        return ""
+    found = [f"{first_block_threshold(changes, s):.2g} for {s:g}x" for s in SPEEDUPS]
+    return f" First Block Cache: residual_diff_threshold {', '.join(found)}."

@@ -104,9 +104,12 @@ class ScalingCache(io.ComfyNode):
                         "warmup",
                         default=_DEFAULTS.warmup,
                         optional=True,
-                        min=1,
+                        min=0,
                         max=1000,
-                        tooltip="Steps at the start that are always computed: they lay out the picture.",
+                        tooltip=(
+                            "Steps at the start that are always computed: they lay out the picture. 0 is "
+                            "a quarter of the computed steps, 4 at most."
+                        ),
                     )
                 ),
                 advanced(

@@ -375,11 +375,12 @@ def _settings() -> list[io.Input]:
         io.Int.Input(
             "warmup",
             default=3,
-            min=1,
+            min=0,
             max=1000,
             tooltip=(
-                "Steps at the start that are always computed. TeaCache, MagCache, First Block Cache, "
-                "DiCache and DeepCache have rules of their own."
+                "Steps at the start that are always computed; with Scaling Cache 0 is a quarter of the "
+                "computed steps, 4 at most. TeaCache, MagCache, First Block Cache, DiCache and DeepCache "
+                "have rules of their own."
             ),
         ),
         io.Int.Input(

@@ -75,7 +75,7 @@ def test_search_finds_the_node(page: Page):
         ["end_percent", 1, False],
         ["predictor", "auto", True],
         ["budget", 0.02, True],
-        ["warmup", 3, True],
+        ["warmup", 0, True],
         ["max_gap", 6, True],
         ["coefficients", "auto", True],
         ["computed_steps", "", True],

@@ -144,9 +144,11 @@ def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
     cache = stack.StackCache(WatchStack(signal), on_close=runs.append, run=WatchRun)
 
     def table() -> BlockTable | None:
-        measured = [r.measured for r in runs if isinstance(r, WatchRun) and r.measured is not None]
+        watched = [r for r in runs if isinstance(r, WatchRun)]
+        measured = [r.measured for r in watched if r.measured is not None]
+        first = [r.first_block for r in watched if r.first_block is not None]
         try:
-            return make_table(signal, measured)
+            return make_table(signal, measured, first)
         except ValueError as error:
             log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
             return None

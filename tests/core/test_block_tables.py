@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.block_tables import BlockTable, fit, make_table
-from scaling_cache.cache_core.signals import Polynomial, SignalKind
+from scaling_cache.cache_core.block_tables import (
+    BlockTable,
+    changes_between,
+    first_block_steps,
+    first_block_threshold,
+    fit,
+    make_table,
+)
+from scaling_cache.cache_core.branch_policies import DistancePolicy
+from scaling_cache.cache_core.signals import Polynomial, SignalKind, relative_change
 
 
 @given(st.lists(st.floats(-2, 2), min_size=5, max_size=5), st.integers(0, 99))
@@ -54,9 +63,59 @@ def test_nothing_measured_is_refused():
         ({"polynomial": (np.inf,)}, "polynomial"),
         ({"valid": (0.3, 0.1)}, "valid"),
         ({"valid": (-1.0, 0.1)}, "valid"),
+        ({"first_block": np.zeros((1, 3, 4))}, "first_block"),
+        ({"first_block": np.full((1, 3, 3), -0.1)}, "first_block"),
+        ({"first_block": np.full((1, 3, 3), np.nan)}, "first_block"),
     ],
 )
 def test_bad_tables_name_the_field(change: dict, field: str):
     good = {"ratios": np.ones((1, 3)), "polynomial": (1.0, 0.0), "valid": (0.0, 1.0)}
     with pytest.raises(ValueError, match=rf"^{field}"):
         BlockTable(SignalKind.TOKENS, **{**good, **change})
+
+
+def changes(seed: int, branches: int = 2, steps: int = 12) -> np.ndarray:
+    """Of vectors that wander."""
+    generator = torch.Generator().manual_seed(seed)
+    paths = torch.randn(branches, steps, 5, generator=generator).cumsum(1) + 4
+    return np.stack([changes_between(list(path)) for path in paths])
+
+
+def test_changes_between_are_those_that_the_cache_compares():
+    rows = list(torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0)))
+    found = changes_between(rows)
+    for i in range(4):
+        for j in range(4):
+            expected = float(relative_change(rows[j], rows[i])) if j > i else 0.0
+            assert found[i, j] == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.integers(0, 99), st.floats(0, 3))
+def test_computed_steps_are_those_of_the_policy(seed: int, threshold: float):
+    table = changes(seed)
+    policies = [DistancePolicy(threshold, frozenset({0}), None) for _ in table]
+    last, expected = 0, []
+    for step in range(table.shape[1]):
+        verdicts = [
+            p.decide(step, None if step == 0 else float(t[last, step]))
+            for p, t in zip(policies, table, strict=True)
+        ]
+        if any(v.compute for v in verdicts):
+            last = step
+            expected.append(step)
+    assert first_block_steps(table, threshold) == expected
+
+
+@given(st.integers(0, 99), st.floats(1, 4))
+def test_no_threshold_comes_nearer_to_a_speedup(seed: int, speedup: float):
+    table = changes(seed)
+
+    def miss(threshold: float) -> float:
+        return abs(np.log(len(first_block_steps(table, threshold)) * speedup / 12))
+
+    best = miss(first_block_threshold(table, speedup))
+    assert all(miss(threshold) >= best - 1e-12 for threshold in np.linspace(0, 4, 200))
+
+
+def test_a_block_that_never_changes_has_no_threshold():
+    assert first_block_threshold(np.zeros((1, 5, 5)), 2.0) == 0.0

@@ -126,7 +126,13 @@ def test_guidance_of_another_kind_keeps_the_calibrated_products(content: Coeffic
     assert plain.guided_at(7.0) is plain.guided
 
 
-BLOCKS = BlockTable(SignalKind.MODULATED, np.full((2, 4), 0.9), (1.5, 0.1), (0.01, 0.3))
+BLOCKS = BlockTable(
+    SignalKind.MODULATED,
+    np.full((2, 4), 0.9),
+    (1.5, 0.1),
+    (0.01, 0.3),
+    np.triu(np.full((2, 4, 4), 0.25), 1),
+)
 
 
 def test_round_trip_with_blocks(tmp_path: Path, content: CoefficientFile):
@@ -134,11 +140,21 @@ def test_round_trip_with_blocks(tmp_path: Path, content: CoefficientFile):
     again = load(tmp_path / "a.safetensors").blocks
     assert again is not None
     np.testing.assert_array_equal(again.ratios, BLOCKS.ratios)
+    np.testing.assert_array_equal(again.first_block, BLOCKS.first_block)
     assert (again.signal, again.polynomial, again.valid) == (
         BLOCKS.signal,
         BLOCKS.polynomial,
         BLOCKS.valid,
     )
+
+
+def test_files_without_changes_of_the_first_block_are_read(
+    tmp_path: Path, content: CoefficientFile
+):
+    store(tmp_path / "a.safetensors", replace(content, blocks=replace(BLOCKS, first_block=None)))
+    again = load(tmp_path / "a.safetensors").blocks
+    assert again is not None
+    assert again.first_block is None
 
 
 def test_blocks_are_checked(tmp_path: Path, content: CoefficientFile):

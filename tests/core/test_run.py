@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
 from scaling_cache.cache_core.quantity import Quantity
 from scaling_cache.cache_core.run import CacheRun
+from scaling_cache.cache_core.schedules import computed_for_speedup
 from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
 
 EVERYWHERE = (math.inf, -math.inf)
@@ -63,18 +64,19 @@ def sample(
     return x, computed, answers
 
 
-@given(st.integers(8, 60), st.floats(1.1, 4), st.sampled_from(PredictorKind))
+@given(st.integers(8, 60), st.floats(1.1, 4), st.sampled_from(PredictorKind), st.integers(0, 5))
 def test_computes_what_the_report_says_and_what_is_forced(
-    steps: int, speedup: float, predictor: PredictorKind
+    steps: int, speedup: float, predictor: PredictorKind, warmup: int
 ):
-    settings = Settings(speedup=speedup, predictor=predictor)
+    settings = Settings(speedup=speedup, predictor=predictor, warmup=warmup)
     run = make_run(settings, steps)
     _, computed, _ = sample(run)
     report = run.close()
     assert report.as_dict()["computed_steps"] == computed
     assert report.evaluations == steps
     assert report.computed == len(computed)
-    assert set(range(settings.warmup)) <= set(computed)
+    own = min(max(computed_for_speedup(steps, speedup) // 4, 2), 4)
+    assert set(range(warmup or own)) <= set(computed)
     assert computed[-1] == steps - 1
     longest = max(b - a - 1 for a, b in pairwise(computed))
     assert longest <= settings.max_gap

@@ -19,7 +19,7 @@ from scaling_cache.cache_core.settings import Mode, Settings, choose
         ("budget", -0.1, "between 0.0 and 1.0"),
         ("start_percent", 1.1, "between 0.0 and 1.0"),
         ("end_percent", math.inf, "between 0.0 and 1.0"),
-        ("warmup", 0, "between 1 and 1000"),
+        ("warmup", -1, "between 0 and 1000"),
         ("max_gap", 0, "between 1 and 1000"),
     ],
 )

@@ -162,6 +162,29 @@ def test_what_block_caches_need_is_measured_in_the_same_runs(
     assert "MagCache: computed 12" not in said[-1]
 
 
+@pytest.mark.parametrize("speedup", [1.5, 2.0, 3.0])
+def test_the_threshold_of_first_block_cache_is_known_before_the_run(
+    tiny: Any, sample: Any, folder: Path, said: list[str], speedup: float
+):
+    """On the calibrated seed the cache computes the steps that the file says."""
+    from scaling_cache.cache_core.block_tables import first_block_steps, first_block_threshold
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache
+
+    text = run(tiny, runs=1, seed=1)
+    table = load(folder / "tiny.safetensors").blocks
+    assert table is not None
+    assert table.first_block is not None
+    threshold = first_block_threshold(table.first_block, speedup)
+    if speedup == 2.0:
+        assert f"residual_diff_threshold {threshold:.2g} for 2x" in text
+    expected = first_block_steps(table.first_block, threshold)
+    assert 2 <= len(expected) < 12
+    cached = ScalingFirstBlockCache.execute(tiny, threshold, 0.0, 1.0).result[0]
+    sample(cached)
+    assert f"First Block Cache: computed {len(expected)} of 12 evaluations" in said[-1]
+
+
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
     from scaling_cache.cache_core.coefficients import load
 

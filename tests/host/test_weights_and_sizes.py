@@ -3,6 +3,7 @@ at 1x the host's result bit for bit, at 2x a sane one, on whole steps and inside
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -143,13 +144,17 @@ def test_a_scheduled_lora_on_one_conditioning(
     assert torch.equal(sample(flux), before)
 
 
-def test_compiled_before_or_after_the_cache(flux: Any) -> None:
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_compiled_before_or_after_the_cache(backend: str, flux: Any) -> None:
     """Whole steps only: a decision per step cannot run inside compiled blocks."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
+    if backend == "inductor" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
+        pytest.skip("inductor needs a C++ compiler")
+
     def compiled(model: Any) -> Any:
         clone = model.clone()
-        set_torch_compile_wrapper(clone, backend="eager")
+        set_torch_compile_wrapper(clone, backend=backend)
         return clone
 
     before, _ = check(compiled(flux), "Scaling Cache", sample)

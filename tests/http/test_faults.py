@@ -66,7 +66,7 @@ def test_at_1x_and_in_error_budget_0_the_latent_is_the_hosts_own(workflow, laten
         ({"mode": "warp"}, "mode", "error budget"),
         ({"predictor": "magic"}, "predictor", "scaling"),
         ({"coefficients": "gone.safetensors"}, "coefficients", "auto"),
-        ({"warmup": 0}, "warmup", "1"),
+        ({"warmup": -1}, "warmup", "0"),
     ],
 )
 def test_bad_settings_are_refused_by_name(host, workflow, cache, field, allowed):
