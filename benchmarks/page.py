@@ -21,7 +21,8 @@ from .ways import Group
 RESULTS = Path(__file__).parent / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
-FIDELITY, CALIBRATION, COST = "fidelity.json", "calibration_demo_image.json", "cost.json"
+FIDELITY, VIDEO, AGAIN = "fidelity.json", "fidelity_video.json", "fidelity_again.json"
+CALIBRATION, COST = "calibration_demo_image.json", "cost.json"
 SHORT = (2.0, 3.0)
 OWN = ("scaling_cache_online", "scaling_cache")
 OTHERS = (Group.PUBLISHED, Group.HOST, Group.FEWER)
@@ -59,21 +60,66 @@ def number(value: float | None, form: str) -> str:
 
 def sections(environment: dict[str, Any], rows: list[Row]) -> str:
     """Everything about fidelity: an overview, and per bed and plan tables and what the pack gains. The
-    first one has pictures and all measures."""
-    keys = groupby(rows, key=lambda row: (row["bed"], plan(row)))
-    groups = [(f"{bed}, {sampling}", list(group)) for (bed, sampling), group in keys]
+    first one has pictures and all measures, the others are folded."""
+    groups = by_plan(rows)
     parts = [origin(environment, rows) + "\n"]
     if len(groups) > 1:
         parts.append(overview(groups))
     for place, (title, mine) in enumerate(groups):
-        parts.append(f"### {title}\n")
         if place == 0:
+            parts.append(f"### {title}\n")
             parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(mine)]
-        parts.append(by_speed(mine))
-        if place == 0:
+            parts.append(by_speed(mine))
             parts += [details(mine, speed) for speed in SHORT]
-        parts.append(gains(mine))
+            parts.append(gains(mine))
+        else:
+            parts.append(folded(title, [by_speed(mine), gains(mine)]))
     return "\n".join(part for part in parts if part)
+
+
+def by_plan(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows under the names of their bed and plan."""
+    keys = groupby(rows, key=lambda row: (row["bed"], plan(row)))
+    return [(f"{bed}, {sampling}", list(group)) for (bed, sampling), group in keys]
+
+
+def folded(title: str, parts: list[str]) -> str:
+    """What a reader opens."""
+    inside = "\n".join(part for part in parts if part)
+    return f"<details><summary>{title}</summary>\n\n{inside}\n</details>\n"
+
+
+def again(first: list[Row], environment: dict[str, Any], rows: list[Row]) -> str:
+    """A second run beside the first: whether the intervals of the means overlap."""
+    head = [
+        "bed and plan",
+        "at",
+        "method",
+        "first run, dB [95 %]",
+        "second run, dB [95 %]",
+        "agree",
+    ]
+    lines = [head]
+    key = ("bed", "steps", "sampler", "cfg", "shift", "method", "target")
+    before = {tuple(row[k] for k in key): row for row in first}
+    for title, mine in by_plan(rows):
+        for row in mine:
+            earlier = before.get(tuple(row[k] for k in key))
+            if row["target"] is None or earlier is None:
+                continue
+            (low, high), (least, most) = row["intervals"]["psnr"], earlier["intervals"]["psnr"]
+            lines.append(
+                [
+                    *(title, f"{row['target']:g}x", plots.name_of(row["method"])),
+                    *(_with_interval(earlier, "psnr"), _with_interval(row, "psnr")),
+                    "yes" if low <= most and least <= high else "no",
+                ]
+            )
+    agreed = sum(line[-1] == "yes" for line in lines)
+    return (
+        f"{origin(environment, rows)}\n\n{agreed} of {len(lines) - 1} intervals overlap with those of "
+        f"the first run.\n\n{folded('PSNR of both runs', [table(lines)])}"
+    )
 
 
 def pictures(rows: list[Row]) -> list[tuple[str, str]]:
@@ -297,6 +343,12 @@ def run(options: argparse.Namespace) -> None:
         page = filled(page, "fidelity", sections(environment, rows))
         readme = filled(README.read_text(encoding="utf-8"), "results", short(environment, rows))
         README.write_text(readme, encoding="utf-8")
+        if (path := options.results / AGAIN).exists():
+            page = filled(page, "again", again(rows, *results.read(path)))
+    if (path := options.results / VIDEO).exists():
+        environment, rows = results.read(path)
+        parts = [origin(environment, rows) + "\n", by_speed(rows), gains(rows)]
+        page = filled(page, "video", "\n".join(parts))
     if (path := options.results / CALIBRATION).exists():
         _, rows = results.read(path)
         plots.calibration(rows, IMAGES / "calibration.png")

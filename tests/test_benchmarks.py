@@ -223,6 +223,18 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     assert "EOC" not in short
 
 
+def test_a_second_run_agrees_where_the_intervals_overlap(rows: list[Any]):
+    moved = [row("fewer_steps", Group.FEWER, 2.0, 25.0, 44.0)]
+    near = [row("TeaCache", Group.PUBLISHED, 2.0, 24.0, 41.0)]
+    text = page.again(rows, FACTS, [*near, *moved])
+    assert "1 of 2 intervals overlap" in text
+    assert "| 2x | TeaCache | 40.0 [39.0, 41.0] | 41.0 [40.0, 42.0] | yes |" in text
+    assert "| 2x | fewer steps | 39.0 [38.0, 40.0] | 44.0 [43.0, 45.0] | no |" in text
+    assert (
+        page.again(rows, FACTS, [row("EOC", Group.PUBLISHED, 1.5, 30.0, 60.0)]).count("| no") == 0
+    )
+
+
 def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
     begin, end = page.marks("x")
     text = f"# Head\n\n{begin}old\n{end}tail\n"
@@ -235,7 +247,7 @@ def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
 
 def test_the_committed_pages_have_the_marks():
     text = page.PAGE.read_text(encoding="utf-8")
-    for name in ("fidelity", "calibration"):
+    for name in ("fidelity", "video", "again", "cost", "calibration"):
         page.filled(text, name, "")
     page.filled(page.README.read_text(encoding="utf-8"), "results", "")
 
