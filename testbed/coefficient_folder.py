@@ -30,3 +30,23 @@ def looking_in(folder: Path) -> Iterator[Path]:
     finally:
         folder_paths.folder_names_and_paths[FOLDER] = before
         folder_paths.filename_list_cache.pop(FOLDER, None)
+
+
+def coefficient_file(path: Path, fingerprint: str) -> None:
+    """Write a small file made for the model with that fingerprint."""
+    import numpy as np
+    from scaling_cache.cache_core.calibration import GramTable
+    from scaling_cache.cache_core.coefficients import CoefficientFile, Provenance, store
+
+    provenance = Provenance(
+        family="Flux",
+        fingerprint=fingerprint,
+        sampler="euler",
+        cfg=1.0,
+        shape=(16, 64, 64),
+        samples=1,
+        pack_version="0.1.0",
+        source="a test",
+    )
+    table = GramTable(np.array([1.0, 0.5, 0.1]), np.eye(3)[None])
+    store(path, CoefficientFile(provenance, table, table))

@@ -57,6 +57,15 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield Host(server, Client(server.url))
 
 
+@pytest.fixture
+def coefficients(host: Host) -> Iterator[Path]:
+    """The host's folder for coefficient files, emptied again after the test."""
+    folder = host.server.base / "models" / "scaling_cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
 def comfy() -> Path:
     """The host importable in this process, with the pack's folder registered; gives its folder."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import folder_paths
 import latent_preview
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -21,14 +18,13 @@ from ...cache_core import VERSION
 from ...cache_core.block_tables import BlockTable, WatchRun, WatchStack, make_table
 from ...cache_core.calibration import total
 from ...cache_core.clock import Clock
-from ...cache_core.coefficients import SUFFIX, CoefficientFile, Provenance, store
+from ...cache_core.coefficients import CoefficientFile, Provenance
 from ...cache_core.quantity import Quantity
 from ...cache_core.recording import GramRecorder
 from ...cache_core.settings import FEWEST_STEPS
 from ...cache_core.signals import SignalKind
 from ..families import find_family
 from . import cfg, stack, wrappers
-from .coefficients import FOLDER
 from .fingerprint import family as family_of
 from .fingerprint import fingerprint
 from .progress import log
@@ -39,7 +35,6 @@ from .trial import try_out
 KEY = "scaling_cache_record"
 # Branches of the recorder: conditionings by index, and what guidance made of them.
 _POSITIVE, _NEGATIVE, _GUIDED = 0, 1, 2
-_NAME = re.compile(r"[\w][\w .-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -224,22 +219,3 @@ def record(
     recorded.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
     recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
     return recorded
-
-
-def file_path(name: str) -> Path:
-    """Where the nodes look for a file of that name.
-
-    Raises:
-        ValueError: if the name is not a plain file name.
-    """
-    if not _NAME.fullmatch(name) or name.startswith("."):
-        raise ValueError(
-            f"name: must be letters, digits, spaces, dots, dashes or underscores, got {name!r}"
-        )
-    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
-
-
-def save(path: Path, file: CoefficientFile) -> None:
-    """Write a file and let the nodes find it."""
-    store(path, file)
-    folder_paths.filename_list_cache.pop(FOLDER, None)

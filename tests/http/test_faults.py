@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
-import numpy as np
 import pytest
 import requests
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.coefficients import CoefficientFile, Provenance, store
 
 from demo.host.client import PromptRefused
+from testbed.coefficient_folder import coefficient_file
 
 CACHE, SAMPLER = "cache", "sampler"
 pytestmark = pytest.mark.host
-
-
-def coefficient_file(path: Path, fingerprint: str) -> None:
-    provenance = Provenance(
-        family="Flux",
-        fingerprint=fingerprint,
-        sampler="euler",
-        cfg=1.0,
-        shape=(16, 64, 64),
-        samples=1,
-        pack_version="0.1.0",
-        source="a test",
-    )
-    table = GramTable(np.array([1.0, 0.5, 0.1]), np.eye(3)[None])
-    store(path, CoefficientFile(provenance, table, table))
-
-
-@pytest.fixture
-def coefficients(host):
-    """The host's folder for coefficient files, emptied again after the test."""
-    folder = host.server.base / "models" / "scaling_cache"
-    folder.mkdir(parents=True, exist_ok=True)
-    yield folder
-    shutil.rmtree(folder)
 
 
 # --- the node does nothing when it is off
