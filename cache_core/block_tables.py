@@ -76,18 +76,18 @@ class WatchStack(Method):
 
     Attributes:
         signal: what TeaCache would compare.
+        first_block: whether to look at block 0 as well.
     """
 
     name: ClassVar[str] = "Calibration"
     reference: ClassVar[Reference] = Reference.EVERY_CALL
 
     signal: SignalKind = SignalKind.TOKENS  # pyright: ignore[reportIncompatibleMethodOverride]
+    first_block: bool = True
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
-        """Block 0 and the others, whose residuals make that of the stack; one span without others."""
-        if layout.total == 1:
-            return (Span(0, 0),)
-        return (Span(0, 0), Span(1, layout.total - 1))
+        whole = Span(0, layout.total - 1)
+        return (whole, Span(0, 0)) if self.first_block and len(whole) > 1 else (whole,)
 
     def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
         return ListPolicy(frozenset(range(frame.steps)))
@@ -154,8 +154,6 @@ class WatchRun(StackRun):
 class WatchCall(NetworkCall):
     """Compares signal and residual of each branch with those of the step before."""
 
-    _first: torch.Tensor | None = None
-
     def _changes(
         self, fresh: list[int], parts: Sequence[torch.Tensor] | None
     ) -> list[float | None]:
@@ -173,16 +171,11 @@ class WatchCall(NetworkCall):
         start, picture, run = before[0], after[0], self._run
         if start is None or picture is None or not isinstance(run, WatchRun):
             return
-        residual = picture - start
-        if len(run.spans) > 1 and span is run.spans[0]:
-            self._first = residual
-            for place, part in enumerate(residual.chunk(len(self._states))):
-                run.note_first(place, self._step, part)
+        residuals = (picture - start).chunk(len(self._states))
+        if span != run.spans[0]:
+            for place, residual in enumerate(residuals):
+                run.note_first(place, self._step, residual)
             return
-        first = self._first
-        if first is not None and first.shape == residual.shape:
-            residual = residual + first
-        residuals = residual.chunk(len(self._states))
         for place, (state, residual) in enumerate(zip(self._states, residuals, strict=True)):
             past = state.changes.get(span)
             if past and past[0].past.step == self._step:

@@ -136,7 +136,10 @@ def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
     offered = (s for s in (SignalKind.MODULATED, SignalKind.TIME_EMBEDDING) if family.offers(s))
     signal = next(offered, SignalKind.TOKENS)
     runs: list[stack.StackRun] = []
-    cache = stack.StackCache(WatchStack(signal), on_close=runs.append, run=WatchRun)
+    method = WatchStack(signal)
+    if family.why_not(method, model.model.diffusion_model):
+        method = WatchStack(signal, first_block=False)
+    cache = stack.StackCache(method, on_close=runs.append, run=WatchRun)
 
     def table() -> BlockTable | None:
         watched = [r for r in runs if isinstance(r, WatchRun)]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scaling_cache.cache_core.calibration import GramTable
 
+from testbed import networks
 from testbed.coefficient_folder import looking_in
 
 from .conftest import conditioning, counting
@@ -183,6 +184,29 @@ def test_the_threshold_of_first_block_cache_is_known_before_the_run(
     cached = ScalingFirstBlockCache.execute(tiny, threshold, 0.0, 1.0).result[0]
     sample(cached)
     assert f"First Block Cache: computed {len(expected)} of 12 evaluations" in said[-1]
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3", "cosmos", "wan_vace", "hydit"])
+def test_watching_block_0_changes_nothing_else(comfy: Path, name: str):
+    """Also where the host adds to the stream between blocks, or early blocks feed late ones."""
+    from scaling_cache.cache_core.block_tables import WatchRun, WatchStack
+    from scaling_cache.nodes.families import find_family
+    from scaling_cache.nodes.host import stack
+    from scaling_cache.nodes.host.calibrate import watch_blocks
+
+    model = networks.build(name)
+    plain = networks.sample(model, name, steps=8)
+    runs: list[Any] = []
+    alone = stack.StackCache(WatchStack(first_block=False), on_close=runs.append, run=WatchRun)
+    networks.sample(stack.install(model, alone), name, steps=8)
+    watched, table = watch_blocks(model)
+    assert torch.equal(networks.sample(watched, name, steps=8), plain)
+    found = table()
+    assert found is not None
+    np.testing.assert_array_equal(found.ratios[:, 1:], runs[0].measured[:, 1:, 2])
+    family = find_family(model.model.diffusion_model)
+    assert family is not None
+    assert (found.first_block is None) == family.feeds_later_blocks
 
 
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
