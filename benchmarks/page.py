@@ -305,7 +305,7 @@ def costs(environment: dict[str, Any], rows: list[Row]) -> str:
         "latent",
         "plain step",
         "skipped step",
-        "sampler's update",
+        "host alone",
         "speed-up",
         "steps / computed",
     ]

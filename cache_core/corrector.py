@@ -66,11 +66,10 @@ class Corrector:
         """
         if computed:
             return self._repair(step, derivative)
-        part = derivative * self._width(step)
         if self._sum is None:
-            self._sum = part
+            self._sum = derivative * self._width(step)
         else:
-            self._sum += part
+            self._sum.add_(derivative, alpha=self._width(step))
         self._predicted.append(step)
         return None
 

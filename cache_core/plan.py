@@ -85,5 +85,12 @@ def plan_run(
 
 def _along(sigmas: tuple[float, ...], log_snr: tuple[float, ...]) -> Place:
     """Logarithm of signal over noise at any sigma, linear between those of the schedule."""
-    rising, values = sigmas[::-1], log_snr[::-1]
-    return lambda sigma: float(np.interp(sigma, rising, values))
+    # Nearly all that is asked for: looked up, since it is asked several times per step.
+    known = dict(zip(sigmas, log_snr, strict=True))
+    rising, values = np.array(sigmas[::-1]), np.array(log_snr[::-1])
+
+    def place(sigma: float) -> float:
+        found = known.get(sigma)
+        return float(np.interp(sigma, rising, values)) if found is None else found
+
+    return place

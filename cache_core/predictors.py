@@ -94,8 +94,13 @@ def combine(entries: Sequence[Entry], weights: Sequence[Sigma]) -> torch.Tensor:
     """
     total: torch.Tensor | None = None
     for entry, weight in zip(entries, weights, strict=True):
-        part = _wide(entry.value) * broadcast(weight, entry.value)
-        total = part if total is None else total + part
+        value, share = _wide(entry.value), broadcast(weight, entry.value)
+        if total is None:
+            total = value * share
+        elif isinstance(share, torch.Tensor):
+            total.addcmul_(value, share)
+        else:
+            total.add_(value, alpha=share)
     if total is None:
         raise ValueError("entries: need at least one")
     return total.to(entries[0].value.dtype)
