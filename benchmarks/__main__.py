@@ -1,11 +1,11 @@
-"""`python -m benchmarks fidelity|calibration|cost|page`."""
+"""`python -m benchmarks fidelity|calibration|cost|large|page`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import calibration, cost, fidelity, page
+from . import calibration, cost, fidelity, large, page
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
         (fidelity, "every method at equal speed, and how fast it is"),
         (calibration, "what a coefficient file gives at equal computed steps"),
         (cost, "what a skipped step costs, at several sizes"),
+        (large, "what a step of a large model costs on this machine's GPU"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]
