@@ -129,8 +129,7 @@ def calibrate(
 
 def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
     """A clone of the model that also measures its block stack in each run, and what gives the table in
-    the end: None for a model whose blocks cannot be reached, and for UNets, which TeaCache and its like do
-    not fit."""
+    the end: None for a model whose blocks cannot be reached, and for a UNet, which has no such stack."""
     family = find_family(model.model.diffusion_model)
     if family is None or family.unet:
         return model, lambda: None
