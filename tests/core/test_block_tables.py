@@ -117,5 +117,12 @@ def test_no_threshold_comes_nearer_to_a_speedup(seed: int, speedup: float):
     assert all(miss(threshold) >= best - 1e-12 for threshold in np.linspace(0, 4, 200))
 
 
+def test_a_long_run_takes_no_time_and_comes_near():
+    table = changes(0, branches=3, steps=400)
+    for speedup in (1.5, 2.0, 4.0):
+        count = len(first_block_steps(table, first_block_threshold(table, speedup)))
+        assert count * speedup / 400 == pytest.approx(1, abs=0.1)
+
+
 def test_a_block_that_never_changes_has_no_threshold():
     assert first_block_threshold(np.zeros((1, 5, 5)), 2.0) == 0.0
