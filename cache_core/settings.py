@@ -92,7 +92,8 @@ class Settings:
         end_percent: share of the denoising after which every step is computed, 0 to 1.
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed; 0 for a quarter of the steps that a target
-            computes, 2 to 4, and 3 where their number is not known before the run.
+            computes, 2 to 4 (3 or 4 with samplers that use earlier outputs), and 3 where their number is
+            not known before the run.
         max_gap: steps that may be predicted in a row, 1 or more.
         corrector: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -213,7 +214,9 @@ class Settings:
     def _warmup(self, frame: StepFrame, wanted: int | None = None) -> int:
         """Computed steps at the start, of as many in all as are wanted."""
         needed = self.predictor.resolve(frame.guided is not None).order + 1
-        own = WARMUP if wanted is None else min(max(wanted // 4, 2), LONGEST_WARMUP)
+        own, least = WARMUP, WARMUP if frame.traits.memory else 2
+        if wanted is not None:
+            own = min(max((wanted + 2) // 4, least), LONGEST_WARMUP)
         return max(self.warmup or own, needed)
 
     def _longest(self, frame: StepFrame) -> int:

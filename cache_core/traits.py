@@ -19,12 +19,14 @@ class SamplerTraits:
         stochastic: whether it adds fresh noise between steps.
         sums: whether the result follows a change of one step's derivative by the width of the step, so
             that what earlier steps missed can be made good at a later one.
+        memory: whether a step uses the outputs of earlier ones, so that an error comes back.
     """
 
     name: str
     evaluations: tuple[int, ...] | None
     stochastic: bool
     sums: bool = False
+    memory: bool = True
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class _Entry:
     eta: bool = False
     # Whether it sums derivatives, with or without memory of earlier ones.
     sums: bool = False
+    # Whether a step uses the outputs of earlier ones.
+    memory: bool = True
 
     def evaluations(self, steps: int, ends_at_zero: bool) -> tuple[int, ...]:
         counts = [self.each] * steps
@@ -37,15 +39,15 @@ class _Entry:
 
 _ONE = _Entry()
 _SUM = _Entry(sums=True)
-_TWO = _Entry(2, tail=(1,))
+_TWO = _Entry(2, tail=(1,), memory=False)
 _ONE_NOISY = _Entry(stochastic=True)
 _ONE_ETA = _Entry(stochastic=True, eta=True)
 _TWO_ETA = _Entry(2, tail=(1,), stochastic=True, eta=True)
 
 _SAMPLERS: Mapping[str, _Entry] = {
+    "euler": _Entry(sums=True, memory=False),
     **dict.fromkeys(
         (
-            "euler",
             "lms",
             "ipndm",
             "ipndm_v",
@@ -123,6 +125,7 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
         stochastic=churned or (entry.stochastic and not silent),
         sums=entry.sums and not churned,
+        memory=entry.memory,
     )
 
 
