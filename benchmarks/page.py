@@ -89,6 +89,19 @@ def folded(title: str, parts: list[str]) -> str:
     return f"<details><summary>{title}</summary>\n\n{inside}\n</details>\n"
 
 
+def video(environment: dict[str, Any], rows: list[Row]) -> str:
+    """The same comparison on the video model, on few prompts."""
+    return "\n".join(
+        [
+            "## On the video model\n",
+            "The same comparison on the demo's video model (Wan 2.1), on few prompts: it is slow on two "
+            "cores.\n",
+            origin(environment, rows) + "\n",
+            *(part for part in (by_speed(rows), gains(rows)) if part),
+        ]
+    )
+
+
 def again(first: list[Row], environment: dict[str, Any], rows: list[Row]) -> str:
     """A second run beside the first: whether the intervals of the means overlap."""
     head = [
@@ -117,8 +130,8 @@ def again(first: list[Row], environment: dict[str, Any], rows: list[Row]) -> str
             )
     agreed = sum(line[-1] == "yes" for line in lines)
     return (
-        f"{origin(environment, rows)}\n\n{agreed} of {len(lines) - 1} intervals overlap with those of "
-        f"the first run.\n\n{folded('PSNR of both runs', [table(lines)])}"
+        f"### Other seeds\n\n{origin(environment, rows)}\n\n{agreed} of {len(lines) - 1} intervals "
+        f"overlap with those of the first run.\n\n{folded('PSNR of both runs', [table(lines)])}"
     )
 
 
@@ -347,8 +360,7 @@ def run(options: argparse.Namespace) -> None:
             page = filled(page, "again", again(rows, *results.read(path)))
     if (path := options.results / VIDEO).exists():
         environment, rows = results.read(path)
-        parts = [origin(environment, rows) + "\n", by_speed(rows), gains(rows)]
-        page = filled(page, "video", "\n".join(parts))
+        page = filled(page, "video", video(environment, rows))
     if (path := options.results / CALIBRATION).exists():
         _, rows = results.read(path)
         plots.calibration(rows, IMAGES / "calibration.png")
