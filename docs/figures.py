@@ -118,7 +118,7 @@ def computed_steps(model: Any, **settings: Any) -> list[int]:
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
     with summaries() as texts:
-        sample(install(model, StepCache(Settings(**settings))))
+        sample(install(model, StepCache(Settings(**settings), "none")))
     found = re.search(r"Computed steps: ([\d, -]+)", texts[-1])
     assert found is not None
     return list(parse_numbers("steps", found[1]))
