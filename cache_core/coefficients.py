@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -94,21 +95,23 @@ class CoefficientFile:
         return GramTable(self.guided.sigmas, gram[None], self.guided.gains)
 
 
-def load(path: Path) -> CoefficientFile:
+def load(path: Path, name: str = "") -> CoefficientFile:
     """Read a coefficient file.
+
+    Args:
+        name: for messages, if it is another than the path's.
 
     Raises:
         CoefficientError: if the file is missing, too large, damaged or not a coefficient file.
     """
+    name = name or path.name
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise CoefficientError(
-            f"coefficients: cannot read {path.name}: {error.strerror}"
-        ) from error
+        raise CoefficientError(f"coefficients: cannot read {name}: {error.strerror}") from error
     if size > LARGEST_FILE:
         raise CoefficientError(
-            f"coefficients: {path.name} has {size} bytes, a coefficient file at most {LARGEST_FILE}"
+            f"coefficients: {name} has {size} bytes, a coefficient file at most {LARGEST_FILE}"
         )
     try:
         with safe_open(str(path), framework="numpy") as file:
@@ -118,10 +121,10 @@ def load(path: Path) -> CoefficientFile:
                 names - _BLOCK_TENSORS - {_GAINS, _TRIAL, _FIRST} != _TENSORS
                 or _METADATA_KEY not in metadata
             ):
-                raise CoefficientError(f"coefficients: {path.name} is not a coefficient file")
-            tensors = {name: file.get_tensor(name) for name in names}
+                raise CoefficientError(f"coefficients: {name} is not a coefficient file")
+            tensors = {key: file.get_tensor(key) for key in names}
     except (SafetensorError, OSError) as error:
-        raise CoefficientError(f"coefficients: {path.name} is damaged: {error}") from error
+        raise CoefficientError(f"coefficients: {name} is damaged: {error}") from error
     try:
         sigmas, gram, guided = (np.asarray(tensors[n], np.float64) for n in _TENSORS_IN_ORDER)
         provenance = _parse(metadata[_METADATA_KEY])
@@ -133,11 +136,11 @@ def load(path: Path) -> CoefficientFile:
             provenance, GramTable(sigmas, gram), GramTable(sigmas, guided, gains), blocks, trial
         )
     except (ValueError, TypeError) as error:
-        raise CoefficientError(f"coefficients: {path.name}: {error}") from error
+        raise CoefficientError(f"coefficients: {name}: {error}") from error
 
 
 def store(path: Path, content: CoefficientFile) -> None:
-    """Write a coefficient file; readers see the old one or the new one, never a part."""
+    """Write a coefficient file."""
     text = json.dumps({"format": FORMAT, **asdict(content.provenance)}, sort_keys=True)
     table = content.table
     tensors = (table.sigmas, table.gram, content.guided.gram)
@@ -161,11 +164,21 @@ def store(path: Path, content: CoefficientFile) -> None:
             # As large as a table of products, and known to fewer digits.
             named[_FIRST] = np.ascontiguousarray(blocks.first_block, np.float32)
         metadata[_SIGNAL_KEY] = blocks.signal.value
-    data = save(named, metadata=metadata)
+    write(path, save(named, metadata=metadata))
+
+
+def write(path: Path, data: bytes, check: Callable[[Path], object] | None = None) -> None:
+    """Write a file; readers see the old one or the new one, never a part.
+
+    Args:
+        check: reads what was written, under another name, and raises if it must not take its place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
+        if check is not None:
+            check(part)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import folder_paths
 
-from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load, store
+from ...cache_core.coefficients import SUFFIX, CoefficientFile, load, store, write
 from .coefficients import AUTO, FOLDER, NONE, choices
 
 _NAME = re.compile(r"[\w][\w .-]{0,99}")
@@ -49,16 +48,7 @@ def receive(name: str, data: bytes) -> str:
         if path.read_bytes() != data:
             raise ValueError(f"name: {path.name} is taken by another file")
         return path.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        load(part)
-        os.replace(part, path)
-    except CoefficientError as error:
-        raise ValueError(str(error).replace(part.name, path.name)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    write(path, data, check=lambda part: load(part, path.name))
     _relist()
     return path.name
 
