@@ -89,7 +89,7 @@ class Row:
 
     Attributes:
         parameters: of the network.
-        compiled: whether blocks were compiled with inductor.
+        compiled: whether the network was compiled with inductor.
         plain: seconds of a step without any cache, measured next to this row.
         computing: seconds of a step with the method when nothing is skipped; None for the host's caches.
         skipped: seconds of a skipped step; None if none was.
@@ -198,7 +198,7 @@ class Bench:
             skipping: the model with about every second step skipped.
             everything: with the method and all steps computed.
         """
-        beside = compile_blocks(self.model) if compiled else self.model
+        beside = compile_network(self.model) if compiled else self.model
         plain, before = self.run(beside)
         computing = None if everything is None else self.run(everything)[0]
         steps, peak = self.run(skipping)
@@ -237,7 +237,7 @@ def build(large: Large, dtype: torch.dtype, device: torch.device) -> Any:
     return model
 
 
-def compile_blocks(model: Any) -> Any:
+def compile_network(model: Any) -> Any:
     """A clone that the host compiles."""
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
@@ -283,7 +283,7 @@ def rows(bench: Bench, only: list[str] | None, compiled: bool) -> Iterator[Row]:
     if compiled:
         step = next(entry for entry in entries() if entry.level is Level.STEP)
         skipping, everything = (
-            compile_blocks(step.put(bench.model, STEPS + WARM, all_, "")) for all_ in (False, True)
+            compile_network(step.put(bench.model, STEPS + WARM, all_, "")) for all_ in (False, True)
         )
         yield bench.row(step.name, step.level.value, skipping, everything, compiled=True)
 
