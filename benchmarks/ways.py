@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .beds import Bed, Plan
 
@@ -230,11 +231,24 @@ def _host() -> list[Way]:
 
     def way(method: str, node: Any) -> Way:
         def make(model: Any, threshold: float) -> Any:
-            return node.execute(model, threshold, 0.15, 0.95, False).args[0]
+            return node.execute(_on_copies(model), threshold, 0.15, 0.95, False).args[0]
 
         return Way(method, Group.HOST, "reuse_threshold", _SUMS, make=make)
 
     return [way("host_easycache", EasyCacheNode), way("host_lazycache", LazyCacheNode)]
+
+
+def _on_copies(model: Any) -> Any:
+    """A clone whose network gets a copy of its input. EasyCache of the host adds in place into it: in half
+    precision that is a copy anyway, in float32 it is the latent, and the picture is lost."""
+    from comfy.patcher_extension import WrappersMP
+
+    def copy(executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return executor(x.clone(), *args, **kwargs)
+
+    clone = model.clone()
+    clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "copy", copy)
+    return clone
 
 
 def _fewer() -> list[Way]:
