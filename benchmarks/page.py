@@ -15,17 +15,17 @@ from demo.host.fetch import ROOT
 from . import plots, results
 from .cost import slope
 from .results import Row, at_speed, plan
+from .standings import OTHERS, OWN, best, standing
 from .statistics import interval
 from .ways import Group
 
 RESULTS = Path(__file__).parent / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
-FIDELITY, VIDEO, AGAIN = "fidelity.json", "fidelity_video.json", "fidelity_again.json"
+FIDELITY, SAMPLERS = "fidelity.json", "fidelity_samplers.json"
+VIDEO, AGAIN = "fidelity_video.json", "fidelity_again.json"
 CALIBRATION, COST = "calibration_demo_image.json", "cost.json"
 SHORT = (2.0, 3.0)
-OWN = ("scaling_cache_online", "scaling_cache")
-OTHERS = (Group.PUBLISHED, Group.HOST, Group.FEWER)
 # Prompts below which the page warns.
 _ENOUGH = 16
 
@@ -144,18 +144,41 @@ def pictures(rows: list[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def overview(groups: list[tuple[str, list[Row]]]) -> str:
+def overview(groups: list[tuple[str, list[Row]]], speeds: Sequence[float] = SHORT) -> str:
     """The pack and the best of the others for each bed, plan and speed."""
-    lines = [
-        ["bed and plan", "at", *map(plots.name_of, OWN), *(f"best: {g.value}" for g in OTHERS)]
-    ]
+    lines: list[list[str]] = []
     for title, rows in groups:
-        for speed in SHORT:
-            found = at_speed(rows, speed)
-            shown = [found.get(method) for method in OWN] + [best(found, g) for g in OTHERS]
-            cells = ["-" if row is None else f"{row['psnr']:.1f}" for row in shown]
+        for speed in speeds:
+            found = standing(rows, speed)
+            lines = lines or [["bed and plan", "at", *found]]
+            cells = ["-" if row is None else f"{row['psnr']:.1f}" for row in found.values()]
             lines.append([title, f"{speed:g}x", *cells])
     return f"PSNR in dB, mean over prompts:\n\n{table(lines)}"
+
+
+def samplers(environment: dict[str, Any], rows: list[Row]) -> str:
+    """Other samplers and guidance scales: a picture, how often the pack is nearest, and all numbers."""
+    groups = by_plan(rows)
+    lines = [["at", "Scaling Cache", "against", "nearer in", "mean difference, dB", "least"]]
+    for speed, method, other in product(SHORT, OWN, OTHERS):
+        ours, theirs = plots.name_of(method), f"best: {other.value}"
+        found = [standing(mine, speed) for _, mine in groups]
+        both = [(f[ours], f[theirs]) for f in found]
+        gained = [a["psnr"] - b["psnr"] for a, b in both if a is not None and b is not None]
+        if gained:
+            nearer = f"{sum(gain > 0 for gain in gained)} of {len(gained)} plans"
+            own = ours.removeprefix("Scaling Cache, ")
+            spread = (f"{np.mean(gained):+.1f}", f"{min(gained):+.1f}")
+            lines.append([f"{speed:g}x", own, other.value, nearer, *spread])
+    return "\n".join(
+        [
+            "### Other samplers and guidance scales\n",
+            origin(environment, rows) + "\n",
+            "![PSNR at 2x of each sampler, guidance scale and number of steps](images/samplers.png)\n",
+            table(lines),
+            folded("PSNR of each plan", [overview(groups, speeds_of(rows))]),
+        ]
+    )
 
 
 def origin(environment: dict[str, Any], rows: list[Row]) -> str:
@@ -264,12 +287,6 @@ def gains(rows: list[Row]) -> str:
     )
 
 
-def best(found: dict[str, Row], group: Group) -> Row | None:
-    """The row of highest mean PSNR among the methods of a group."""
-    rows = [row for row in found.values() if row["group"] == group.value]
-    return max(rows, key=lambda row: row["psnr"], default=None)
-
-
 def short(environment: dict[str, Any], rows: list[Row]) -> str:
     """For README: the pack's own methods and the best of the others, of the first bed and plan."""
     bed, sampling = rows[0]["bed"], plan(rows[0])
@@ -358,6 +375,11 @@ def run(options: argparse.Namespace) -> None:
         README.write_text(readme, encoding="utf-8")
         if (path := options.results / AGAIN).exists():
             page = filled(page, "again", again(rows, *results.read(path)))
+    if (path := options.results / SAMPLERS).exists():
+        environment, rows = results.read(path)
+        panels = {title: standing(mine, SHORT[0]) for title, mine in by_plan(rows)}
+        plots.samplings(panels, IMAGES / "samplers.png")
+        page = filled(page, "samplers", samplers(environment, rows))
     if (path := options.results / VIDEO).exists():
         environment, rows = results.read(path)
         page = filled(page, "video", video(environment, rows))

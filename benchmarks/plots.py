@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -41,6 +41,14 @@ _OTHER = {
     "scaling_cache_oracle": "Scaling Cache, calibrated on these prompts",
     "even_order1": "evenly spaced line",
 }
+# The pack learning and calibrated, the best published method, the host's, fewer steps.
+_MARKERS = (
+    ("o", "#1f5fa8"),
+    ("o", "#1b7837"),
+    ("D", "#7b4ea3"),
+    ("s", "#d1495b"),
+    ("^", "#000000"),
+)
 _CURVES_AT, _SMOOTH = 2.0, 5
 
 
@@ -268,6 +276,43 @@ def curves(rows: list[Row], path: Path) -> None:
                 annotation_clip=False,
             )
     figure.tight_layout()
+    _save(figure, path)
+
+
+def samplings(plans: Mapping[str, Mapping[str, Row | None]], path: Path) -> None:
+    """PSNR of many plans at one speed, a line per plan and a panel per bed and guidance scale.
+
+    Args:
+        plans: by name, the rows to show by what they stand for.
+    """
+    panels: dict[str, list[tuple[str, Mapping[str, Row | None]]]] = {}
+    for shown in plans.values():
+        row = next(row for row in shown.values() if row is not None)
+        place = f"{row['bed']}, cfg {row['cfg']:g}"
+        panels.setdefault(place, []).append((f"{row['sampler']}, {row['steps']} steps", shown))
+    kinds = list(next(iter(plans.values())))
+    figure, grid = pyplot.subplots(
+        -(-len(panels) // 2), 2, figsize=(12.6, 3.6 * -(-len(panels) // 2)), squeeze=False
+    )
+    for axes, (title, lines) in zip(grid.flat, sorted(panels.items()), strict=False):
+        for at, (_, shown) in enumerate(lines):
+            values = [row["psnr"] for row in shown.values() if row is not None]
+            axes.plot([min(values), max(values)], [at, at], color="#dddddd", lw=1, zorder=1)
+        for kind, (marker, colour) in zip(kinds, _MARKERS, strict=True):
+            found = [(shown[kind], at) for at, (_, shown) in enumerate(lines)]
+            places = [(row["psnr"], at) for row, at in found if row is not None]
+            axes.plot(*np.array(places).reshape(-1, 2).T, marker, color=colour, label=kind, ms=7)
+        axes.set_yticks(range(len(lines)), [name for name, _ in lines], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("PSNR against all steps, dB (right is nearer)", fontsize=9)
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncol=len(labels), fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     _save(figure, path)
 
 

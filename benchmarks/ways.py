@@ -239,7 +239,7 @@ def _host() -> list[Way]:
 
 
 def _on_copies(model: Any) -> Any:
-    """A clone whose network gets a copy of its input. EasyCache of the host adds in place into it: in half
+    """A clone whose network gets a copy of its input. The host's EasyCache adds in place into it: in half
     precision that is a copy anyway, in float32 it is the latent, and the picture is lost."""
     from comfy.patcher_extension import WrappersMP
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from benchmarks import fidelity, measures, page, plots, results
 from benchmarks.beds import BEDS, Plan
 from benchmarks.meter import in_steps
+from benchmarks.standings import standing
 from benchmarks.statistics import interval, over_seeds
 from benchmarks.tuning import Search, assigned
 from benchmarks.ways import Group, all_ways
@@ -223,6 +224,22 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     assert "EOC" not in short
 
 
+def test_other_samplers_are_counted_against_the_best_of_each_kind(rows: list[Any]):
+    other = [{**r, "sampler": "uni_pc"} for r in rows]
+    better = [r for r in other if r["method"] != "host_lazycache"]
+    text = page.samplers(FACTS, [*rows, *better])
+    assert "| 2x | learning | the host's | 0 of 1 plans | -2.0 | -2.0 |" in text
+    assert "| 2x | learning | fewer steps | 2 of 2 plans | +11.0 | +11.0 |" in text
+    assert "| toy, 50 steps uni_pc, cfg 4, shift 3 | 2x | 50.0 | - | 40.0 | - | 39.0 |" in text
+
+
+def test_the_picture_of_samplers_is_drawn_where_ways_are_missing(tmp_path: Path, rows: list[Any]):
+    other = [{**r, "cfg": 1.0} for r in rows[:2]]
+    panels = {name: standing(mine, 2.0) for name, mine in page.by_plan([*rows, *other])}
+    plots.samplings(panels, tmp_path / "samplers.png")
+    assert (tmp_path / "samplers.png").stat().st_size > 10_000
+
+
 def test_a_second_run_agrees_where_the_intervals_overlap(rows: list[Any]):
     moved = [row("fewer_steps", Group.FEWER, 2.0, 25.0, 44.0)]
     near = [row("TeaCache", Group.PUBLISHED, 2.0, 24.0, 41.0)]
@@ -247,7 +264,7 @@ def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
 
 def test_the_committed_pages_have_the_marks():
     text = page.PAGE.read_text(encoding="utf-8")
-    for name in ("fidelity", "video", "again", "cost", "calibration"):
+    for name in ("fidelity", "samplers", "video", "again", "cost", "calibration"):
         page.filled(text, name, "")
     page.filled(page.README.read_text(encoding="utf-8"), "results", "")
 
