@@ -11,7 +11,7 @@ from comfy_execution.graph import ExecutionBlocker
 
 from ..cache_core.fidelity import Fidelity, as_saved, compare_latents, compare_pictures
 from ..cache_core.run_log import FinishedRun
-from . import block_inputs as common
+from . import common
 from .host.compat import schema
 from .host.progress import ProgressText
 from .host.runs import runs_of, upstream

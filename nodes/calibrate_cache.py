@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..cache_core.block_tables import first_block_threshold
 from ..cache_core.coefficients import CoefficientFile
 from ..cache_core.trial import SPEEDUPS
-from . import block_inputs as common
+from . import common
 from .host.calibrate import Plan, calibrate
 from .host.coefficient_files import file_path, save
 from .host.compat import schema

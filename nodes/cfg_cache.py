@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.cfg_cache import CfgCache
-from . import block_inputs as common
+from . import common
 from .host.cfg import CfgConfig, install, remove
 from .host.compat import advanced, schema
 

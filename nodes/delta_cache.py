@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..cache_core.blocks import Layout
 from ..cache_core.methods.delta_cache import HUNYUAN_VIDEO, WAN_14B, DeltaCache, StackPlan
 from ..cache_core.numbers import parse_numbers
-from . import block_inputs as common
+from . import common
 from .families import find_family
 from .families.base import Family
 from .host.compat import schema

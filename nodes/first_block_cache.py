@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.methods.first_block_cache import FirstBlockCache
-from . import block_inputs as common
+from . import common
 from .host.compat import schema
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.methods.magcache import MagCache
-from . import block_inputs as common
+from . import common
 from .host.compat import advanced, schema
 from .host.presets import AUTO, magcache_presets, resolve
 from .host.stack import why_unsupported

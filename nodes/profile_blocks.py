@@ -16,7 +16,7 @@ from ..cache_core.profiling import (
     skip_order,
     table,
 )
-from . import block_inputs as common
+from . import common
 from .host.calibrate import Plan
 from .host.compat import schema
 from .host.profile import heat_map, measure

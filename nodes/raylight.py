@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.settings import Mode, Settings, choose
+from . import common
 from .host.compat import schema
 from .host.raylight import put
 
@@ -52,22 +53,7 @@ class ScalingCacheRaylight(io.ComfyNode):
                         "within 'budget'."
                     ),
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=_DEFAULTS.start_percent,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Predict nothing before this share of the denoising is done.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=_DEFAULTS.end_percent,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Predict nothing after this share of the denoising is done.",
-                ),
+                *common.window_inputs(verb="Predict"),
                 io.Float.Input(
                     "budget",
                     default=_DEFAULTS.budget,

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..cache_core.numbers import parse_numbers
 from ..cache_core.settings import Mode, PredictorKind, Settings, choose
-from . import block_inputs as common
+from . import common
 from .host.coefficients import AUTO, choices
 from .host.compat import advanced, schema
 from .host.wrappers import StepCache, install, remove
@@ -54,22 +54,7 @@ class ScalingCache(io.ComfyNode):
                         "Error budget: predict as long as the estimated error stays within 'budget'."
                     ),
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=_DEFAULTS.start_percent,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Predict nothing before this share of the denoising is done.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=_DEFAULTS.end_percent,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Predict nothing after this share of the denoising is done.",
-                ),
+                *common.window_inputs(verb="Predict"),
                 advanced(
                     io.Combo.Input(
                         "predictor",
@@ -158,7 +143,7 @@ class ScalingCache(io.ComfyNode):
                     )
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="The model, faster.")],
+            outputs=common.model_output(),
         )
 
     @classmethod

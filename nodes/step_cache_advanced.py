@@ -36,7 +36,7 @@ from ..cache_core.step_methods import (
     StepMethod,
     StepTaylorSeer,
 )
-from . import block_inputs as common
+from . import common
 from .delta_cache import custom_lists
 from .families import find_family
 from .host.compat import advanced, schema, telling

@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from ..cache_core.optimiser import best_chains
 from ..cache_core.settings import FEWEST_STEPS, WARMUP, Settings
 from ..cache_core.suggestion import suggest
-from . import block_inputs as common
+from . import common
 from .host.coefficients import AUTO, NONE, choices, find_coefficients
 from .host.compat import schema
 from .host.samplers import sampler_traits

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.methods.teacache import TeaCache
-from . import block_inputs as common
+from . import common
 from .host.compat import advanced, schema
 from .host.presets import AUTO, resolve, teacache_presets
 from .host.stack import why_unsupported

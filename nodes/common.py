@@ -1,4 +1,4 @@
-"""What the nodes of the block caches have in common: inputs, and how they end."""
+"""What the nodes have in common: inputs, and how they end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model_input() -> io.Input:
     return io.Model.Input("model", tooltip="The model to make faster.")
 
 
-def window_inputs(start: float = 0.0, end: float = 1.0) -> list[io.Input]:
+def window_inputs(start: float = 0.0, end: float = 1.0, verb: str = "Skip") -> list[io.Input]:
     """Start and end percent."""
     return [
         io.Float.Input(
@@ -30,7 +30,7 @@ def window_inputs(start: float = 0.0, end: float = 1.0) -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip=f"Skip nothing {where} this share of the denoising is done.",
+            tooltip=f"{verb} nothing {where} this share of the denoising is done.",
         )
         for name, default, where in (
             ("start_percent", start, "before"),
