@@ -9,7 +9,6 @@ with 50 steps euler, cfg 4, shift 3, serves all samplers, scales, shifts and ste
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from demo.nodes.vocabulary import Prompt, held_out_prompts
 
+from . import results
 from .beds import BEDS, Bed, Plan, environment, ready, use
 from .measures import psnr
 
@@ -60,7 +60,7 @@ class Row:
 
 def plans(full: bool) -> Iterator[Plan]:
     scales, shifts = ((4.0, 1.0), (3.0, 8.0)) if full else ((4.0,), (3.0,))
-    for steps, sampler, cfg, shift in product(COMPUTED, ("euler", "dpmpp_2m"), scales, shifts):
+    for cfg, shift, steps, sampler in product(scales, shifts, COMPUTED, ("euler", "dpmpp_2m")):
         yield Plan(steps, cfg, shift, sampler)
 
 
@@ -159,7 +159,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bed", choices=BEDS, default="demo_image")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--full", action="store_true", help="cfg 1 and shift 8 as well")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="result file, written after each way to sample")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -170,15 +170,13 @@ def run(options: argparse.Namespace) -> None:
     prompts = held_out_prompts()[: options.prompts]
     todo = list(plans(options.full))
     total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
+    path = options.out or OUT / f"calibration_{bed.name}.json"
+    facts = {**environment(), "prompts": len(prompts), "seed": SEED}
     rows: list[Row] = []
     with tqdm(total=total, unit="run", file=sys.stdout) as progress:
         for plan in todo:
             rows += measure(bed, plan, prompts, vae, progress.update)
-    path = options.out or OUT / f"calibration_{bed.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {**environment(), "prompts": len(prompts), "seed": SEED}
-    content = {"environment": facts, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+            results.write(path, facts, [asdict(row) for row in rows])
     show(rows)
 
 
