@@ -11,6 +11,7 @@ from .optimiser import Chain, best_chains, cheapest, within_error
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
 from .quantity import Quantity
 from .schedules import (
+    closer_at_start,
     computed_for_speedup,
     even_steps,
     influence,
@@ -188,7 +189,7 @@ class Settings:
         if frame.log_snr is None:
             return even
         weights = influence(frame.sigmas, frame.log_snr)
-        places = line_places(frame.log_snr[:-1], weights)
+        places = closer_at_start(line_places(frame.log_snr[:-1], weights))
         return spread_steps(places, len(even), warmup, longest, frame.window)
 
     def _chains(self, frame: StepFrame) -> list[Chain]:

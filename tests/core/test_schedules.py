@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scaling_cache.cache_core.clock import Clock
 from scaling_cache.cache_core.schedules import (
     centred,
+    closer_at_start,
     computed_for_speedup,
     even_steps,
     influence,
@@ -172,6 +173,18 @@ def test_line_places_are_closest_where_errors_count_most():
     best = cost(places)
     for bend in (0.8, 0.9, 1.1, 1.2):
         assert cost(places**bend) > best
+
+
+@given(st.lists(st.floats(0.01, 5.0), min_size=2, max_size=60))
+def test_places_closer_at_the_start_only_move_there(widths: list[float]):
+    places = np.cumsum([3.0, *widths])
+    grown = np.diff(closer_at_start(places.tolist())) / widths
+    assert np.all(np.diff(grown) < 1e-9)
+    assert 1.0 <= grown[-1] <= grown[0] <= 1.5
+
+
+def test_places_that_are_all_one_stay():
+    assert closer_at_start([2.0]) == [2.0]
 
 
 def test_influence_is_that_of_the_width_alone_where_a_model_adds_little_noise():
