@@ -151,6 +151,8 @@ def overview(groups: list[tuple[str, list[Row]]], speeds: Sequence[float] = SHOR
         for speed in speeds:
             found = standing(rows, speed)
             lines = lines or [["bed and plan", "at", *found]]
+            if not any(found.values()):
+                continue
             cells = ["-" if row is None else f"{row['psnr']:.1f}" for row in found.values()]
             lines.append([title, f"{speed:g}x", *cells])
     return f"PSNR in dB, mean over prompts:\n\n{table(lines)}"
