@@ -114,7 +114,7 @@ def cached(model: Any, bed: Bed, method: str, wanted: int, counted: list[int]) -
     """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps."""
     from scaling_cache.cache_core.policies import Policy, ScheduledPolicy
     from scaling_cache.cache_core.schedules import even_steps
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
+    from scaling_cache.cache_core.settings import WARMUP, PredictorKind, Settings
     from scaling_cache.cache_core.traits import StepFrame
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
@@ -125,10 +125,10 @@ def cached(model: Any, bed: Bed, method: str, wanted: int, counted: list[int]) -
             return ScheduledPolicy(self.schedule(frame, wanted))
 
     class EvenLine(Settings):
-        """Evenly spaced steps between the warm-up and the last one."""
+        """Evenly spaced steps between a warm-up and the last one."""
 
         def policy(self, frame: StepFrame) -> Policy:
-            return ScheduledPolicy(even_steps(frame.steps, wanted, self.warmup, frame.window))
+            return ScheduledPolicy(even_steps(frame.steps, wanted, WARMUP, frame.window))
 
     line = EvenLine(predictor=PredictorKind.ORDER_1, corrector=False)
     least_squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
