@@ -26,6 +26,7 @@ from demo.nodes.vocabulary import Prompt, held_out_prompts
 from . import results
 from .beds import BEDS, Bed, Plan, environment, ready, use
 from .measures import psnr
+from .ways import even_line
 
 OUT = Path(__file__).parent / "out"
 SEED = 4000
@@ -89,7 +90,9 @@ def measure(
                 scores = psnr(pictures(model, wanted), reference)
                 counted = [wanted]
             else:
-                scores = psnr(pictures(cached(model, bed, method, wanted, counted)), reference)
+                scores = psnr(
+                    pictures(cached(model, bed, method, plan.steps, wanted, counted)), reference
+                )
             even = scores if method == EVEN else even
             assert even is not None
             gains = scores - even
@@ -110,11 +113,10 @@ def measure(
     return rows
 
 
-def cached(model: Any, bed: Bed, method: str, wanted: int, counted: list[int]) -> Any:
+def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: list[int]) -> Any:
     """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps."""
     from scaling_cache.cache_core.policies import Policy, ScheduledPolicy
-    from scaling_cache.cache_core.schedules import even_steps
-    from scaling_cache.cache_core.settings import WARMUP, PredictorKind, Settings
+    from scaling_cache.cache_core.settings import PredictorKind, Settings
     from scaling_cache.cache_core.traits import StepFrame
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
@@ -124,14 +126,8 @@ def cached(model: Any, bed: Bed, method: str, wanted: int, counted: list[int]) -
         def policy(self, frame: StepFrame) -> Policy:
             return ScheduledPolicy(self.schedule(frame, wanted))
 
-    class EvenLine(Settings):
-        """Evenly spaced steps between a warm-up and the last one."""
-
-        def policy(self, frame: StepFrame) -> Policy:
-            return ScheduledPolicy(even_steps(frame.steps, wanted, WARMUP, frame.window))
-
-    line = EvenLine(predictor=PredictorKind.ORDER_1, corrector=False)
     least_squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
+    line = even_line(steps, wanted)
     settings = {EVEN: line, CALIBRATED: least_squares}.get(method, Exactly())
     choice = bed.coefficients.name if method == CALIBRATED else "none"
     return counting(install(model, StepCache(settings, choice)), counted)

@@ -15,7 +15,7 @@ from demo.host.fetch import ROOT
 from . import plots, results
 from .cost import slope
 from .results import Row, at_speed, plan
-from .standings import OTHERS, OWN, best, standing
+from .standings import OTHERS, OWN, best, label, standing
 from .statistics import interval
 from .ways import Group
 
@@ -162,10 +162,10 @@ def samplers(environment: dict[str, Any], rows: list[Row]) -> str:
     """Other samplers and guidance scales: a picture, how often the pack is nearest, and all numbers."""
     groups = by_plan(rows)
     lines = [["at", "Scaling Cache", "against", "nearer in", "mean difference, dB", "least"]]
+    standings = {speed: [standing(mine, speed) for _, mine in groups] for speed in SHORT}
     for speed, method, other in product(SHORT, OWN, OTHERS):
-        ours, theirs = plots.name_of(method), f"best: {other.value}"
-        found = [standing(mine, speed) for _, mine in groups]
-        both = [(f[ours], f[theirs]) for f in found]
+        ours = plots.name_of(method)
+        both = [(found[ours], found[label(other)]) for found in standings[speed]]
         gained = [a["psnr"] - b["psnr"] for a, b in both if a is not None and b is not None]
         if gained:
             nearer = f"{sum(gain > 0 for gain in gained)} of {len(gained)} plans"

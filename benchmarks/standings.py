@@ -16,8 +16,13 @@ def best(found: dict[str, Row], group: Group) -> Row | None:
     return max(rows, key=lambda row: row["psnr"], default=None)
 
 
+def label(group: Group) -> str:
+    """What the best of a group is called."""
+    return f"best: {group.value}"
+
+
 def standing(rows: list[Row], speed: float) -> dict[str, Row | None]:
     """Rows of one bed and plan at a speed: the pack's own by name, then the best of each other kind."""
     found = at_speed(rows, speed)
     own = {plots.name_of(method): found.get(method) for method in OWN}
-    return own | {f"best: {group.value}": best(found, group) for group in OTHERS}
+    return own | {label(group): best(found, group) for group in OTHERS}

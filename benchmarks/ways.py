@@ -83,8 +83,8 @@ _INTERVALS = tuple(range(2, 11))
 
 
 def _own(bed: Bed) -> list[Way]:
-    from scaling_cache.cache_core.schedules import computed_for_speedup, even_steps
-    from scaling_cache.cache_core.settings import WARMUP, Mode, PredictorKind, Settings
+    from scaling_cache.cache_core.schedules import computed_for_speedup
+    from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
     from scaling_cache.nodes.host.coefficients import NONE
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
@@ -94,9 +94,11 @@ def _own(bed: Bed) -> list[Way]:
 
         return make
 
-    def evenly(plan: Plan, target: float) -> list[tuple[int, ...]]:
-        wanted = computed_for_speedup(plan.steps, target)
-        return [even_steps(plan.steps, wanted, WARMUP)]
+    def evenly(plan: Plan, target: float) -> list[Settings]:
+        return [even_line(plan.steps, computed_for_speedup(plan.steps, target))]
+
+    def as_set(model: Any, settings: Settings) -> Any:
+        return install(model, StepCache(settings, NONE))
 
     own, file = Group.OURS, bed.coefficients.name
     squares = PredictorKind.LEAST_SQUARES
@@ -119,9 +121,18 @@ def _own(bed: Bed) -> list[Way]:
             "even_order1",
             Group.BASELINE,
             candidates=evenly,
-            make=with_settings(field="listed", predictor=PredictorKind.ORDER_1, corrector=False),
+            make=as_set,
         ),
     ]
+
+
+def even_line(steps: int, computed: int) -> Any:
+    """Settings of a line between evenly spaced steps, after a warm-up."""
+    from scaling_cache.cache_core.schedules import even_steps
+    from scaling_cache.cache_core.settings import WARMUP, PredictorKind, Settings
+
+    listed = even_steps(steps, computed, WARMUP)
+    return Settings(listed=listed, predictor=PredictorKind.ORDER_1, corrector=False)
 
 
 def oracle(table: Any) -> Way:

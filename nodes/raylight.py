@@ -53,7 +53,9 @@ class ScalingCacheRaylight(io.ComfyNode):
                         "within 'budget'."
                     ),
                 ),
-                *common.window_inputs(verb="Predict"),
+                *common.window_inputs(
+                    _DEFAULTS.start_percent, _DEFAULTS.end_percent, verb="Predict"
+                ),
                 io.Float.Input(
                     "budget",
                     default=_DEFAULTS.budget,

@@ -54,7 +54,9 @@ class ScalingCache(io.ComfyNode):
                         "Error budget: predict as long as the estimated error stays within 'budget'."
                     ),
                 ),
-                *common.window_inputs(verb="Predict"),
+                *common.window_inputs(
+                    _DEFAULTS.start_percent, _DEFAULTS.end_percent, verb="Predict"
+                ),
                 advanced(
                     io.Combo.Input(
                         "predictor",
