@@ -49,7 +49,7 @@ def best_chains(
     Args:
         table: of the guided output.
         sigmas: schedule of the run, the final sigma included.
-        forced: steps that are always computed; the first two and the last one are too.
+        forced: steps that are always computed; the first and the last one are too.
         longest: steps that may be predicted in a row.
         corrected: whether each computed step repairs the predicted ones before it.
 
@@ -65,7 +65,7 @@ def best_chains(
     if not all(a > b for a, b in pairwise(sigmas)):
         raise ValueError("sigmas: must fall from step to step")
     must = np.zeros(steps, bool)
-    must[[0, 1, steps - 1, *forced]] = True
+    must[[0, steps - 1, *forced]] = True
     gram = table.on(sigmas[:-1])
     widths = np.diff(np.asarray(sigmas))
     way = np.sqrt(max(float(widths @ gram @ widths), 1e-300))
@@ -96,14 +96,15 @@ def segment_costs(gram: Floats, widths: Floats, longest: int, corrected: bool) -
 
     Returns:
         [last, back, hop]: cost of computing the step `last + hop` next, where the computed one before
-        `last` is `last - back`. Infinite where there is none.
+        `last` is `last - back`; the first step has none before it, and its back is 0. Infinite where
+        there is no such step.
     """
     steps, reach, floor = len(gram), longest + 2, noise(gram)
     costs = np.full((steps, reach, reach), np.inf)
-    for last in range(1, steps):
+    for last in range(steps):
         for hop in range(1, min(reach, steps - last)):
-            for back in range(1, min(reach, last + 1)):
-                known = [last, last - back]
+            for back in range(1, min(reach, last + 1)) if last else (0,):
+                known = [last, last - back] if back else [last]
                 ends = [last + hop, *known] if corrected else known
                 costs[last, back, hop] = _cost(
                     gram, widths, ends, range(last + 1, last + hop), floor
@@ -128,9 +129,9 @@ def _cost(
 def _chains(costs: Floats, must: NDArray[np.bool_]) -> list[tuple[tuple[int, ...], float]]:
     steps, reach = costs.shape[:2]
     costs = np.where(_passes(must, reach)[:, None, :], costs, np.inf)
-    # best[c][last, back]: smallest cost of a chain of c + 2 computed steps that ends so.
+    # best[c][last, back]: smallest cost of a chain of c + 1 computed steps that ends so.
     start = np.full((steps, reach), np.inf)
-    start[1, 1] = 0.0
+    start[0, 0] = 0.0
     best, came = [start], []
     found: list[tuple[tuple[int, ...], float]] = []
     while len(best) < steps:
@@ -173,5 +174,4 @@ def _trace(best: list[Floats], came: list[NDArray[np.int_]]) -> tuple[int, ...]:
         before = int(origin[last, back])
         last, back = last - back, before
         chain.append(last)
-    chain.append(last - back)
     return tuple(reversed(chain))

@@ -19,6 +19,8 @@ import torch
 from .history import Entry, History
 
 Sigma = float | torch.Tensor
+# Two outputs that lie close say nothing about what is further off than so many of their distances.
+FURTHEST = 10.0
 # Where a sigma lies on the axis along which outputs change evenly.
 Place = Callable[[float], float]
 
@@ -134,9 +136,10 @@ def scaled(history: History, place: Place, sigma: float, alpha: Sigma) -> torch.
 
 
 def ratio_at(history: History, place: Place, sigma: float) -> float:
-    """Extrapolation ratio at a sigma from the last two entries."""
+    """Extrapolation ratio at a sigma from the last two entries, within what a line is good for."""
     newest, older = place(history[0].sigma), place(history[1].sigma)
-    return float(extrapolation_ratio(place(sigma), newest, older))
+    ratio = float(extrapolation_ratio(place(sigma), newest, older))
+    return min(max(ratio, -FURTHEST), FURTHEST)
 
 
 def forecast(history: History, step: int, order: int) -> torch.Tensor:

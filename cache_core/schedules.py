@@ -50,23 +50,19 @@ def even_steps(
     return tuple(sorted(forced | chosen))
 
 
-# Noise over signal beyond which errors fade on their way to the result.
-_NOISY = 20.0
-
-
 def influence(sigmas: Sequence[float], log_snr: Sequence[float]) -> list[float]:
     """How far an error of the derivative at each step moves the final result, up to a factor.
 
-    The step multiplies it with its width. On the way to the result it grows as the share a of the signal
-    does, as the latent is a times the picture plus noise; where noise rules, the model corrects it. That
-    is 1 / sqrt(a^2 + (sigma / 20)^2), about what calibration measured on the demo models.
+    The step multiplies it with its width. On the way to the result it grows as the share of the signal
+    does, as the latent is that share of the picture plus noise; where a model cannot tell the signal from
+    noise, it corrects the error. That is about what calibration measured on the demo models.
 
     Args:
         sigmas: schedule of the run, the final sigma included.
-        log_snr: logarithm of signal over noise at each of them.
+        log_snr: logarithm of signal over noise at each of them, as far as a model can tell it.
     """
     grown = (
-        1 / math.hypot(sigma * math.exp(place), sigma / _NOISY)
+        1 / (sigma * math.exp(place))
         for sigma, place in zip(sigmas[:-1], log_snr[:-1], strict=True)
     )
     return [abs(here - then) * g for (here, then), g in zip(pairwise(sigmas), grown, strict=True)]
@@ -91,13 +87,13 @@ def line_places(log_snr: Sequence[float], weights: Sequence[float]) -> list[floa
 
 
 # How much closer than a line asks for the very first steps stand.
-_CLOSER = 0.5
+_CLOSER = 1.0
 
 
 def closer_at_start(places: Sequence[float]) -> list[float]:
     """Places that ask for more steps at the start, where a small error may turn the picture into another.
 
-    With m from 0 to 1 along the places, the distance between neighbours grows by 1 + 0.5 (1 - m)^2, as
+    With m from 0 to 1 along the places, the distance between neighbours grows by 1 + (1 - m)^2, as
     chosen on training prompts of the demo models.
     """
     first, length = places[0], max(places[-1] - places[0], 1e-9)

@@ -24,8 +24,8 @@ from .traits import SamplerTraits, StepFrame
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
-# The first steps lay out the picture, but a short run needs the others more.
-WARMUP, LONGEST_WARMUP = 3, 4
+# Computed steps at the start where nothing else tells how outputs bend.
+WARMUP = 3
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -69,6 +69,13 @@ class PredictorKind(Enum):
             return 1
         return 2 if self is PredictorKind.LEAST_SQUARES else int(self.value[-1])
 
+    @property
+    def least(self) -> int:
+        """Computed steps that it starts with: those that find their weights during the run or from
+        coefficients hold the first output until there are more."""
+        learns = (PredictorKind.AUTO, PredictorKind.SCALING, PredictorKind.LEAST_SQUARES)
+        return 1 if self in learns else self.order + 1
+
     def resolve(self, calibrated: bool) -> PredictorKind:
         """What a run predicts with: least squares needs coefficients, and auto takes what it is given."""
         if self not in (PredictorKind.AUTO, PredictorKind.LEAST_SQUARES):
@@ -92,9 +99,8 @@ class Settings:
         start_percent: share of the denoising before which every step is computed, 0 to 1.
         end_percent: share of the denoising after which every step is computed, 0 to 1.
         predictor: how a skipped output is predicted.
-        warmup: steps at the start that are always computed; 0 for a quarter of the steps that a target
-            computes, 2 to 4 (3 or 4 with samplers that use earlier outputs), and 3 where their number is
-            not known before the run.
+        warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an error
+            budget, 1 for a target, which places its steps by what they bring (3 where it cannot).
         max_gap: steps that may be predicted in a row, 1 or more.
         corrector: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -183,14 +189,13 @@ class Settings:
 
     def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps where a line misses most, known without coefficients."""
-        steps, longest = frame.steps, self._longest(frame)
-        warmup = self._warmup(frame, wanted)
-        even = limit_gap(even_steps(steps, wanted, warmup, frame.window), steps, longest)
+        longest, warmup = self._longest(frame), self._warmup(frame)
         if frame.log_snr is None:
-            return even
+            even = even_steps(frame.steps, wanted, warmup, frame.window)
+            return limit_gap(even, frame.steps, longest)
         weights = influence(frame.sigmas, frame.log_snr)
         places = closer_at_start(line_places(frame.log_snr[:-1], weights))
-        return spread_steps(places, len(even), warmup, longest, frame.window)
+        return spread_steps(places, wanted, warmup, longest, frame.window)
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
@@ -212,13 +217,12 @@ class Settings:
         inside = {step for step in self.listed if step < frame.steps}
         return tuple(sorted(inside | frame.outside() | {0}))
 
-    def _warmup(self, frame: StepFrame, wanted: int | None = None) -> int:
-        """Computed steps at the start, of as many in all as are wanted."""
-        needed = self.predictor.resolve(frame.guided is not None).order + 1
-        own, least = WARMUP, WARMUP if frame.traits.memory else 2
-        if wanted is not None:
-            own = min(max((wanted + 2) // 4, least), LONGEST_WARMUP)
-        return max(self.warmup or own, needed)
+    def _warmup(self, frame: StepFrame) -> int:
+        """Computed steps at the start."""
+        kind = self.predictor.resolve(frame.guided is not None)
+        placed = self.mode is not Mode.BUDGET and frame.log_snr is not None
+        own = 1 if placed else WARMUP
+        return max(self.warmup or own, kind.least)
 
     def _longest(self, frame: StepFrame) -> int:
         return 1 if frame.traits.stochastic else self.max_gap

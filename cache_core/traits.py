@@ -19,14 +19,12 @@ class SamplerTraits:
         stochastic: whether it adds fresh noise between steps.
         sums: whether the result follows a change of one step's derivative by the width of the step, so
             that what earlier steps missed can be made good at a later one.
-        memory: whether a step uses the outputs of earlier ones, so that an error comes back.
     """
 
     name: str
     evaluations: tuple[int, ...] | None
     stochastic: bool
     sums: bool = False
-    memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class StepFrame:
         window: half-open range of steps that may be predicted, from start and end percent.
         report: where to note what the user should know.
         guided: calibrated products of the guided outputs, if there are some for this model.
-        log_snr: logarithm of signal over noise at each sigma of the schedule, rising, if it is known.
+        log_snr: logarithm of signal over noise at each sigma of the schedule, as far as a model can tell
+            it, rising, if it is known.
     """
 
     sigmas: tuple[float, ...]

@@ -94,8 +94,8 @@ class ScalingCache(io.ComfyNode):
                         min=0,
                         max=1000,
                         tooltip=(
-                            "Steps at the start that are always computed: they lay out the picture. 0 is "
-                            "a quarter of the computed steps, 4 at most."
+                            "Steps at the start that are always computed. 0 leaves them to the target, "
+                            "which places every step; an error budget then computes 3."
                         ),
                     )
                 ),

@@ -9,7 +9,7 @@ import comfy.samplers
 from comfy_api.latest import io, ui
 
 from ..cache_core.optimiser import best_chains
-from ..cache_core.settings import FEWEST_STEPS, WARMUP, Settings
+from ..cache_core.settings import FEWEST_STEPS, Settings
 from ..cache_core.suggestion import suggest
 from . import common
 from .host.coefficients import AUTO, NONE, choices, find_coefficients
@@ -91,9 +91,8 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(1.0, f"No suggestion: {why}. Calibrate Cache makes them.")
-        forced = range(WARMUP)
         try:
-            chains = best_chains(found.guided, schedule, forced, _DEFAULTS.max_gap)
+            chains = best_chains(found.guided, schedule, (), _DEFAULTS.max_gap)
         except ValueError as error:
             return _say(1.0, f"No suggestion: {error}.")
         suggestion = suggest(chains, len(schedule) - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from comfy.model_patcher import create_model_options_clone
@@ -61,8 +62,25 @@ class Run(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """What the host is about to sample.
+
+    Attributes:
+        guider: the host's, with model, model options and, where it has one, the guidance scale.
+        sampler: the host's.
+        schedule: sigmas, the final one included.
+        shape: of the latent, [batch, channels, ...].
+    """
+
+    guider: Any
+    sampler: Any
+    schedule: tuple[float, ...]
+    shape: tuple[int, ...]
+
+
 Wrappers = Mapping[str, Callable[..., Any]]
-Start = Callable[[Any, Any, Any, tuple[float, ...], ProgressText], Session | Refusal]
+Start = Callable[[Any, Sampling, ProgressText], Session | Refusal]
 
 
 def put(model: Any, key: str, wrappers: Wrappers, config: Config) -> Any:
@@ -114,7 +132,7 @@ def sample(
     Args:
         key: place of the configuration in the model's options.
         kind: type of the configuration; anything else there is left alone.
-        start: makes the session from configuration, guider, sampler, sigmas and progress.
+        start: makes the session from configuration, what is sampled, and progress.
         executor: the host's, of OUTER_SAMPLE.
         args, kwargs: of OUTER_SAMPLE: noise, latent, sampler, sigmas and more.
     """
@@ -124,8 +142,9 @@ def sample(
     if not isinstance(config, kind):
         return executor(*args, **kwargs)
     progress = ProgressText(config.node_id)
-    schedule = tuple(float(s) for s in args[3].tolist())
-    session = start(config, guider, args[2], schedule, progress)
+    noise, _, sampler, sigmas = args[:4]
+    schedule = tuple(float(s) for s in sigmas.tolist())
+    session = start(config, Sampling(guider, sampler, schedule, tuple(noise.shape)), progress)
     if isinstance(session, Refusal):
         progress.refuse(session.reason)
         config.log.add(refused(session.reason, config.node_id))

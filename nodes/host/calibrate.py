@@ -82,7 +82,7 @@ def calibrate(
     recorders = [GramRecorder(schedule) for _ in positives]
     watched, blocks = watch_blocks(model)
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    places = log_snr(model, schedule) or schedule
+    places = log_snr(model, schedule, image.shape) or schedule
     gains: list[dict[int, float]] = []
     for positive, recorder in zip(positives, recorders, strict=True):
         for i, seed in enumerate(plan.seeds):

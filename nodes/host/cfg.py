@@ -90,12 +90,11 @@ def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _start(
     config: CfgConfig,
-    guider: Any,
-    sampler: Any,
-    schedule: tuple[float, ...],
+    sampling: bracket.Sampling,
     progress: ProgressText,
 ) -> _Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
+    guider, schedule = sampling.guider, sampling.schedule
     steps = len(schedule) - 1
     if (refusal := too_short(steps)) is not None:
         return refusal
@@ -105,7 +104,7 @@ def _start(
         return Refusal("start_percent and end_percent leave no step to skip")
     run = CfgRun(
         cache,
-        Clock(schedule, sampler_traits(sampler, schedule).evaluations),
+        Clock(schedule, sampler_traits(sampling.sampler, schedule).evaluations),
         window,
         guidance(cache, patcher, schedule),
         RunReport(steps),

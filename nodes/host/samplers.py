@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,8 +26,6 @@ class _Entry:
     eta: bool = False
     # Whether it sums derivatives, with or without memory of earlier ones.
     sums: bool = False
-    # Whether a step uses the outputs of earlier ones.
-    memory: bool = True
 
     def evaluations(self, steps: int, ends_at_zero: bool) -> tuple[int, ...]:
         counts = [self.each] * steps
@@ -39,13 +37,13 @@ class _Entry:
 
 _ONE = _Entry()
 _SUM = _Entry(sums=True)
-_TWO = _Entry(2, tail=(1,), memory=False)
+_TWO = _Entry(2, tail=(1,))
 _ONE_NOISY = _Entry(stochastic=True)
 _ONE_ETA = _Entry(stochastic=True, eta=True)
 _TWO_ETA = _Entry(2, tail=(1,), stochastic=True, eta=True)
 
 _SAMPLERS: Mapping[str, _Entry] = {
-    "euler": _Entry(sums=True, memory=False),
+    "euler": _Entry(sums=True),
     **dict.fromkeys(
         (
             "lms",
@@ -125,25 +123,35 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
         stochastic=churned or (entry.stochastic and not silent),
         sums=entry.sums and not churned,
-        memory=entry.memory,
     )
 
 
-def log_snr(patcher: Any, schedule: tuple[float, ...]) -> tuple[float, ...] | None:
-    """Logarithm of signal over noise at each sigma of a schedule; None if it does not rise throughout.
+# Signal over noise that a model can just tell from noise alone in a latent of 16 x 16, about what suits
+# the demo models. Noise averages out over more positions, so it falls with the root of their number
+# (Esser et al., arXiv 2403.03206, section 5.3.2).
+_TOLD, _POSITIONS = 1 / 30, 16 * 16
+
+
+def log_snr(
+    patcher: Any, schedule: tuple[float, ...], shape: Sequence[int]
+) -> tuple[float, ...] | None:
+    """Logarithm of signal over noise at each sigma of a schedule, which levels off where a model cannot
+    tell the signal; None if it does not rise throughout.
 
     A flow model mixes `(1 - sigma)` of the picture with sigma of noise, the others add noise of size
-    sigma. Cut off at a thousandth of either, or below the smallest part that the schedule holds.
+    sigma. Cut off at a thousandth of noise, or below the smallest part that the schedule holds.
+
+    Args:
+        shape: of the latent, [batch, channels, ...].
     """
     from comfy.model_sampling import CONST
 
-    if not all(a > b >= 0 for a, b in pairwise(schedule)):
-        return None
     flow = isinstance(patcher.get_model_object("model_sampling"), CONST)
+    told = _TOLD * math.sqrt(_POSITIONS / max(math.prod(shape[2:]), 1))
     # A cut within the schedule would put two of its steps in one place, with no line between them.
-    parts = [part for s in schedule for part in ((s, 1 - s) if flow else (s,)) if part > 0]
-    least = min(1e-3, 0.5 * min(parts))
-    if flow:
-        inside = (min(max(sigma, least), 1 - least) for sigma in schedule)
-        return tuple(math.log((1 - sigma) / sigma) for sigma in inside)
-    return tuple(-math.log(max(sigma, least)) for sigma in schedule)
+    least = min([1e-3, *(0.5 * sigma for sigma in schedule if sigma > 0)])
+    inside = [max(sigma, least) for sigma in schedule]
+    ratios = [(1 - sigma if flow else 1.0) / sigma for sigma in inside]
+    places = tuple(math.log(math.hypot(ratio, told)) for ratio in ratios)
+    falls = all(a > b >= 0 for a, b in pairwise(schedule))
+    return places if falls and all(a < b for a, b in pairwise(places)) else None

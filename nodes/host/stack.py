@@ -190,12 +190,11 @@ def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _start(
     cache: StackCache,
-    guider: Any,
-    sampler: Any,
-    schedule: tuple[float, ...],
+    sampling: bracket.Sampling,
     progress: ProgressText,
 ) -> Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
+    guider, schedule = sampling.guider, sampling.schedule
     options = guider.model_options.get("transformer_options", {})
     if (refusal := bracket.other_cache(options)) is not None:
         return refusal
@@ -219,7 +218,7 @@ def _start(
     if window[0] >= window[1]:
         return Refusal("start_percent and end_percent leave no step to skip")
     layout = family.layout(network)
-    traits = sampler_traits(sampler, schedule)
+    traits = sampler_traits(sampling.sampler, schedule)
     report = RunReport(steps)
     for note in cache.notes:
         report.note(note)

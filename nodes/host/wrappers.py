@@ -103,17 +103,16 @@ def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _start(
     cache: StepCache,
-    guider: Any,
-    sampler: Any,
-    schedule: tuple[float, ...],
+    sampling: bracket.Sampling,
     progress: ProgressText,
 ) -> _Session | Refusal:
     """Plan a run, or say why it is sampled plainly."""
+    guider, schedule = sampling.guider, sampling.schedule
     options = guider.model_options.get("transformer_options", {})
     if (refusal := bracket.other_cache(options)) is not None:
         return refusal
     patcher, method = guider.model_patcher, cache.method
-    traits, scale = sampler_traits(sampler, schedule), getattr(guider, "cfg", None)
+    traits, scale = sampler_traits(sampling.sampler, schedule), getattr(guider, "cfg", None)
     predictor = cache.predictor or method.predictor
     least_squares = predictor is PredictorKind.LEAST_SQUARES
     # Scaling Cache itself reads coefficients for that predictor alone, or to see if they were nearer.
@@ -137,7 +136,7 @@ def _start(
         bracket.sigma_range(patcher, method.start_percent, method.end_percent),
         cache.predictor,
         found.guided,
-        log_snr(patcher, schedule),
+        log_snr(patcher, schedule, sampling.shape),
         agree,
     )
     if isinstance(run, Refusal):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.history import Entry, History
-from scaling_cache.cache_core.predictors import extrapolate, lagrange_weights, scaled
+from scaling_cache.cache_core.predictors import FURTHEST, extrapolate, lagrange_weights, scaled
 
 SIGMAS = st.lists(
     st.floats(0.01, 10, allow_nan=False), min_size=4, max_size=4, unique_by=lambda s: round(s, 2)
@@ -50,7 +50,16 @@ def test_weights_sum_to_one(sigmas: list[float], order: int):
 def test_alpha_0_is_order_0_and_alpha_1_is_order_1(sigmas: list[float]):
     ring = history(sigmas[:2], polynomial(2))
     torch.testing.assert_close(scaled(ring, float, sigmas[3], 0.0), extrapolate(ring, sigmas[3], 0))
-    torch.testing.assert_close(scaled(ring, float, sigmas[3], 1.0), extrapolate(ring, sigmas[3], 1))
+    ahead, behind = sigmas[1] - sigmas[3], sigmas[0] - sigmas[1]
+    # As far as a line may be followed.
+    end = sigmas[1] - min(ahead, FURTHEST * behind)
+    torch.testing.assert_close(scaled(ring, float, sigmas[3], 1.0), extrapolate(ring, end, 1))
+
+
+def test_a_line_through_two_close_outputs_is_not_followed_far():
+    ring = history([1.0, 1.0 - 1e-9], polynomial(1))
+    slope = (ring[0].value - ring[1].value) * FURTHEST
+    torch.testing.assert_close(scaled(ring, float, 0.5, 1.0), ring[0].value + slope)
 
 
 def test_fewer_entries_than_the_order_needs_fall_back():

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
 from scaling_cache.cache_core.quantity import Quantity
 from scaling_cache.cache_core.run import CacheRun
-from scaling_cache.cache_core.schedules import computed_for_speedup
 from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
 
 EVERYWHERE = (math.inf, -math.inf)
@@ -26,14 +25,12 @@ def schedule(steps: int) -> tuple[float, ...]:
     return tuple(1 - i / steps for i in range(steps + 1))
 
 
-def traits(steps: int, stochastic: bool = False, memory: bool = True) -> SamplerTraits:
-    return SamplerTraits("euler", (1,) * steps, stochastic, memory=memory)
+def traits(steps: int, stochastic: bool = False) -> SamplerTraits:
+    return SamplerTraits("euler", (1,) * steps, stochastic)
 
 
-def make_run(
-    settings: Settings, steps: int = 20, stochastic: bool = False, memory: bool = True
-) -> CacheRun:
-    run = plan_run(settings, schedule(steps), traits(steps, stochastic, memory), EVERYWHERE)
+def make_run(settings: Settings, steps: int = 20, stochastic: bool = False) -> CacheRun:
+    run = plan_run(settings, schedule(steps), traits(steps, stochastic), EVERYWHERE)
     assert isinstance(run, CacheRun)
     return run
 
@@ -66,26 +63,18 @@ def sample(
     return x, computed, answers
 
 
-@given(
-    st.integers(8, 60),
-    st.floats(1.1, 4),
-    st.sampled_from(PredictorKind),
-    st.integers(0, 5),
-    st.booleans(),
-)
+@given(st.integers(8, 60), st.floats(1.1, 4), st.sampled_from(PredictorKind), st.integers(0, 5))
 def test_computes_what_the_report_says_and_what_is_forced(
-    steps: int, speedup: float, predictor: PredictorKind, warmup: int, memory: bool
+    steps: int, speedup: float, predictor: PredictorKind, warmup: int
 ):
     settings = Settings(speedup=speedup, predictor=predictor, warmup=warmup)
-    run = make_run(settings, steps, memory=memory)
+    run = make_run(settings, steps)
     _, computed, _ = sample(run)
     report = run.close()
     assert report.as_dict()["computed_steps"] == computed
     assert report.evaluations == steps
     assert report.computed == len(computed)
-    wanted = computed_for_speedup(steps, speedup)
-    own = min(max((wanted + 2) // 4, 3 if memory else 2), 4)
-    assert set(range(warmup or own)) <= set(computed)
+    assert set(range(warmup or 3)) <= set(computed)
     assert computed[-1] == steps - 1
     longest = max(b - a - 1 for a, b in pairwise(computed))
     assert longest <= settings.max_gap

@@ -398,7 +398,7 @@ def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
 
     plain = sampled(None)
     sigmas = (*file.guided.sigmas.tolist(), 0.0)
-    places = log_snr(tiny, sigmas)
+    places = log_snr(tiny, sigmas, (1, 16, 1, 8, 8))
     assert places is not None
     share = (places[step] - places[step - 1]) / (places[step + 1] - places[step - 1])
     towards = (1 - share) * seen[step - 1] + share * seen[step + 1] - seen[step]

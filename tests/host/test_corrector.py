@@ -72,7 +72,7 @@ def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
     sigmas = (*(sigma for _, _, sigma in given), 0.0)
     steps = [record.computed for record in reports[0].records]
     assert 0 < sum(map(bool, steps)) < 16
-    places = dict(zip(sigmas, log_snr(tiny, sigmas), strict=True))
+    places = dict(zip(sigmas, log_snr(tiny, sigmas, given[0][0].shape), strict=True))
     again = Corrector(sigmas, lambda sigma: places[sigma])
     repaired = 0
     for step, (x, denoised, sigma) in enumerate(given):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -128,6 +129,23 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
     assert 10 <= reports[0].computed < 20
 
 
+def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):
+    """Where noise rules, places level off, and later the more positions there are to average over."""
+    from scaling_cache.nodes.host.samplers import log_snr
+
+    schedule = tuple(1 - i / 100 for i in range(101))
+    small, large = (log_snr(tiny, schedule, (1, 16, 1, n, n)) for n in (16, 128))
+    assert small is not None
+    assert large is not None
+    assert small[0] == pytest.approx(math.log(1 / 30))
+    assert large[0] == pytest.approx(small[0] - math.log(8))
+    assert small[1] - small[0] < 0.1 < 0.9 < large[1] - large[0]
+    for places in (small, large):
+        assert places[50:100] == pytest.approx(
+            [math.log((1 - s) / s) for s in schedule[50:100]], abs=1e-3
+        )
+
+
 @pytest.mark.parametrize("shift", [3.0, 30.0, 300.0])
 def test_no_two_steps_of_a_schedule_share_a_place(shift: float, tiny: Any, sample: Any):
     """However far a schedule leans towards the noise: a line needs two places."""
@@ -135,6 +153,6 @@ def test_no_two_steps_of_a_schedule_share_a_place(shift: float, tiny: Any, sampl
 
     times = [1 - i / 20 for i in range(21)]
     schedule = tuple(shift * t / (1 + (shift - 1) * t) for t in times)
-    places = log_snr(tiny, schedule)
+    places = log_snr(tiny, schedule, (1, 16, 1, 8, 8))
     assert places is not None
     assert all(a < b for a, b in pairwise(places))
