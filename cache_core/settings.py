@@ -26,6 +26,9 @@ from .traits import SamplerTraits, StepFrame
 FEWEST_STEPS = 8
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
+# With more computed steps than this the second one is among them: what a model gives for noise alone is
+# not always near what comes next, and where little else is missed that shows.
+_FEW = 13
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -100,7 +103,7 @@ class Settings:
         end_percent: share of the denoising after which every step is computed, 0 to 1.
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an error
-            budget, 1 for a target, which places its steps by what they bring (3 where it cannot).
+            budget, 1 or 2 for a target, which places its steps by what they bring (3 where it cannot).
         max_gap: steps that may be predicted in a row, 1 or more.
         corrector: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -189,7 +192,7 @@ class Settings:
 
     def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps where a line misses most, known without coefficients."""
-        longest, warmup = self._longest(frame), self._warmup(frame)
+        longest, warmup = self._longest(frame), self._warmup(frame, wanted)
         if frame.log_snr is None:
             even = even_steps(frame.steps, wanted, warmup, frame.window)
             return limit_gap(even, frame.steps, longest)
@@ -217,11 +220,11 @@ class Settings:
         inside = {step for step in self.listed if step < frame.steps}
         return tuple(sorted(inside | frame.outside() | {0}))
 
-    def _warmup(self, frame: StepFrame) -> int:
-        """Computed steps at the start."""
+    def _warmup(self, frame: StepFrame, wanted: int = 0) -> int:
+        """Computed steps at the start, of as many in all as are wanted."""
         kind = self.predictor.resolve(frame.guided is not None)
         placed = self.mode is not Mode.BUDGET and frame.log_snr is not None
-        own = 1 if placed else WARMUP
+        own = (2 if wanted > _FEW else 1) if placed else WARMUP
         return max(self.warmup or own, kind.least)
 
     def _longest(self, frame: StepFrame) -> int:
