@@ -93,10 +93,12 @@ def record(model: Any) -> Recorded:
 
     sigmas: list[float] = []
     outputs: list[torch.Tensor] = []
+    shapes: list[tuple[int, ...]] = []
 
     def keep(executor: Any, x: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
         denoised = executor(x, timestep, *args, **kwargs)
         sigmas.append(float(timestep[0]))
+        shapes.append(tuple(x.shape))
         outputs.append(((x - denoised) / timestep[0]).flatten())
         return denoised
 
@@ -104,7 +106,7 @@ def record(model: Any) -> Recorded:
     watched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "figures", keep)
     sample(watched)
     stacked = torch.stack(outputs)
-    places = log_snr(model, (*sigmas, 0.0))
+    places = log_snr(model, (*sigmas, 0.0), shapes[0])
     assert places is not None
     _, _, directions = torch.linalg.svd(stacked - stacked.mean(0), full_matrices=False)
     values = (stacked @ directions[0]).double().numpy()
