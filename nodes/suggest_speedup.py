@@ -83,9 +83,11 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         scheduler: str,
         coefficients: str = AUTO,
     ) -> io.NodeOutput:
-        sampling = model.get_model_object("model_sampling")
-        sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
-        schedule = tuple(float(sigma) for sigma in sigmas)
+        # The host's own schedule: for some samplers it drops a step of the scheduler's.
+        sampler = comfy.samplers.KSampler(
+            model, steps, model.load_device, sampler_name, scheduler, model_options={}
+        )
+        schedule = tuple(float(sigma) for sigma in sampler.sigmas)
         traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
         found = find_coefficients(coefficients, model, schedule, cfg, traits.name)
         if found.guided is None:
