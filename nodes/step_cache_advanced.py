@@ -378,9 +378,9 @@ def _settings() -> list[io.Input]:
             min=0,
             max=1000,
             tooltip=(
-                "Steps at the start that are always computed; with Scaling Cache 0 leaves them to the "
-                "target. TeaCache, MagCache, First Block Cache, DiCache and DeepCache have rules of their "
-                "own."
+                "Steps at the start that are always computed; with Scaling Cache 0 leaves them to "
+                "the target. TeaCache, MagCache, First Block Cache, DiCache and DeepCache have rules of "
+                "their own."
             ),
         ),
         io.Int.Input(

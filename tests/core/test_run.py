@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
 from scaling_cache.cache_core.quantity import Quantity
 from scaling_cache.cache_core.run import CacheRun
+from scaling_cache.cache_core.schedules import computed_for_speedup
 from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
 
 EVERYWHERE = (math.inf, -math.inf)
@@ -78,6 +79,39 @@ def test_computes_what_the_report_says_and_what_is_forced(
     assert computed[-1] == steps - 1
     longest = max(b - a - 1 for a, b in pairwise(computed))
     assert longest <= settings.max_gap
+
+
+def placed(steps: int, shift: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Sigmas of a flow model, and the logarithm of signal over noise as far as a model can tell it."""
+    times = schedule(steps)
+    sigmas = tuple(shift * t / (1 + (shift - 1) * t) for t in times)
+    ratios = ((1 - s) / max(s, 1e-3) for s in sigmas)
+    return sigmas, tuple(math.log(math.hypot(ratio, 1 / 30)) for ratio in ratios)
+
+
+@given(st.integers(20, 60), st.floats(1.2, 3.5), st.floats(1.0, 6.0))
+def test_a_target_is_met_and_the_second_of_many_steps_is_computed(
+    steps: int, speedup: float, shift: float
+):
+    sigmas, places = placed(steps, shift)
+    run = plan_run(Settings(speedup=speedup), sigmas, traits(steps), EVERYWHERE, log_snr=places)
+    assert isinstance(run, CacheRun)
+    _, computed, _ = sample(run)
+    assert len(computed) == computed_for_speedup(steps, speedup)
+    assert computed[0] == 0
+    assert computed[-1] == steps - 1
+    assert 1 in computed or len(computed) <= 13
+
+
+def test_noise_between_steps_leaves_no_two_predicted_in_a_row():
+    sigmas, places = placed(50, 3.0)
+    run = plan_run(
+        Settings(speedup=3.0), sigmas, traits(50, stochastic=True), EVERYWHERE, log_snr=places
+    )
+    assert isinstance(run, CacheRun)
+    _, computed, _ = sample(run)
+    assert len(computed) == 26
+    assert max(b - a for a, b in pairwise(computed)) == 2
 
 
 def test_a_predicted_output_is_the_formula():
