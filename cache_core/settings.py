@@ -28,7 +28,7 @@ FEWEST_STEPS = 8
 WARMUP = 3
 # With more computed steps than this the second one is among them: what a model gives for noise alone is
 # not always near what comes next, and where little else is missed that shows.
-_FEW = 13
+_FEW = 14
 
 _E = TypeVar("_E", bound=Enum)
 
