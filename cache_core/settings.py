@@ -160,7 +160,7 @@ class Settings:
 
     def policy(self, frame: StepFrame) -> Policy:
         """A fresh policy for one run; notes where the target cannot be met."""
-        steps, traits = frame.steps, frame.traits
+        steps = frame.steps
         if self.listed:
             return ScheduledPolicy(self._as_listed(frame))
         if self.mode is Mode.BUDGET:
@@ -168,17 +168,13 @@ class Settings:
             if chains:
                 return ScheduledPolicy(within_error(chains, self.budget).steps)
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
-            longest = self._longest(frame)
-            return BudgetPolicy(frame.sigmas, frame.log_snr, self.budget, forced, longest)
+            return BudgetPolicy(frame.sigmas, frame.log_snr, self.budget, forced, self.max_gap)
         wanted = computed_for_speedup(steps, self.target)
         computed = self.schedule(frame, wanted)
         if len(computed) > wanted:
-            why = "by the settings"
-            if traits.stochastic:
-                why = f"{traits.name} adds noise at each step"
             frame.report.note(
-                f"Less than {self.target:.1f}x: {why}, {len(computed)} of {steps} steps must be "
-                "computed"
+                f"Less than {self.target:.1f}x: by the settings, {len(computed)} of {steps} steps must "
+                "be computed"
             )
         return ScheduledPolicy(computed)
 
@@ -192,13 +188,13 @@ class Settings:
 
     def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps where a line misses most, known without coefficients."""
-        longest, warmup = self._longest(frame), self._warmup(frame, wanted)
+        warmup = self._warmup(frame, wanted)
         if frame.log_snr is None:
             even = even_steps(frame.steps, wanted, warmup, frame.window)
-            return limit_gap(even, frame.steps, longest)
+            return limit_gap(even, frame.steps, self.max_gap)
         weights = influence(frame.sigmas, frame.log_snr)
         places = closer_at_start(line_places(frame.log_snr[:-1], weights))
-        return spread_steps(places, wanted, warmup, longest, frame.window)
+        return spread_steps(places, wanted, warmup, self.max_gap, frame.window)
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
@@ -207,8 +203,8 @@ class Settings:
         if frame.guided is None or not planned or not frame.falls:
             return []
         forced = even_steps(frame.steps, 0, self._warmup(frame), frame.window)
-        longest, corrected = self._longest(frame), self.corrects(frame)
-        return best_chains(frame.guided, frame.sigmas, forced, longest, corrected)
+        corrected = self.corrects(frame)
+        return best_chains(frame.guided, frame.sigmas, forced, self.max_gap, corrected)
 
     def _as_listed(self, frame: StepFrame) -> tuple[int, ...]:
         """The user's list; the first step and those outside the window are computed whatever it says."""
@@ -226,9 +222,6 @@ class Settings:
         placed = self.mode is not Mode.BUDGET and frame.log_snr is not None
         own = (2 if wanted > _FEW else 1) if placed else WARMUP
         return max(self.warmup or own, kind.least)
-
-    def _longest(self, frame: StepFrame) -> int:
-        return 1 if frame.traits.stochastic else self.max_gap
 
 
 def choose(field: str, kind: type[_E], value: str) -> _E:

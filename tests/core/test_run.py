@@ -103,17 +103,6 @@ def test_a_target_is_met_and_the_second_of_many_steps_is_computed(
     assert 1 in computed or len(computed) <= 14
 
 
-def test_noise_between_steps_leaves_no_two_predicted_in_a_row():
-    sigmas, places = placed(50, 3.0)
-    run = plan_run(
-        Settings(speedup=3.0), sigmas, traits(50, stochastic=True), EVERYWHERE, log_snr=places
-    )
-    assert isinstance(run, CacheRun)
-    _, computed, _ = sample(run)
-    assert len(computed) == 26
-    assert max(b - a for a, b in pairwise(computed)) == 2
-
-
 def test_a_predicted_output_is_the_formula():
     run = make_run(Settings(speedup=2.0))
     sigmas = run.clock.sigmas
@@ -319,12 +308,12 @@ def test_an_empty_window_is_a_reason_too():
     assert "start_percent" in refusal.reason
 
 
-def test_a_noisy_sampler_is_predicted_less_and_by_its_denoised_output():
-    run = make_run(Settings(speedup=4.0), stochastic=True)
+def test_a_noisy_sampler_is_predicted_by_its_denoised_output():
+    run = make_run(Settings(speedup=2.0), stochastic=True)
     _, computed, _ = sample(run)
     assert run.quantity is Quantity.DENOISED
-    assert max(b - a for a, b in pairwise(computed)) <= 2
-    assert "adds noise" in run.close().notes[0]
+    assert len(computed) == 10
+    assert run.close().notes == []
 
 
 def test_both_quantities_come_back():
