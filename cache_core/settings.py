@@ -168,13 +168,16 @@ class Settings:
             if chains:
                 return ScheduledPolicy(within_error(chains, self.budget).steps)
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
-            return BudgetPolicy(frame.sigmas, frame.log_snr, self.budget, forced, self.max_gap)
+            return BudgetPolicy(
+                frame.sigmas, frame.log_snr, self.budget, forced, self._longest(frame)
+            )
         wanted = computed_for_speedup(steps, self.target)
         computed = self.schedule(frame, wanted)
         if len(computed) > wanted:
+            why = f"{frame.traits.name} is not known" if frame.traits.unknown else "by the settings"
             frame.report.note(
-                f"Less than {self.target:.1f}x: by the settings, {len(computed)} of {steps} steps must "
-                "be computed"
+                f"Less than {self.target:.1f}x: {why}, {len(computed)} of {steps} steps must be "
+                "computed"
             )
         return ScheduledPolicy(computed)
 
@@ -191,10 +194,10 @@ class Settings:
         warmup = self._warmup(frame, wanted)
         if frame.log_snr is None:
             even = even_steps(frame.steps, wanted, warmup, frame.window)
-            return limit_gap(even, frame.steps, self.max_gap)
+            return limit_gap(even, frame.steps, self._longest(frame))
         weights = influence(frame.sigmas, frame.log_snr)
         places = closer_at_start(line_places(frame.log_snr[:-1], weights))
-        return spread_steps(places, wanted, warmup, self.max_gap, frame.window)
+        return spread_steps(places, wanted, warmup, self._longest(frame), frame.window)
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
@@ -204,7 +207,7 @@ class Settings:
             return []
         forced = even_steps(frame.steps, 0, self._warmup(frame), frame.window)
         corrected = self.corrects(frame)
-        return best_chains(frame.guided, frame.sigmas, forced, self.max_gap, corrected)
+        return best_chains(frame.guided, frame.sigmas, forced, self._longest(frame), corrected)
 
     def _as_listed(self, frame: StepFrame) -> tuple[int, ...]:
         """The user's list; the first step and those outside the window are computed whatever it says."""
@@ -222,6 +225,9 @@ class Settings:
         placed = self.mode is not Mode.BUDGET and frame.log_snr is not None
         own = (2 if wanted > _FEW else 1) if placed else WARMUP
         return max(self.warmup or own, kind.least)
+
+    def _longest(self, frame: StepFrame) -> int:
+        return 1 if frame.traits.unknown else self.max_gap
 
 
 def choose(field: str, kind: type[_E], value: str) -> _E:

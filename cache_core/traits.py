@@ -26,6 +26,11 @@ class SamplerTraits:
     stochastic: bool
     sums: bool = False
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing is known of it, so that it may do anything between two steps."""
+        return self.stochastic and self.evaluations is None
+
 
 @dataclass(frozen=True)
 class StepFrame:

@@ -127,6 +127,7 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
     assert torch.isfinite(result).all()
     assert reports[0].evaluations == 20
     assert 10 <= reports[0].computed < 20
+    assert "is not known" in reports[0].notes[-1]
 
 
 def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):
