@@ -220,7 +220,8 @@ def quoted_messages() -> list[str]:
 def test_troubleshooting_quotes_what_the_node_says(message: str):
     # Numbers, names of samplers and what is left out differ from run to run.
     parts = re.split(
-        r"\.\.\.|\(\.\.\.\)|\d[\d.]*x?|\w+_\w+(?= is not known)|OutOfMemoryError|Not cached\. |: (?=the model')",
+        r"\.\.\.|\(\.\.\.\)|\d[\d.]*x?|\w+_\w+(?= is not known)|OutOfMemoryError|Not cached\. "
+        r"|: (?=the model')",
         message,
     )
     longest = max((part.strip(" :.,") for part in parts), key=len)
