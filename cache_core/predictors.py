@@ -19,10 +19,10 @@ import torch
 from .history import Entry, History
 
 Sigma = float | torch.Tensor
-# Two outputs that lie close say nothing about what is further off than so many of their distances.
-FURTHEST = 10.0
 # Where a sigma lies on the axis along which outputs change evenly.
 Place = Callable[[float], float]
+# Two outputs that lie close say nothing about what is further off than so many of their distances.
+FURTHEST = 10.0
 
 
 class Weigher(Protocol):

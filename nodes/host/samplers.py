@@ -43,9 +43,9 @@ _ONE_ETA = _Entry(stochastic=True, eta=True)
 _TWO_ETA = _Entry(2, tail=(1,), stochastic=True, eta=True)
 
 _SAMPLERS: Mapping[str, _Entry] = {
-    "euler": _Entry(sums=True),
     **dict.fromkeys(
         (
+            "euler",
             "lms",
             "ipndm",
             "ipndm_v",
