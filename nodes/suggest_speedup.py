@@ -14,7 +14,7 @@ from ..cache_core.suggestion import suggest
 from . import common
 from .host.coefficients import AUTO, NONE, choices, find_coefficients
 from .host.compat import schema
-from .host.samplers import sampler_traits
+from .host.samplers import sampler_traits, schedule_of
 
 _DEFAULTS = Settings()
 
@@ -83,11 +83,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         scheduler: str,
         coefficients: str = AUTO,
     ) -> io.NodeOutput:
-        # The host's own schedule: for some samplers it drops a step of the scheduler's.
-        sampler = comfy.samplers.KSampler(
-            model, steps, model.load_device, sampler_name, scheduler, model_options={}
-        )
-        schedule = tuple(float(sigma) for sigma in sampler.sigmas)
+        schedule = schedule_of(model, sampler_name, scheduler, steps)
         traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
         found = find_coefficients(coefficients, model, schedule, cfg, traits.name)
         if found.guided is None:

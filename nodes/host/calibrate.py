@@ -28,7 +28,7 @@ from . import cfg, stack, wrappers
 from .fingerprint import family as family_of
 from .fingerprint import fingerprint
 from .progress import log
-from .samplers import log_snr, sampler_traits
+from .samplers import log_snr, sampler_traits, schedule_of
 from .sensitivity import measure_gains, spread
 from .trial import try_out
 
@@ -68,11 +68,7 @@ def calibrate(
         ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
     """
     model = without_caches(model)
-    device = model.load_device
-    sampler = comfy.samplers.KSampler(
-        model, plan.steps, device, plan.sampler_name, plan.scheduler, model_options={}
-    )
-    schedule = tuple(float(s) for s in sampler.sigmas.tolist())
+    schedule = schedule_of(model, plan.sampler_name, plan.scheduler, plan.steps)
     traits = sampler_traits(comfy.samplers.sampler_object(plan.sampler_name), schedule)
     if traits.stochastic:
         raise ValueError(

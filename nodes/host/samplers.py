@@ -103,6 +103,17 @@ _SAMPLERS: Mapping[str, _Entry] = {
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
 
 
+def schedule_of(model: Any, sampler_name: str, scheduler: str, steps: int) -> tuple[float, ...]:
+    """Sigmas that the host samples, the final one included: for some samplers it drops one of the
+    scheduler's."""
+    import comfy.samplers
+
+    sampler = comfy.samplers.KSampler(
+        model, steps, model.load_device, sampler_name, scheduler, model_options={}
+    )
+    return tuple(float(sigma) for sigma in sampler.sigmas.tolist())
+
+
 def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
     """Traits of a host sampler object on a schedule.
 
