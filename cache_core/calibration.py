@@ -111,19 +111,19 @@ def affine_weights(gram: Floats, past: Floats, at: Floats, floor: float) -> Floa
     that do not change are predicted without error.
 
     Args:
-        gram: [n, n] products of outputs.
+        gram: [..., n, n] products of outputs.
         past: [k, n] known outputs as weights of those, newest first.
         at: [m, n] unknown ones likewise.
         floor: squared size below which a slope says nothing.
 
     Returns:
-        [m, k].
+        [..., m, k].
     """
     slopes = past[:1] - past[1:]
     products = slopes @ gram
     sizes = products @ slopes.T
     # Known outputs that lie close to one line leave weights undetermined: keep them small.
-    least = max(RIDGE * np.trace(sizes) + floor, 1e-300)
-    steady = sizes + np.eye(len(slopes)) * least
-    along = np.linalg.solve(steady, products @ (at - past[:1]).T).T
-    return np.concatenate([1 + along.sum(1, keepdims=True), -along], 1)
+    least = np.maximum(RIDGE * np.trace(sizes, axis1=-2, axis2=-1) + floor, 1e-300)
+    steady = sizes + np.eye(len(slopes)) * least[..., None, None]
+    along = np.linalg.solve(steady, products @ (at - past[:1]).T).swapaxes(-2, -1)
+    return np.concatenate([1 + along.sum(-1, keepdims=True), -along], -1)

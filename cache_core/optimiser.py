@@ -9,14 +9,19 @@ programming over the last two of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import Floats, GramTable, affine_weights, noise
+
+Steps = NDArray[np.int_]
+# Weights [n, missing, known] of known outputs for others, from the products [n, all, all] of all of them,
+# their steps [n, all], known ones first, and how many are known.
+Weigh = Callable[[Floats, Steps, int], Floats]
 
 # No prediction is good for longer, and the search grows with the cube.
 LONGEST = 12
@@ -64,14 +69,38 @@ def best_chains(
         raise ValueError(f"sigmas: need 3 steps or more, got {steps}")
     if not all(a > b for a, b in pairwise(sigmas)):
         raise ValueError("sigmas: must fall from step to step")
-    must = np.zeros(steps, bool)
-    must[[0, steps - 1, *forced]] = True
     gram = table.on(sigmas[:-1])
     widths = np.diff(np.asarray(sigmas))
     way = np.sqrt(max(float(widths @ gram @ widths), 1e-300))
     weighted = widths * table.gains_on(sigmas[:-1])
-    costs = segment_costs(gram, weighted, min(longest, LONGEST, steps), corrected)
-    return [Chain(found, float(np.sqrt(cost)) / way) for found, cost in _chains(costs, must)]
+    costs = segment_costs(gram, weighted, longest, corrected, squares(noise(gram)))
+    return [Chain(c.steps, c.error / way) for c in chains(costs, forced)]
+
+
+def chains(costs: Floats, forced: Iterable[int]) -> list[Chain]:
+    """For each number of computed steps, those that cost least.
+
+    Args:
+        costs: of `segment_costs`.
+        forced: steps that are always computed; the first and the last one are too.
+
+    Returns:
+        Fewest computed steps first, the error being the root of the cost. A number of steps that is no
+        better than a smaller one is left out.
+    """
+    must = np.zeros(len(costs), bool)
+    must[[0, len(costs) - 1, *forced]] = True
+    return [Chain(found, float(np.sqrt(cost))) for found, cost in _chains(costs, must)]
+
+
+def squares(floor: float) -> Weigh:
+    """Known outputs make the others by least squares; below this squared size a slope says nothing."""
+
+    def weigh(gram: Floats, near: Steps, known: int) -> Floats:
+        rows = np.eye(near.shape[1])
+        return affine_weights(gram, rows[:known], rows[known:], floor)
+
+    return weigh
 
 
 def cheapest(chains: Sequence[Chain], computed: int) -> Chain:
@@ -85,7 +114,9 @@ def within_error(chains: Sequence[Chain], error: float) -> Chain:
     return next((chain for chain in chains if chain.error <= error), chains[-1])
 
 
-def segment_costs(gram: Floats, widths: Floats, longest: int, corrected: bool) -> Floats:
+def segment_costs(
+    gram: Floats, widths: Floats, longest: int, corrected: bool, weigh: Weigh
+) -> Floats:
     """Squared error that predicting all steps between two computed ones leaves in the result.
 
     Args:
@@ -93,37 +124,42 @@ def segment_costs(gram: Floats, widths: Floats, longest: int, corrected: bool) -
         widths: [steps] weight of each step's output in the result.
         longest: steps that may be predicted in a row.
         corrected: whether the next computed output is used too.
+        weigh: how known outputs make the others.
 
     Returns:
         [last, back, hop]: cost of computing the step `last + hop` next, where the computed one before
         `last` is `last - back`; the first step has none before it, and its back is 0. Infinite where
         there is no such step.
     """
-    steps, reach, floor = len(gram), longest + 2, noise(gram)
+    steps = len(gram)
+    reach = min(longest, LONGEST, steps) + 2
     costs = np.full((steps, reach, reach), np.inf)
-    for last in range(steps):
-        for hop in range(1, min(reach, steps - last)):
-            for back in range(1, min(reach, last + 1)) if last else (0,):
-                known = [last, last - back] if back else [last]
-                ends = [last + hop, *known] if corrected else known
-                costs[last, back, hop] = _cost(
-                    gram, widths, ends, range(last + 1, last + hop), floor
-                )
+    for back, hop in product(range(reach), range(1, min(reach, steps))):
+        last = np.arange(back, steps - hop) if back else np.arange(1)
+        known = [0, -back] if back else [0]
+        if corrected:
+            known = [hop, *known]
+        near = last[:, None] + np.array([*known, *range(1, hop)])
+        if hop > 1:
+            costs[last, back, hop] = _costs(gram, widths, near, len(known), weigh)
+        else:
+            costs[last, back, hop] = 0.0
     return costs
 
 
-def _cost(
-    gram: Floats, widths: Floats, known: Sequence[int], ahead: Sequence[int], floor: float
-) -> float:
-    """Squared error that some steps leave in the result if known outputs stand for them."""
-    if not ahead:
-        return 0.0
-    low, high = min(known), max(*known, *ahead) + 1
-    near, eye = gram[low:high, low:high], np.eye(high - low)
-    past, at = eye[np.array(known) - low], eye[np.array(ahead) - low]
-    missed = at - affine_weights(near, past, at, floor) @ past
-    left = widths[list(ahead)] @ missed
-    return max(float(left @ near @ left), 0.0)
+def _costs(gram: Floats, widths: Floats, near: Steps, known: int, weigh: Weigh) -> Floats:
+    """Squared error that some steps leave in the result if known outputs stand for them.
+
+    Args:
+        near: [n, known + missing] steps, known ones first.
+    """
+    if not len(near):
+        return np.zeros(0)
+    products = gram[near[:, :, None], near[:, None, :]]
+    missing = widths[near[:, known:]]
+    shares = np.einsum("nm,nmk->nk", missing, weigh(products, near, known))
+    left = np.concatenate([-shares, missing], 1)
+    return np.einsum("na,nab,nb->n", left, products, left).clip(0.0)
 
 
 def _chains(costs: Floats, must: NDArray[np.bool_]) -> list[tuple[tuple[int, ...], float]]:
@@ -138,7 +174,7 @@ def _chains(costs: Floats, must: NDArray[np.bool_]) -> list[tuple[tuple[int, ...
         _keep(found, best, came)
         reached = np.full_like(start, np.inf)
         origin = np.zeros(start.shape, int)
-        for hop in range(1, reach):
+        for hop in range(1, min(reach, steps)):
             total = best[-1][: steps - hop] + costs[: steps - hop, :, hop]
             reached[hop:, hop], origin[hop:, hop] = total.min(1), total.argmin(1)
         best.append(reached)

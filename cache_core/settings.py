@@ -9,15 +9,12 @@ from typing import ClassVar, TypeVar
 from .checks import check_range, check_window
 from .optimiser import Chain, best_chains, cheapest, within_error
 from .policies import BudgetPolicy, Policy, ScheduledPolicy
+from .prior import line_chains
 from .quantity import Quantity
 from .schedules import (
-    closer_at_start,
     computed_for_speedup,
     even_steps,
-    influence,
     limit_gap,
-    line_places,
-    spread_steps,
 )
 from .signals import Reference, SignalKind
 from .traits import SamplerTraits, StepFrame
@@ -26,9 +23,6 @@ from .traits import SamplerTraits, StepFrame
 FEWEST_STEPS = 8
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
-# With more computed steps than this the second one is among them: what a model gives for noise alone is
-# not always near what comes next, and where little else is missed that shows.
-_FEW = 14
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -103,7 +97,7 @@ class Settings:
         end_percent: share of the denoising after which every step is computed, 0 to 1.
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an error
-            budget, 1 or 2 for a target, which places its steps by what they bring (3 where it cannot).
+            budget, 1 for a target, which places its steps by what they bring (3 where it cannot).
         max_gap: steps that may be predicted in a row, 1 or more.
         corrector: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -191,13 +185,14 @@ class Settings:
 
     def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
         """Computed steps where a line misses most, known without coefficients."""
-        warmup = self._warmup(frame, wanted)
+        warmup, longest = self._warmup(frame), self._longest(frame)
         if frame.log_snr is None:
             even = even_steps(frame.steps, wanted, warmup, frame.window)
-            return limit_gap(even, frame.steps, self._longest(frame))
-        weights = influence(frame.sigmas, frame.log_snr)
-        places = closer_at_start(line_places(frame.log_snr[:-1], weights))
-        return spread_steps(places, wanted, warmup, self._longest(frame), frame.window)
+            return limit_gap(even, frame.steps, longest)
+        forced = even_steps(frame.steps, 0, warmup, frame.window)
+        corrected = self.corrects(frame)
+        found = line_chains(frame.sigmas, frame.log_snr, forced, longest, corrected)
+        return cheapest(found, wanted).steps
 
     def _chains(self, frame: StepFrame) -> list[Chain]:
         """Calibrated choices of computed steps, fewest first; empty without coefficients that fit."""
@@ -219,12 +214,11 @@ class Settings:
         inside = {step for step in self.listed if step < frame.steps}
         return tuple(sorted(inside | frame.outside() | {0}))
 
-    def _warmup(self, frame: StepFrame, wanted: int = 0) -> int:
-        """Computed steps at the start, of as many in all as are wanted."""
+    def _warmup(self, frame: StepFrame) -> int:
+        """Computed steps at the start."""
         kind = self.predictor.resolve(frame.guided is not None)
         placed = self.mode is not Mode.BUDGET and frame.log_snr is not None
-        own = (2 if wanted > _FEW else 1) if placed else WARMUP
-        return max(self.warmup or own, kind.least)
+        return max(self.warmup or (1 if placed else WARMUP), kind.least)
 
     def _longest(self, frame: StepFrame) -> int:
         return 1 if frame.traits.unknown else self.max_gap

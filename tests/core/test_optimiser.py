@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.optimiser import best_chains, cheapest, segment_costs, within_error
+from scaling_cache.cache_core.calibration import GramTable, noise
+from scaling_cache.cache_core.optimiser import (
+    best_chains,
+    cheapest,
+    segment_costs,
+    squares,
+    within_error,
+)
 from scaling_cache.cache_core.schedules import even_steps
 
 
@@ -137,13 +143,14 @@ def test_a_table_serves_other_step_counts():
 
 def test_lines_cost_nothing():
     values = np.outer(np.linspace(0, 1, 10), np.arange(1, 4)) + 1
+    gram, widths = values @ values.T, np.full(10, 0.1)
     for corrected in (False, True):
-        costs = segment_costs(values @ values.T, np.full(10, 0.1), 4, corrected)
+        costs = segment_costs(gram, widths, 4, corrected, squares(noise(gram)))
         # The first output alone draws no line.
         first = 0 if corrected else 1
         assert costs[first:][np.isfinite(costs[first:])].max() < 1e-8
     assert costs[0, 0, 1] == 0.0
-    uncorrected = segment_costs(values @ values.T, np.full(10, 0.1), 4, False)
+    uncorrected = segment_costs(gram, widths, 4, False, squares(noise(gram)))
     held = 0.1 * (values[1] - values[0])
     assert uncorrected[0, 0, 2] == pytest.approx(held @ held)
 

@@ -90,9 +90,7 @@ def placed(steps: int, shift: float) -> tuple[tuple[float, ...], tuple[float, ..
 
 
 @given(st.integers(20, 60), st.floats(1.2, 3.5), st.floats(1.0, 6.0))
-def test_a_target_is_met_and_the_second_of_many_steps_is_computed(
-    steps: int, speedup: float, shift: float
-):
+def test_a_target_is_met(steps: int, speedup: float, shift: float):
     sigmas, places = placed(steps, shift)
     run = plan_run(Settings(speedup=speedup), sigmas, traits(steps), EVERYWHERE, log_snr=places)
     assert isinstance(run, CacheRun)
@@ -100,7 +98,6 @@ def test_a_target_is_met_and_the_second_of_many_steps_is_computed(
     assert len(computed) == computed_for_speedup(steps, speedup)
     assert computed[0] == 0
     assert computed[-1] == steps - 1
-    assert 1 in computed or len(computed) <= 14
 
 
 def test_a_predicted_output_is_the_formula():

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from scaling_cache.cache_core.clock import Clock
 from scaling_cache.cache_core.schedules import (
     centred,
-    closer_at_start,
     computed_for_speedup,
     even_steps,
     influence,
     limit_gap,
     line_places,
-    spread_steps,
     steps_in_window,
 )
 
@@ -128,31 +126,6 @@ def test_a_clock_refuses_what_it_cannot_walk():
         Clock([1.0, 0.0], None).tick()
 
 
-@given(
-    st.integers(8, 60),
-    st.integers(2, 60),
-    st.integers(1, 5),
-    st.integers(1, 8),
-    st.lists(st.floats(0.01, 5), min_size=60, max_size=60),
-)
-def test_spread_steps_are_as_many_as_wanted_and_keep_the_rules(
-    steps: int, computed: int, warmup: int, longest: int, widths: list[float]
-):
-    places = [sum(widths[:i]) for i in range(steps)]
-    found = spread_steps(places, computed, warmup, longest)
-    assert list(found) == sorted(set(found))
-    assert {*range(warmup), steps - 1} <= set(found)
-    assert max(b - a - 1 for a, b in pairwise(found)) <= longest
-    fewest = len(limit_gap((*range(warmup), steps - 1), steps, longest))
-    assert len(found) == max(min(computed, steps), fewest)
-
-
-def test_spread_steps_gather_where_places_are_far_apart():
-    places = [*(2.0 * i for i in range(10)), *(20 + 0.1 * i for i in range(30))]
-    found = spread_steps(places, 14, 2, 20)
-    assert sum(step < 10 for step in found) >= 9
-
-
 def test_line_places_weigh_a_run_of_steps_by_what_a_line_misses():
     """Runs of 8 narrow steps and of 2 wide ones, each an eighth as often, miss the same in all."""
     narrow, wide = 0.1, 0.8
@@ -175,18 +148,6 @@ def test_line_places_are_closest_where_errors_count_most():
         assert cost(places**bend) > best
 
 
-@given(st.lists(st.floats(0.01, 5.0), min_size=2, max_size=60))
-def test_places_closer_at_the_start_only_move_there(widths: list[float]):
-    places = np.cumsum([3.0, *widths])
-    grown = np.diff(closer_at_start(places.tolist())) / widths
-    assert np.all(np.diff(grown) < 1e-9)
-    assert 1.0 <= grown[-1] <= grown[0] <= 2.0
-
-
-def test_places_that_are_all_one_stay():
-    assert closer_at_start([2.0]) == [2.0]
-
-
 def test_influence_is_that_of_the_width_alone_where_a_model_adds_little_noise():
     sigmas = (0.9, 0.7, 0.4, 0.0)
     places = tuple(-math.log(max(sigma, 1e-3)) for sigma in sigmas)
@@ -199,12 +160,6 @@ def test_influence_of_a_flow_grows_with_the_share_of_noise_and_is_bounded():
     found = influence(sigmas, [math.log(math.hypot((1 - s) / s, 1 / 20)) for s in inside])
     assert found[3:] == sorted(found[3:], reverse=True)
     assert max(found) / min(found) == pytest.approx(20, rel=0.05)
-
-
-def test_spread_steps_on_an_even_line_are_about_even():
-    found = spread_steps([float(i) for i in range(50)], 25, 3, 6)
-    assert len(found) == 25
-    assert max(b - a for a, b in pairwise(found)) <= 3
 
 
 @given(st.integers(1, 300), st.integers(1, 60), st.integers(0, 320), st.floats(1.0, 3.0))

@@ -1,0 +1,104 @@
+"""The choice of computed steps before anything is known of a model."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scaling_cache.cache_core.optimiser import cheapest
+from scaling_cache.cache_core.predictors import lagrange_weights
+from scaling_cache.cache_core.prior import line_chains, polynomial_weights, products
+from scaling_cache.cache_core.schedules import influence, limit_gap
+
+
+def flow(steps: int, shift: float = 3.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Schedule of a flow model, and its logarithm of signal over noise as a model can tell it."""
+    even = [1 - i / steps for i in range(steps + 1)]
+    sigmas = tuple(shift * t / (1 + (shift - 1) * t) for t in even)
+    inside = [max(sigma, 1e-3) for sigma in sigmas]
+    return sigmas, tuple(math.log(math.hypot((1 - s) / s, 1 / 30)) for s in inside)
+
+
+def expected(steps: tuple[int, ...], run: int, corrected: bool) -> float:
+    """What a choice is expected to cost, written again: the mean over many random outputs."""
+    sigmas, places = flow(run)
+    at = np.array(places[:-1])
+    shares = influence(sigmas, places) * np.exp(-0.2 * at)
+    total = 0.0
+    for number, (last, following) in enumerate(pairwise(steps)):
+        known = [*steps[max(number - 1, 0) : number], last, *([following] if corrected else [])]
+        left = np.zeros(run)
+        for k in range(last + 1, following):
+            left[k] += shares[k]
+            weights = lagrange_weights([float(at[i]) for i in known], float(at[k]))
+            left[known] -= shares[k] * np.array(weights)
+        total += left @ products(at) @ left
+    return float(total)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(5, 9), st.integers(2, 7), st.integers(1, 4), st.booleans())
+def test_it_is_the_best_of_all_choices(run: int, wanted: int, longest: int, corrected: bool):
+    free = range(1, run - 1)
+    choices = [(0, *c, run - 1) for n in range(len(free) + 1) for c in combinations(free, n)]
+    choices = [c for c in choices if all(b - a - 1 <= longest for a, b in pairwise(c))]
+    fewest = min(map(len, choices))
+    within = [c for c in choices if len(c) <= max(wanted, fewest)]
+    found = cheapest(line_chains(*flow(run), (), longest, corrected), wanted).steps
+    assert found in within
+    best = min(expected(c, run, corrected) for c in within)
+    assert expected(found, run, corrected) == pytest.approx(best, rel=1e-9, abs=1e-15)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(8, 100),
+    st.floats(1, 4),
+    st.floats(0.5, 12),
+    st.integers(1, 8),
+    st.sets(st.integers(0, 7), max_size=3),
+    st.booleans(),
+)
+def test_as_many_as_wanted_and_the_rules_are_kept(
+    run: int, speedup: float, shift: float, longest: int, forced: set[int], corrected: bool
+):
+    wanted = round(run / speedup)
+    chains = line_chains(*flow(run, shift), forced, longest, corrected)
+    found = cheapest(chains, wanted).steps
+    assert list(found) == sorted(set(found))
+    assert {0, run - 1, *forced} <= set(found)
+    assert max(b - a - 1 for a, b in pairwise(found)) <= longest
+    fewest = len(limit_gap(sorted({0, run - 1, *forced}), run, longest))
+    assert len(found) == max(wanted, fewest)
+
+
+def test_steps_are_closest_where_an_error_moves_the_result_most():
+    found = cheapest(line_chains(*flow(50), (), 6, True), 20).steps
+    gaps = np.diff(found)
+    assert gaps[:8].mean() < gaps[8:16].mean()
+
+
+def test_what_noise_alone_gives_draws_no_line_to_far_beyond():
+    """Two first outputs that lie close are computed together only if the third one is too."""
+    for wanted in range(8, 40):
+        for corrected in (True, False):
+            found = cheapest(line_chains(*flow(50), (), 6, corrected), wanted).steps
+            assert 1 not in found or 2 in found
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=3, unique_by=lambda x: round(x, 2)))
+def test_polynomials_have_the_weights_of_lagrange(known: list[float]):
+    at = [-1.0, 0.5, 4.0]
+    found = polynomial_weights(np.array([known]), np.array([at]))[0]
+    for row, place in zip(found, at, strict=True):
+        assert row.tolist() == pytest.approx([float(w) for w in lagrange_weights(known, place)])
+
+
+def test_a_long_run_is_planned_in_no_time():
+    """In one go over all steps: a loop over each would take seconds."""
+    chains = line_chains(*flow(200), (), 6, True)
+    assert len(cheapest(chains, 100).steps) == 100
