@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from .agreement import Agree, alone
 from .calibration import GramTable
 from .clock import Clock
 from .corrector import Corrector
-from .predictors import Place
+from .predictors import along
+from .prior import steadied
 from .report import RunReport
 from .run import CacheRun
 from .schedules import steps_in_window
@@ -63,11 +62,14 @@ def plan_run(
     inside = steps_in_window(sigmas, *window)
     if inside[0] >= inside[1]:
         return Refusal("start_percent and end_percent leave no step to predict")
+    place = float if log_snr is None else along(sigmas, log_snr)
+    own_method = isinstance(method, Settings)
+    if own_method and guided is not None and log_snr is not None:
+        guided = steadied(guided, place)
     frame = StepFrame(sigmas, traits, inside, report, guided, log_snr)
     own = method.weigher(frame) if predictor is None and isinstance(method, Weighing) else None
-    place = float if log_snr is None else _along(sigmas, log_snr)
     corrector = None
-    if isinstance(method, Settings) and method.corrects(frame):
+    if own_method and method.corrects(frame):
         corrector = Corrector(sigmas, place, guided)
     return CacheRun(
         clock=Clock(sigmas, traits.evaluations),
@@ -81,16 +83,3 @@ def plan_run(
         report=report,
         agree=agree,
     )
-
-
-def _along(sigmas: tuple[float, ...], log_snr: tuple[float, ...]) -> Place:
-    """Logarithm of signal over noise at any sigma, linear between those of the schedule."""
-    # Nearly all that is asked for: looked up, since it is asked several times per step.
-    known = dict(zip(sigmas, log_snr, strict=True))
-    rising, values = np.array(sigmas[::-1]), np.array(log_snr[::-1])
-
-    def place(sigma: float) -> float:
-        found = known.get(sigma)
-        return float(np.interp(sigma, rising, values)) if found is None else found
-
-    return place

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from .history import Entry, History
@@ -35,6 +36,19 @@ class Weigher(Protocol):
             past: newest first, at least one.
         """
         ...
+
+
+def along(sigmas: tuple[float, ...], log_snr: tuple[float, ...]) -> Place:
+    """Logarithm of signal over noise at any sigma, linear between those of the schedule."""
+    # Nearly all that is asked for: looked up, since it is asked several times per step.
+    known = dict(zip(sigmas, log_snr, strict=True))
+    rising, values = np.array(sigmas[::-1]), np.array(log_snr[::-1])
+
+    def place(sigma: float) -> float:
+        found = known.get(sigma)
+        return float(np.interp(sigma, rising, values)) if found is None else found
+
+    return place
 
 
 def extrapolation_ratio(sigma: Sigma, newest: float, older: float) -> Sigma:

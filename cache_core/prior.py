@@ -1,4 +1,4 @@
-"""Choose the steps to compute before anything is known of a model.
+"""What is expected of the outputs of any model, and the steps to compute that follow from it.
 
 Its outputs are taken for a random function of the logarithm of signal over noise that is smooth once and
 forgets its slope over about one unit of it. Lines and parabolas through computed outputs then miss by a
@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .calibration import Floats
+from .calibration import Floats, GramTable
 from .optimiser import Chain, Steps, chains, segment_costs
+from .predictors import Place
 from .schedules import influence
 
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
@@ -24,6 +25,8 @@ _ALONE = 0.003
 # An early error counts for more than it grows, since it may turn the picture into another: rate per unit
 # of the logarithm of signal over noise.
 _EARLIER = 0.2
+# Of what is expected of any model in a calibrated table: a few prompts do not tell all.
+_SHARE = 0.4
 
 
 def line_chains(
@@ -52,6 +55,25 @@ def line_chains(
         return polynomial_weights(places[near[:, :known]], places[near[:, known:]])
 
     return chains(segment_costs(products(places), weights, longest, corrected, weigh), forced)
+
+
+def steadied(table: GramTable, place: Place) -> GramTable:
+    """A calibrated table, drawn toward what is expected of any model.
+
+    Args:
+        place: logarithm of signal over noise at a sigma, as far as a model can tell it.
+    """
+    expected = products(np.array([place(float(sigma)) for sigma in table.sigmas]))
+    measured = table.gram.sum(0)
+    scale = _change(measured) / _change(expected)
+    gram = (1 - _SHARE) * measured + _SHARE * scale * expected
+    return GramTable(table.sigmas, gram[None], table.gains)
+
+
+def _change(gram: Floats) -> float:
+    """Squared distance between the outputs of neighbouring steps, summed."""
+    along = np.diagonal(gram)
+    return float(np.sum(along[1:] + along[:-1] - 2 * np.diagonal(gram, 1)))
 
 
 def products(places: Floats) -> Floats:

@@ -7,12 +7,20 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as cases
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scaling_cache.cache_core.calibration import GramTable
 from scaling_cache.cache_core.optimiser import cheapest
+from scaling_cache.cache_core.plan import plan_run
 from scaling_cache.cache_core.predictors import lagrange_weights
-from scaling_cache.cache_core.prior import line_chains, polynomial_weights, products
+from scaling_cache.cache_core.prior import line_chains, polynomial_weights, products, steadied
+from scaling_cache.cache_core.run import CacheRun
 from scaling_cache.cache_core.schedules import influence, limit_gap
+from scaling_cache.cache_core.settings import Settings
+from scaling_cache.cache_core.step_methods.smoothcache import SmoothCache
+from scaling_cache.cache_core.traits import SamplerTraits
 
 
 def flow(steps: int, shift: float = 3.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -40,7 +48,7 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool) -> float:
     return float(total)
 
 
-@settings(deadline=None, max_examples=20)
+@cases(deadline=None, max_examples=20)
 @given(st.integers(5, 9), st.integers(2, 7), st.integers(1, 4), st.booleans())
 def test_it_is_the_best_of_all_choices(run: int, wanted: int, longest: int, corrected: bool):
     free = range(1, run - 1)
@@ -54,7 +62,7 @@ def test_it_is_the_best_of_all_choices(run: int, wanted: int, longest: int, corr
     assert expected(found, run, corrected) == pytest.approx(best, rel=1e-9, abs=1e-15)
 
 
-@settings(deadline=None)
+@cases(deadline=None)
 @given(
     st.integers(8, 100),
     st.floats(1, 4),
@@ -102,3 +110,38 @@ def test_a_long_run_is_planned_in_no_time():
     """In one go over all steps: a loop over each would take seconds."""
     chains = line_chains(*flow(200), (), 6, True)
     assert len(cheapest(chains, 100).steps) == 100
+
+
+@cases(deadline=None, max_examples=20)
+@given(st.integers(0, 99), st.floats(0.1, 10.0))
+def test_a_table_is_drawn_toward_what_is_expected_whatever_its_scale(seed: int, scale: float):
+    sigmas, places = flow(20)
+    known = dict(zip(sigmas, places, strict=True))
+    values = np.random.default_rng(seed).normal(size=(20, 6)).cumsum(0) * scale
+    gains = np.linspace(1, 2, 20)
+    table = GramTable(np.array(sigmas[:-1]), (values @ values.T)[None], gains)
+    found = steadied(table, known.__getitem__)
+    assert np.array_equal(found.sigmas, table.sigmas)
+    assert found.gains is gains
+    expected = products(np.array(places[:-1]))
+
+    def neighbours(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.diagonal(gram)[1:] + np.diagonal(gram)[:-1] - 2 * np.diagonal(gram, 1)
+
+    # It moves as much as before in all, between how it moved and how any model does.
+    moved = [neighbours(gram) for gram in (table.gram[0], found.gram[0], expected)]
+    shares = [m / m.sum() for m in moved]
+    assert moved[1].sum() == pytest.approx(moved[0].sum())
+    assert shares[1] == pytest.approx(0.6 * shares[0] + 0.4 * shares[2])
+
+
+def test_a_method_of_others_sees_the_table_as_it_was_measured():
+    sigmas, places = flow(20)
+    values = np.random.default_rng(3).normal(size=(20, 6)).cumsum(0)
+    table = GramTable(np.array(sigmas[:-1]), (values @ values.T)[None])
+    traits = SamplerTraits("euler", (1,) * 20, stochastic=False, sums=True)
+    window = (math.inf, -math.inf)
+    for method, same in ((SmoothCache(0.1), True), (Settings(), False)):
+        run = plan_run(method, sigmas, traits, window, guided=table, log_snr=places)
+        assert isinstance(run, CacheRun)
+        assert (run.table is table) == same

@@ -33,6 +33,17 @@ def conditioning(seed: int, **more: Any) -> list[list[Any]]:
     return [[torch.randn(1, 4, WIDTH, generator=generator), dict(more)]]
 
 
+def steadied(model: Any, table: Any, schedule: tuple[float, ...]) -> Any:
+    """A calibrated table as Scaling Cache takes it on a schedule of the model."""
+    from scaling_cache.cache_core import prior
+    from scaling_cache.cache_core.predictors import along
+    from scaling_cache.nodes.host.samplers import log_snr
+
+    places = log_snr(model, schedule, (1, 16, 1, 8, 8))
+    assert places is not None
+    return prior.steadied(table, along(schedule, places))
+
+
 @dataclass
 class Evaluations:
     """What really reached the network: one entry per call of the conditioning batch."""

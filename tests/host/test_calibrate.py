@@ -14,7 +14,7 @@ from scaling_cache.cache_core.calibration import GramTable
 from testbed import networks
 from testbed.coefficient_folder import looking_in
 
-from .conftest import conditioning, counting
+from .conftest import conditioning, counting, steadied
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, 
         assert "Coefficients: tiny.safetensors" in said[-1]
         plain, every = counting(tiny)
         sample(plain, steps=steps)
-        schedule = tuple(every.sigmas)
-        chains = best_chains(file.guided, (*schedule, 0.0), (), 6)
+        schedule = (*every.sigmas, 0.0)
+        chains = best_chains(steadied(tiny, file.guided, schedule), schedule, (), 6)
         chosen = cheapest(chains, steps // 2).steps
         assert seen.sigmas == [schedule[i] for i in chosen]
 
@@ -418,8 +418,9 @@ def test_a_budget_takes_the_shortest_calibrated_choice(
     run(tiny)
     plain, every = counting(tiny)
     sample(plain, steps=12)
-    table = load(folder / "tiny.safetensors").guided
-    chains = best_chains(table, (*every.sigmas, 0.0), (0, 1, 2), 6)
+    schedule = (*every.sigmas, 0.0)
+    table = steadied(tiny, load(folder / "tiny.safetensors").guided, schedule)
+    chains = best_chains(table, schedule, (0, 1, 2), 6)
     middle = chains[len(chains) // 2]
     for budget in (middle.error * 1.001, 1e-9):
         counted, seen = counting(put(tiny, mode=Mode.BUDGET, budget=budget))

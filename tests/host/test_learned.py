@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from .conftest import counting
+from .conftest import counting, steadied
 from .test_calibrate import folder, put, run, said  # noqa: F401 - fixtures
 
 
@@ -46,7 +46,8 @@ def test_the_second_run_uses_what_the_first_one_learned(
     plain, every = counting(tiny)
     sample(plain, steps=24)
     schedule = (*every.sigmas, 0.0)
-    chosen = cheapest(best_chains(file.guided, schedule, (), 6), 12).steps
+    chains = best_chains(steadied(tiny, file.guided, schedule), schedule, (), 6)
+    chosen = cheapest(chains, 12).steps
     assert again.sigmas == [schedule[i] for i in chosen]
 
 
