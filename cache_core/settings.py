@@ -179,12 +179,11 @@ class Settings:
         """Computed steps, as many as wanted unless more must be."""
         if self.predictor is PredictorKind.LEAST_SQUARES and frame.guided is None:
             frame.report.note("Least squares needs coefficients of this model: scaling is used")
-        computed = self._spread(frame, wanted)
         chains = self._chains(frame)
-        return cheapest(chains, len(computed)).steps if chains else computed
+        return cheapest(chains, wanted).steps if chains else self._expected(frame, wanted)
 
-    def _spread(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
-        """Computed steps where a line misses most, known without coefficients."""
+    def _expected(self, frame: StepFrame, wanted: int) -> tuple[int, ...]:
+        """Computed steps that are expected to serve any model best."""
         warmup, longest = self._warmup(frame), self._longest(frame)
         if frame.log_snr is None:
             even = even_steps(frame.steps, wanted, warmup, frame.window)
