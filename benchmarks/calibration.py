@@ -59,8 +59,9 @@ class Row:
     psnr: list[float]
 
 
-def plans(full: bool) -> Iterator[Plan]:
+def plans(bed: Bed, full: bool) -> Iterator[Plan]:
     scales, shifts = ((4.0, 1.0), (3.0, 8.0)) if full else ((4.0,), (3.0,))
+    shifts = shifts if bed.shifts else (0.0,)
     for cfg, shift, steps, sampler in product(scales, shifts, COMPUTED, ("euler", "dpmpp_2m")):
         yield Plan(steps, cfg, shift, sampler)
 
@@ -164,7 +165,7 @@ def run(options: argparse.Namespace) -> None:
     use(bed)
     vae = bed.load_vae()
     prompts = held_out_prompts()[: options.prompts]
-    todo = list(plans(options.full))
+    todo = list(plans(bed, options.full))
     total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
     path = options.out or OUT / f"calibration_{bed.name}.json"
     facts = {**environment(), "prompts": len(prompts), "seed": SEED}

@@ -328,6 +328,31 @@ def calibrated(rows: list[Row]) -> str:
             for m in plots.CALIBRATION
         ]
         lines.append([name, str(wanted), *cells])
+    every = folded("PSNR of each way to sample", [table(lines)])
+    return f"{differences(rows)}\n{every}"
+
+
+def differences(rows: list[Row]) -> str:
+    """How far the pack is ahead at equal computed steps, over all ways to sample."""
+    head = [
+        "Scaling Cache",
+        "against",
+        "settings",
+        "mean difference, dB",
+        "least",
+        "most",
+        "worst prompt",
+    ]
+    lines = [head]
+    groups = [list(g) for _, g in groupby(rows, key=lambda r: (plan(r), r["wanted"]))]
+    scores = [{r["method"]: np.array(r["psnr"]) for r in group} for group in groups]
+    ours = ("online", "calibrated")
+    for own, other in [*product(ours, ("even_order1", "fewer_steps")), ours]:
+        each = [found[own] - found[other] for found in scores]
+        means = [float(e.mean()) for e in each]
+        names = [plots.CALIBRATION[m][0].removeprefix("Scaling Cache, ") for m in (own, other)]
+        values = (np.mean(means), min(means), max(means), min(float(e.min()) for e in each))
+        lines.append([*names, str(len(each)), *(f"{value:+.1f}" for value in values)])
     return table(lines)
 
 
