@@ -24,7 +24,7 @@ from .schedules import influence
 _ALONE = 0.003
 # An early error counts for more than it grows, since it may turn the picture into another: rate per unit
 # of the logarithm of signal over noise.
-_EARLIER = 0.2
+_EARLIER = 0.25
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all.
 _SHARE = 0.4
 

@@ -35,7 +35,7 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool) -> float:
     """What a choice is expected to cost, written again: the mean over many random outputs."""
     sigmas, places = flow(run)
     at = np.array(places[:-1])
-    shares = influence(sigmas, places) * np.exp(-0.2 * at)
+    shares = influence(sigmas, places) * np.exp(-0.25 * at)
     total = 0.0
     for number, (last, following) in enumerate(pairwise(steps)):
         known = [*steps[max(number - 1, 0) : number], last, *([following] if corrected else [])]
