@@ -329,8 +329,9 @@ def calibration(rows: list[Row], path: Path) -> None:
         _calibration_panel(axes, panel)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    grid[0][0].legend(fontsize=8)
     figure.tight_layout()
+    named = grid[0][0].get_legend_handles_labels()
+    figure.legend(*named, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(named[0]))
     _save(figure, path)
 
 
