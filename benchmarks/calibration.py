@@ -156,6 +156,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bed", choices=BEDS, default="demo_image")
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--full", action="store_true", help="cfg 1 and shift 8 as well")
+    parser.add_argument(
+        "--append", action="store_true", help="only what the file does not hold yet"
+    )
     parser.add_argument("--out", type=Path, help="result file, written after each way to sample")
 
 
@@ -165,11 +168,13 @@ def run(options: argparse.Namespace) -> None:
     use(bed)
     vae = bed.load_vae()
     prompts = held_out_prompts()[: options.prompts]
-    todo = list(plans(bed, options.full))
-    total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
     path = options.out or OUT / f"calibration_{bed.name}.json"
     facts = {**environment(), "prompts": len(prompts), "seed": SEED}
-    rows: list[Row] = []
+    earlier = results.kept(path, facts, ("prompts", "seed")) if options.append else []
+    rows = [Row(**row) for row in earlier]
+    done = {Plan(row.steps, row.cfg, row.shift, row.sampler) for row in rows}
+    todo = [plan for plan in plans(bed, options.full) if plan not in done]
+    total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
     with tqdm(total=total, unit="run", file=sys.stdout) as progress:
         for plan in todo:
             rows += measure(bed, plan, prompts, vae, progress.update)

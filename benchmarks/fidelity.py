@@ -34,6 +34,8 @@ from .tuning import Search, assigned
 from .ways import ORACLE, PLAIN, Group, Way, all_ways, oracle
 
 OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
+# What all rows of a file have in common.
+SAME = ("prompts", "seeds")
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
 STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
@@ -407,7 +409,7 @@ def run(options: argparse.Namespace) -> None:
     seeds = [options.seed + SEED_APART * i for i in range(options.seeds)]
     facts = {**environment(), "dtype": "float32", "prompts": len(prompts), "seeds": seeds}
     facts["tuning"] = options.tuning
-    rows = kept(options.out / FILE, facts) if options.append else []
+    rows = results.kept(options.out / FILE, facts, SAME) if options.append else []
     truths: dict[tuple[str, float], Tensor] = {}
     for name, steps, sampler, cfg in product(
         options.beds, options.steps, options.samplers, options.cfgs
@@ -438,21 +440,6 @@ def run(options: argparse.Namespace) -> None:
         results.write(options.out / FILE, facts, rows)
     plots.fidelity(rows, options.out)
     show(rows)
-
-
-def kept(path: Path, facts: dict[str, Any]) -> list[results.Row]:
-    """Rows of an earlier run, none if there is none.
-
-    Raises:
-        SystemExit: if it sampled other prompts or seeds.
-    """
-    if not path.exists():
-        return []
-    earlier, rows = results.read(path)
-    for name in ("prompts", "seeds"):
-        if earlier[name] != facts[name]:
-            raise SystemExit(f"--append: {path} has {name} {earlier[name]}, not {facts[name]}")
-    return rows
 
 
 def chosen(ways: list[Way], names: Sequence[str]) -> list[Way]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,25 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
     """Environment and rows of a result file."""
     content = json.loads(path.read_text(encoding="utf-8"))
     return content["environment"], content["rows"]
+
+
+def kept(path: Path, facts: dict[str, Any], same: Sequence[str]) -> list[Row]:
+    """Rows of an earlier run that more are added to, none if there is none.
+
+    Args:
+        facts: environment of this run.
+        same: what must not differ in it.
+
+    Raises:
+        SystemExit: naming what differs.
+    """
+    if not path.exists():
+        return []
+    earlier, rows = read(path)
+    for name in same:
+        if earlier[name] != facts[name]:
+            raise SystemExit(f"--append: {path} has {name} {earlier[name]}, not {facts[name]}")
+    return rows
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:

@@ -74,10 +74,10 @@ def best_chains(
     way = np.sqrt(max(float(widths @ gram @ widths), 1e-300))
     weighted = widths * table.gains_on(sigmas[:-1])
     costs = segment_costs(gram, weighted, longest, corrected, squares(noise(gram)))
-    return [Chain(c.steps, c.error / way) for c in chains(costs, forced)]
+    return [Chain(c.steps, c.error / way) for c in search(costs, forced)]
 
 
-def chains(costs: Floats, forced: Iterable[int]) -> list[Chain]:
+def search(costs: Floats, forced: Iterable[int]) -> list[Chain]:
     """For each number of computed steps, those that cost least.
 
     Args:

@@ -8,7 +8,7 @@ from .agreement import Agree, alone
 from .calibration import GramTable
 from .clock import Clock
 from .corrector import Corrector
-from .predictors import along
+from .predictors import snr_place
 from .prior import steadied
 from .report import RunReport
 from .run import CacheRun
@@ -62,7 +62,7 @@ def plan_run(
     inside = steps_in_window(sigmas, *window)
     if inside[0] >= inside[1]:
         return Refusal("start_percent and end_percent leave no step to predict")
-    place = float if log_snr is None else along(sigmas, log_snr)
+    place = float if log_snr is None else snr_place(sigmas, log_snr)
     own_method = isinstance(method, Settings)
     if own_method and guided is not None and log_snr is not None:
         guided = steadied(guided, place)

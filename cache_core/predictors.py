@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .history import Entry, History
 
 Sigma = float | torch.Tensor
+Floats = NDArray[np.float64]
 # Where a sigma lies on the axis along which outputs change evenly.
 Place = Callable[[float], float]
 # Two outputs that lie close say nothing about what is further off than so many of their distances.
@@ -38,7 +40,7 @@ class Weigher(Protocol):
         ...
 
 
-def along(sigmas: tuple[float, ...], log_snr: tuple[float, ...]) -> Place:
+def snr_place(sigmas: tuple[float, ...], log_snr: tuple[float, ...]) -> Place:
     """Logarithm of signal over noise at any sigma, linear between those of the schedule."""
     # Nearly all that is asked for: looked up, since it is asked several times per step.
     known = dict(zip(sigmas, log_snr, strict=True))
@@ -59,17 +61,24 @@ def extrapolation_ratio(sigma: Sigma, newest: float, older: float) -> Sigma:
     return (sigma - newest) / (newest - older)
 
 
-def lagrange_weights(sigmas: Sequence[float], sigma: Sigma) -> list[Sigma]:
-    """Weights of the polynomial through all entries, evaluated at `sigma`.
+@overload
+def lagrange_weights(places: Sequence[float], at: Sigma) -> list[Sigma]: ...
+@overload
+def lagrange_weights(places: Sequence[Floats], at: Floats) -> list[Floats]: ...
+def lagrange_weights(places: Sequence[Any], at: Any) -> list[Any]:
+    """Weights of the polynomial through all places, evaluated at another.
 
-    Exact for polynomials of degree `len(sigmas) - 1`.
+    Exact for polynomials of degree `len(places) - 1`.
+
+    Args:
+        places: numbers, or arrays whose shapes go together, for many polynomials at once.
     """
-    weights: list[Sigma] = []
-    for i, here in enumerate(sigmas):
-        weight: Sigma = 1.0
-        for j, other in enumerate(sigmas):
+    weights: list[Any] = []
+    for i, here in enumerate(places):
+        weight = 1.0
+        for j, other in enumerate(places):
             if i != j:
-                weight = weight * (sigma - other) / (here - other)
+                weight = weight * (at - other) / (here - other)
         weights.append(weight)
     return weights
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .calibration import Floats, GramTable
-from .optimiser import Chain, Steps, chains, segment_costs
-from .predictors import Place
+from .optimiser import Chain, Steps, search, segment_costs
+from .predictors import Place, lagrange_weights
 from .schedules import influence
 
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
@@ -54,7 +54,7 @@ def line_chains(
     def weigh(_: Floats, near: Steps, known: int) -> Floats:
         return polynomial_weights(places[near[:, :known]], places[near[:, known:]])
 
-    return chains(segment_costs(products(places), weights, longest, corrected, weigh), forced)
+    return search(segment_costs(products(places), weights, longest, corrected, weigh), forced)
 
 
 def steadied(table: GramTable, place: Place) -> GramTable:
@@ -72,8 +72,8 @@ def steadied(table: GramTable, place: Place) -> GramTable:
 
 def _change(gram: Floats) -> float:
     """Squared distance between the outputs of neighbouring steps, summed."""
-    along = np.diagonal(gram)
-    return float(np.sum(along[1:] + along[:-1] - 2 * np.diagonal(gram, 1)))
+    sizes = np.diagonal(gram)
+    return float(np.sum(sizes[1:] + sizes[:-1] - 2 * np.diagonal(gram, 1)))
 
 
 def products(places: Floats) -> Floats:
@@ -91,10 +91,5 @@ def polynomial_weights(known: Floats, at: Floats) -> Floats:
     Returns:
         [n, m, k].
     """
-    weights = np.ones((*at.shape, known.shape[1]))
-    for i in range(known.shape[1]):
-        for j in range(known.shape[1]):
-            if i != j:
-                apart = known[:, None, i] - known[:, None, j]
-                weights[..., i] *= (at - known[:, None, j]) / apart
-    return weights
+    weights = lagrange_weights(list(known.T[..., None]), at)
+    return np.stack([np.broadcast_to(weight, at.shape) for weight in weights], axis=-1)

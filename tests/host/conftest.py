@@ -36,12 +36,12 @@ def conditioning(seed: int, **more: Any) -> list[list[Any]]:
 def steadied(model: Any, table: Any, schedule: tuple[float, ...]) -> Any:
     """A calibrated table as Scaling Cache takes it on a schedule of the model."""
     from scaling_cache.cache_core import prior
-    from scaling_cache.cache_core.predictors import along
+    from scaling_cache.cache_core.predictors import snr_place
     from scaling_cache.nodes.host.samplers import log_snr
 
     places = log_snr(model, schedule, (1, 16, 1, 8, 8))
     assert places is not None
-    return prior.steadied(table, along(schedule, places))
+    return prior.steadied(table, snr_place(schedule, places))
 
 
 @dataclass
