@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..cache_core import combinations
 from ..cache_core.combinations import (
-    BLOCK_METHODS,
     BLOCK_PREDICTORS,
     GRANULARITIES,
     METHOD_NAMES,
@@ -17,97 +15,17 @@ from ..cache_core.combinations import (
     STEP_PREDICTORS,
     Granularity,
 )
-from ..cache_core.methods import (
-    DBCache,
-    DeepCache,
-    DeltaCache,
-    DiCache,
-    FirstBlockCache,
-    Method,
-    MixCache,
-    TaylorSeer,
-)
 from ..cache_core.settings import Settings
-from ..cache_core.step_methods import (
-    EOC,
-    EasyCache,
-    LazyCache,
-    SmoothCache,
-    StepMethod,
-    StepTaylorSeer,
-)
 from . import common
-from .delta_cache import custom_lists
-from .families import find_family
 from .host.compat import advanced, schema, telling
-from .host.presets import AUTO, magcache_presets, resolve, teacache_presets
-from .host.stack import StackCache, why_unsupported
+from .host.presets import AUTO
+from .host.stack import StackCache
 from .host.stack import install as install_stack
 from .host.stack import remove as remove_stack
 from .host.wrappers import StepCache
 from .host.wrappers import install as install_step
 from .host.wrappers import remove as remove_step
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the user set, for the methods that use it.
-
-    Attributes:
-        speedup: target of Scaling Cache.
-        threshold: of the methods that have one, 0 for the recommended one.
-        interval: of the methods with a schedule.
-        order: of TaylorSeer's differences.
-        first_blocks, last_blocks: blocks that always run.
-        blocks, single_blocks: lists of Delta Cache.
-        warmup: steps at the start that are always computed.
-        max_gap: steps skipped in a row at most, 0 for no limit.
-        power, center: of DeepCache's schedule.
-        start_percent, end_percent: share of the denoising in which steps are skipped.
-    """
-
-    speedup: float
-    threshold: float
-    interval: int
-    order: int
-    first_blocks: int
-    last_blocks: int
-    blocks: str
-    single_blocks: str
-    warmup: int
-    max_gap: int
-    power: float
-    center: int
-    start_percent: float
-    end_percent: float
-
-    @property
-    def window(self) -> dict[str, float]:
-        return {"start_percent": self.start_percent, "end_percent": self.end_percent}
-
-    @property
-    def longest(self) -> int | None:
-        return self.max_gap or None
-
-
-_COMPARING = ("threshold", "max_gap")
-# The inputs that a method uses, of those that not all methods use. The frontend greys out the others.
-USES: dict[str, tuple[str, ...]] = {
-    Settings.name: ("speedup", "warmup", "max_gap"),
-    EasyCache.name: (*_COMPARING, "warmup"),
-    LazyCache.name: (*_COMPARING, "warmup"),
-    SmoothCache.name: _COMPARING,
-    EOC.name: ("interval", "warmup"),
-    StepTaylorSeer.name: ("interval", "order", "warmup"),
-    "TeaCache": _COMPARING,
-    "MagCache": _COMPARING,
-    FirstBlockCache.name: _COMPARING,
-    DBCache.name: (*_COMPARING, "first_blocks", "last_blocks", "warmup"),
-    DiCache.name: (*_COMPARING, "first_blocks"),
-    DeltaCache.name: ("interval", "warmup", "blocks", "single_blocks"),
-    MixCache.name: (*_COMPARING, "warmup"),
-    DeepCache.name: ("interval", "first_blocks", "power", "center"),
-}
+from .recipes import RECIPES, Inputs, make_inside, make_on_steps
 
 
 class ScalingStepCacheAdvanced(io.ComfyNode):
@@ -143,7 +61,7 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
                         tooltip="What decides which steps are skipped.",
                     ),
                     offers=combinations.offers(),
-                    uses=USES,
+                    uses={name: recipe.uses for name, recipe in RECIPES.items()},
                 ),
                 io.Combo.Input(
                     "granularity",
@@ -221,12 +139,12 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
         )
         node = common.node_id(cls)
         if level is Granularity.STEP:
-            step_method = make_step_method(method, inputs)
+            step_method = make_on_steps(method, inputs)
             if isinstance(step_method, Settings) and step_method.off:
                 return common.off(cls, remove_step(model))
             config = StepCache(step_method, AUTO, node, predictor=STEP_PREDICTORS.get(predictor))
             return io.NodeOutput(install_step(remove_stack(model), config))
-        made = make_block_method(method, inputs, model)
+        made = make_inside(method, inputs, model)
         if isinstance(made, str):
             return common.refused(cls, model, made)
         config = StackCache(
@@ -238,105 +156,6 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
             predictor=BLOCK_PREDICTORS.get(predictor),
         )
         return io.NodeOutput(install_stack(model, config))
-
-
-def make_step_method(name: str, inputs: Inputs) -> StepMethod:
-    """A method on whole steps.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    if name == EasyCache.name or name == LazyCache.name:
-        kind = EasyCache if name == EasyCache.name else LazyCache
-        return kind(
-            inputs.threshold or kind.threshold,
-            inputs.warmup,
-            inputs.longest or kind.max_gap,
-            **inputs.window,
-        )
-    if name == SmoothCache.name:
-        return SmoothCache(
-            inputs.threshold or SmoothCache.threshold,
-            inputs.longest or SmoothCache.max_gap,
-            **inputs.window,
-        )
-    if name == EOC.name:
-        return EOC(inputs.interval, inputs.warmup, **inputs.window)
-    if name == StepTaylorSeer.name:
-        return StepTaylorSeer(inputs.interval, inputs.order, inputs.warmup, **inputs.window)
-    if name != Settings.name:
-        raise ValueError(f"method: {name} is registered but not made here")
-    return Settings(
-        speedup=inputs.speedup,
-        warmup=inputs.warmup,
-        max_gap=inputs.longest or Settings.max_gap,
-        start_percent=inputs.start_percent,
-        end_percent=inputs.end_percent,
-    )
-
-
-def make_block_method(name: str, inputs: Inputs, model: Any) -> Method | str:
-    """A method inside the network, or why this model cannot have it.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    family = find_family(model.model.diffusion_model)
-    why = why_unsupported(model, BLOCK_METHODS[name])
-    if why or family is None:
-        return why
-    given = inputs.threshold
-    if name == "TeaCache":
-        preset = resolve(AUTO, "teacache", teacache_presets(), model)
-        if isinstance(preset, str):
-            return preset
-        threshold = given or preset.method.threshold
-        return replace(preset.method, threshold=threshold, max_gap=inputs.longest)
-    if name == "MagCache":
-        preset = resolve(AUTO, "magcache", magcache_presets(), model)
-        if isinstance(preset, str):
-            return preset
-        longest = inputs.longest or preset.method.longest
-        return replace(preset.method, threshold=given or preset.method.threshold, longest=longest)
-    if name == FirstBlockCache.name:
-        return FirstBlockCache(given or FirstBlockCache.threshold, inputs.longest)
-    if name == DBCache.name:
-        return DBCache(
-            given or DBCache.threshold,
-            inputs.first_blocks,
-            inputs.last_blocks,
-            inputs.warmup,
-            inputs.longest,
-        )
-    if name == DiCache.name:
-        threshold, farthest = _DICACHE.get(family.name, (DiCache.threshold, DiCache.farthest))
-        return DiCache(
-            given or threshold,
-            inputs.first_blocks,
-            farthest=farthest,
-            max_gap=inputs.longest,
-        )
-    if name == TaylorSeer.name:
-        return TaylorSeer(inputs.interval, inputs.order, inputs.warmup)
-    if name == DeepCache.name:
-        return DeepCache(
-            inputs.interval, inputs.first_blocks, power=inputs.power, center=inputs.center
-        )
-    if name == MixCache.name:
-        return MixCache(
-            given or MixCache.threshold,
-            head=inputs.warmup,
-            max_gap=inputs.longest or MixCache.max_gap,
-        )
-    if name != DeltaCache.name:
-        raise ValueError(f"method: {name} is registered but not made here")
-    return custom_lists(
-        family, inputs.blocks, inputs.single_blocks, max(inputs.warmup, 1), inputs.interval
-    )
-
-
-# Published threshold and largest step along the line, by family.
-_DICACHE = {"Flux": (0.4, 1.5), "HunyuanVideo": (0.1, 1.5), "Wan": (0.08, 2.0)}
 
 
 def _settings() -> list[io.Input]:

@@ -468,25 +468,20 @@ class TestAdvanced:
     ) -> None:
         """The frontend greys out the rest: a change of it must change nothing."""
         from scaling_cache.cache_core.combinations import METHOD_NAMES, Granularity, granularities
-        from scaling_cache.nodes.step_cache_advanced import (
-            USES,
-            Inputs,
-            make_block_method,
-            make_step_method,
-        )
+        from scaling_cache.nodes.recipes import RECIPES, Inputs, make_inside, make_on_steps
 
         unet = nets.build("sd15")
         plain = Inputs(2.0, 0.5, 3, 1, 2, 1, "0-1", "0", 3, 4, 1.4, 4, 0.0, 1.0)
         other = replace(plain, **{field: ADVANCED[field]})
-        assert set(USES) == set(METHOD_NAMES)
+        assert set(RECIPES) == set(METHOD_NAMES)
         for method in METHOD_NAMES:
             model = unet if method == "DeepCache" else flux
             for level in granularities(method):
                 if level is Granularity.STEP:
-                    made = [make_step_method(method, inputs) for inputs in (plain, other)]
+                    made = [make_on_steps(method, inputs) for inputs in (plain, other)]
                 else:
-                    made = [make_block_method(method, inputs, model) for inputs in (plain, other)]
-                assert (made[0] != made[1]) == (field in USES[method]), (method, level)
+                    made = [make_inside(method, inputs, model) for inputs in (plain, other)]
+                assert (made[0] != made[1]) == (field in RECIPES[method].uses), (method, level)
 
     def test_a_model_without_hooks_says_why(self, said: list[str]) -> None:
         class Model:
