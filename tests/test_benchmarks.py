@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks import fidelity, measures, page, plots, results
 from benchmarks.beds import BEDS, Plan
+from benchmarks.lab import Lab, tune
 from benchmarks.meter import in_steps
 from benchmarks.standings import standing
 from benchmarks.statistics import interval, over_seeds
@@ -307,13 +308,13 @@ def test_names_are_spread_in_order_and_stay_inside(wanted: list[float]):
 
 
 @pytest.fixture(scope="module")
-def lab(comfy: Path) -> Iterator[fidelity.Lab]:
-    made = fidelity.Lab(BEDS["demo_image"], Plan(10, 4.0, 3.0, "euler"), tuning=1)
+def lab(comfy: Path) -> Iterator[Lab]:
+    made = Lab(BEDS["demo_image"], Plan(10, 4.0, 3.0, "euler"), tuning=1)
     with looking_in(made.bed.coefficients.parent):
         yield made
 
 
-def test_every_row_but_fewer_steps_is_cached(lab: fidelity.Lab):
+def test_every_row_but_fewer_steps_is_cached(lab: Lab):
     found = all_ways(lab.model, lab.bed)
     assert len({way.method for way in found}) == len(found)
     for way in found:
@@ -322,11 +323,11 @@ def test_every_row_but_fewer_steps_is_cached(lab: fidelity.Lab):
         assert all((m is lab.model) == (way.group is Group.FEWER) for m in made), way.method
 
 
-def test_what_runs_is_counted(lab: fidelity.Lab):
+def test_what_runs_is_counted(lab: Lab):
     found = fidelity.chosen(
         all_ways(lab.model, lab.bed), ["scaling_cache_online", "CFG Cache", "fewer_steps"]
     )
-    trials = fidelity.tune(lab, found, [2.0])
+    trials = tune(lab, found, [2.0])
     rows, pictures = fidelity.compare(lab, trials, held_out_prompts()[:2], [1, 2], None)
     by_name = {row.method: row for row in rows}
     assert by_name["plain"].computed == 10
@@ -341,7 +342,7 @@ def test_what_runs_is_counted(lab: fidelity.Lab):
     assert pictures["plain"][1.0].shape[0] == 4
 
 
-def test_the_same_way_twice_is_the_same(lab: fidelity.Lab):
+def test_the_same_way_twice_is_the_same(lab: Lab):
     prompts = held_out_prompts()[:1]
     again = replace(lab.plain, method="again")
     rows, _ = fidelity.compare(lab, [lab.plain, again], prompts, [1], None)
