@@ -160,9 +160,14 @@ def _curve(outcome: Outcome, plain: Outcome) -> list[float] | None:
 
 
 def clock(
-    lab: Lab, trials: list[Trial], rows: list[Row], prompts: Sequence[Prompt], repeats: int
-) -> None:
-    """Fill in the times of the rows: one prompt at a time, each method next to a plain run."""
+    lab: Lab, trials: list[Trial], prompts: Sequence[Prompt], repeats: int
+) -> list[dict[str, float]]:
+    """The columns of time of each trial: one prompt at a time, each method next to a plain run. Without
+    prompts there are none.
+
+    Args:
+        trials: the plain run first.
+    """
     seconds: list[list[float]] = [[] for _ in trials]
     speedups: list[list[float]] = [[] for _ in trials]
     turns = list(product(range(repeats), range(len(prompts))))
@@ -175,10 +180,25 @@ def clock(
                 taken = base if i == 0 else lab.seconds(trials[i], prompts[number], SEED + number)
                 seconds[i].append(taken)
                 speedups[i].append(base / taken)
-    for row, taken, faster in zip(rows, seconds, speedups, strict=True):
-        if taken:
-            row.seconds = round(middle.median(taken), 4)
-            row.speedup = round(middle.median(faster), 3)
+    return [
+        {"seconds": round(middle.median(taken), 4), "speedup": round(middle.median(faster), 3)}
+        if taken
+        else {}
+        for taken, faster in zip(seconds, speedups, strict=True)
+    ]
+
+
+def held(rows: list[results.Row], lab: Lab, trials: list[Trial]) -> list[tuple[Trial, results.Row]]:
+    """The trials whose rows there are, each with its row."""
+    plan = lab.plan
+    known = {
+        (row["method"], row["target"], row["setting"]): row
+        for row in rows
+        if row["bed"] == lab.bed.name
+        and Plan(row["steps"], row["cfg"], row["shift"], row["sampler"]) == plan
+    }
+    keys = [(trial.method, trial.target, trial.setting) for trial in trials]
+    return [(trial, known[key]) for trial, key in zip(trials, keys, strict=True) if key in known]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -207,6 +227,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep what the file holds of other beds, plans and methods, with the same prompts",
     )
     parser.add_argument(
+        "--only-times",
+        action="store_true",
+        help="measure only the times of the rows that the file holds",
+    )
+    parser.add_argument(
         "--full",
         action="store_true",
         help="all beds, steps, samplers, scales and 32 prompts; takes days on two cores",
@@ -225,7 +250,8 @@ def run(options: argparse.Namespace) -> None:
     seeds = [options.seed + SEED_APART * i for i in range(options.seeds)]
     facts = {**environment(), "dtype": "float32", "prompts": len(prompts), "seeds": seeds}
     facts["tuning"] = options.tuning
-    rows = results.kept(options.out / FILE, facts, SAME) if options.append else []
+    path, timed = options.out / FILE, prompts[: options.clips]
+    rows = results.kept(path, facts, SAME) if options.append or options.only_times else []
     truths: dict[tuple[str, float], Tensor] = {}
     for name, steps, sampler, cfg in product(
         options.beds, options.steps, options.samplers, options.cfgs
@@ -237,9 +263,14 @@ def run(options: argparse.Namespace) -> None:
         ways = all_ways(lab.model, lab.bed)
         if not lab.stochastic and (not options.ways or ORACLE in options.ways):
             ways.append(taught(lab, prompts, seeds))
-        if options.ways:
-            ways = chosen(ways, options.ways)
-        trials = tune(lab, ways, options.speeds)
+        trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, options.speeds)
+        if options.only_times:
+            pairs = held(rows, lab, trials)
+            times = clock(lab, [trial for trial, _ in pairs], timed, options.repeats)
+            for (_, row), columns in zip(pairs, times, strict=True):
+                row.update(columns)
+            results.write(path, facts, rows)
+            continue
         truth = None
         if not lab.stochastic and not options.no_truth:
             if (name, cfg) not in truths:
@@ -250,10 +281,11 @@ def run(options: argparse.Namespace) -> None:
         for speed in options.speeds:
             sheets.save(options.out, lab.bed, lab.plan, new, pictures, speed)
         # Written before the times as well: they take a while.
-        results.write(options.out / FILE, facts, results.merged(rows, new))
-        clock(lab, trials, found, prompts[: options.clips], options.repeats)
-        rows = results.merged(rows, [asdict(row) for row in found])
-        results.write(options.out / FILE, facts, rows)
+        results.write(path, facts, results.merged(rows, new))
+        for row, columns in zip(new, clock(lab, trials, timed, options.repeats), strict=True):
+            row.update(columns)
+        rows = results.merged(rows, new)
+        results.write(path, facts, rows)
     plots.fidelity(rows, options.out)
     show(rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,17 @@ def test_what_runs_is_counted(lab: Lab):
     assert by_name["fewer_steps"].curve is None
     assert len(by_name["CFG Cache"].curve or []) == 10
     assert pictures["plain"][1.0].shape[0] == 4
+
+    # Times go to the rows with the same setting alone.
+    file = [asdict(row) for row in rows]
+    other = next(row for row in file if row["method"] == "CFG Cache")
+    other["setting"] = "another"
+    pairs = fidelity.held(file, lab, trials)
+    assert [row["method"] for _, row in pairs] == ["plain", "scaling_cache_online", "fewer_steps"]
+    times = fidelity.clock(lab, [trial for trial, _ in pairs], held_out_prompts()[:1], 1)
+    assert times[0]["speedup"] == 1
+    assert all(columns["seconds"] > 0 for columns in times)
+    assert fidelity.clock(lab, trials, [], 3) == [{}] * len(trials)
 
 
 def test_the_same_way_twice_is_the_same(lab: Lab):
