@@ -18,8 +18,9 @@ demo: setup ## run the demo workflows in the real host and print one table
 test: setup ## run every test
 	@$(RUN) -m pytest
 
-bench: setup ## every method at equal speed on the demo image model; ARGS="--prompts 32"
+bench: setup ## every method at equal speed, calibrated and not; ARGS="--beds demo_unet --prompts 32"
 	@$(RUN) -m benchmarks fidelity $(ARGS)
+	@$(RUN) -m benchmarks calibration $(ARGS)
 
 compatibility: setup ## print what the host has of what the pack needs
 	@$(RUN) -m demo.compatibility

@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from demo.nodes.vocabulary import Prompt, held_out_prompts
 
-from . import results
+from . import plots, results
 from .beds import BEDS, Bed, Plan, environment, ready, use
 from .measures import psnr
 from .ways import even_line
 
-OUT = Path(__file__).parent / "out"
+OUT = Path(__file__).parent / "out" / "calibration.json"
 SEED = 4000
 COMPUTED = {50: (25, 20, 16, 12), 20: (12, 10, 8)}
 EVEN, ONLINE, CALIBRATED, FEWER = "even_order1", "online", "calibrated", "fewer_steps"
@@ -153,32 +153,35 @@ def counting(model: Any, counted: list[int]) -> Any:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bed", choices=BEDS, default="demo_image")
+    parser.add_argument("--beds", nargs="+", choices=BEDS, metavar="BED", default=["demo_image"])
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--full", action="store_true", help="cfg 1 and shift 8 as well")
     parser.add_argument(
         "--append", action="store_true", help="only what the file does not hold yet"
     )
-    parser.add_argument("--out", type=Path, help="result file, written after each way to sample")
+    parser.add_argument("--out", type=Path, default=OUT, help="written after each way to sample")
 
 
 def run(options: argparse.Namespace) -> None:
+    """Measure, write the results after each plan, and draw a picture per bed."""
     ready()
-    bed = BEDS[options.bed]
-    use(bed)
-    vae = bed.load_vae()
     prompts = held_out_prompts()[: options.prompts]
-    path = options.out or OUT / f"calibration_{bed.name}.json"
     facts = {**environment(), "prompts": len(prompts), "seed": SEED}
-    earlier = results.kept(path, facts, ("prompts", "seed")) if options.append else []
+    earlier = results.kept(options.out, facts, ("prompts", "seed")) if options.append else []
     rows = [Row(**row) for row in earlier]
-    done = {Plan(row.steps, row.cfg, row.shift, row.sampler) for row in rows}
-    todo = [plan for plan in plans(bed, options.full) if plan not in done]
-    total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
-    with tqdm(total=total, unit="run", file=sys.stdout) as progress:
-        for plan in todo:
-            rows += measure(bed, plan, prompts, vae, progress.update)
-            results.write(path, facts, [asdict(row) for row in rows])
+    for bed in [BEDS[name] for name in options.beds]:
+        use(bed)
+        vae = bed.load_vae()
+        mine = [row for row in rows if row.bed == bed.name]
+        done = {Plan(row.steps, row.cfg, row.shift, row.sampler) for row in mine}
+        todo = [plan for plan in plans(bed, options.full) if plan not in done]
+        total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
+        with tqdm(total=total, desc=bed.name, unit="run", file=sys.stdout) as progress:
+            for plan in todo:
+                rows += measure(bed, plan, prompts, vae, progress.update)
+                results.write(options.out, facts, [asdict(row) for row in rows])
+        drawn = [asdict(row) for row in rows if row.bed == bed.name]
+        plots.calibration(drawn, options.out.with_name(f"calibration_{bed.name}.png"))
     show(rows)
 
 
@@ -188,11 +191,20 @@ def show(rows: list[Row]) -> None:
 
     table = [
         [
-            *(f"{r.steps} {r.sampler} cfg {r.cfg:g} shift {r.shift:g}", r.method, r.wanted),
+            *(r.bed, results.plan(asdict(r)), r.method, r.wanted),
             *(f"{r.computed:.0f}", f"{r.psnr_mean:.1f} ± {r.psnr_std:.1f}", f"{r.psnr_worst:.1f}"),
             "" if r.over_even is None else f"{r.over_even[0]:+.1f} ({r.over_even[1]:+.1f})",
         ]
         for r in rows
     ]
-    head = ["plan", "method", "wanted", "computed", "PSNR dB", "worst", "over even line (worst)"]
+    head = [
+        "bed",
+        "plan",
+        "method",
+        "wanted",
+        "computed",
+        "PSNR dB",
+        "worst",
+        "over even line (worst)",
+    ]
     print(tabulate(table, head))

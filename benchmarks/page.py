@@ -24,7 +24,7 @@ PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
 FIDELITY, SAMPLERS = "fidelity.json", "fidelity_samplers.json"
 VIDEO, AGAIN = "fidelity_video.json", "fidelity_again.json"
-CALIBRATION, COST = "calibration_demo_image.json", "cost.json"
+CALIBRATION, COST = "calibration.json", "cost.json"
 SHORT = (2.0, 3.0)
 # Prompts below which the page warns.
 _ENOUGH = 16
@@ -318,18 +318,41 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
     return f"`{bed}`, {sampling}; {origin(environment, rows)}\n\n{table(lines)}"
 
 
-def calibrated(rows: list[Row]) -> str:
-    """One line per way to sample and number of computed steps."""
-    lines = [["sampling", "computed", *(label for label, _ in plots.CALIBRATION.values())]]
-    for (name, wanted), group in groupby(rows, key=lambda r: (plan(r), r["wanted"])):
-        found = {r["method"]: r for r in group}
-        cells = [
-            f"{found[m]['psnr_mean']:.1f} ± {found[m]['psnr_std']:.1f} ({found[m]['psnr_worst']:.1f})"
-            for m in plots.CALIBRATION
+def calibrated(environment: dict[str, Any], rows: list[Row]) -> str:
+    """Per bed a picture, how far the pack is ahead, and a line per way to sample and number of computed
+    steps."""
+    parts = [
+        f"{environment['prompts']} held-out prompts, seed {environment['seed']}, schedule simple; "
+        f"ComfyUI {environment['host_version']}, torch {environment['torch']}, "
+        f"{environment['device']}, float32, {environment['date']}, revision "
+        f"{environment['revision']}.\n"
+    ]
+    for bed, mine in by_bed(rows):
+        lines = [["sampling", "computed", *(label for label, _ in plots.CALIBRATION.values())]]
+        for (name, wanted), group in groupby(mine, key=lambda r: (plan(r), r["wanted"])):
+            found = {r["method"]: r for r in group}
+            cells = [
+                f"{found[m]['psnr_mean']:.1f} ± {found[m]['psnr_std']:.1f} "
+                f"({found[m]['psnr_worst']:.1f})"
+                for m in plots.CALIBRATION
+            ]
+            lines.append([name, str(wanted), *cells])
+        parts += [
+            f"### {bed}, calibrated and not\n",
+            f"![PSNR against speed-up](images/{picture_of(bed)})\n",
+            differences(mine),
+            folded("PSNR of each way to sample", [table(lines)]),
         ]
-        lines.append([name, str(wanted), *cells])
-    every = folded("PSNR of each way to sample", [table(lines)])
-    return f"{differences(rows)}\n{every}"
+    return "\n".join(parts)
+
+
+def by_bed(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    beds = dict.fromkeys(row["bed"] for row in rows)
+    return [(bed, [row for row in rows if row["bed"] == bed]) for bed in beds]
+
+
+def picture_of(bed: str) -> str:
+    return f"calibration_{bed}.png"
 
 
 def differences(rows: list[Row]) -> str:
@@ -411,9 +434,10 @@ def run(options: argparse.Namespace) -> None:
         environment, rows = results.read(path)
         page = filled(page, "video", video(environment, rows))
     if (path := options.results / CALIBRATION).exists():
-        _, rows = results.read(path)
-        plots.calibration(rows, IMAGES / "calibration.png")
-        page = filled(page, "calibration", calibrated(rows))
+        environment, rows = results.read(path)
+        for bed, mine in by_bed(rows):
+            plots.calibration(mine, IMAGES / picture_of(bed))
+        page = filled(page, "calibration", calibrated(environment, rows))
     if (path := options.results / COST).exists():
         page = filled(page, "cost", costs(*results.read(path)))
     PAGE.write_text(page, encoding="utf-8")

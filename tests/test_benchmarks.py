@@ -263,6 +263,26 @@ def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
         page.filled(text, "y", "new")
 
 
+def test_a_calibration_is_summed_up_for_each_bed():
+    def row(bed: str, method: str, scores: list[float]) -> dict[str, Any]:
+        sampling = {"steps": 50, "sampler": "euler", "cfg": 4.0, "shift": 3.0, "wanted": 25}
+        means = {"psnr_mean": sum(scores) / 2, "psnr_std": 1.0, "psnr_worst": min(scores)}
+        return {"bed": bed, **sampling, "method": method, "computed": 25.0, **means, "psnr": scores}
+
+    def of(bed: str, ours: list[float]) -> list[dict[str, Any]]:
+        others = {"even_order1": [40.0, 40.0], "fewer_steps": [30.0, 30.0]}
+        own = {"online": ours, "calibrated": [44.0, 44.0]}
+        return [row(bed, method, scores) for method, scores in {**others, **own}.items()]
+
+    facts = {**FACTS, "prompts": 2, "seed": 3}
+    text = page.calibrated(facts, [*of("toy", [43.0, 39.0]), *of("other", [50.0, 52.0])])
+    toy, _, other = text.partition("### other")
+    assert "| learning | evenly spaced line | 1 | +1.0 | +1.0 | +1.0 | -1.0 |" in toy
+    assert "| learning | calibrated | 1 | -3.0 | -3.0 | -3.0 | -5.0 |" in toy
+    assert "| learning | calibrated | 1 | +7.0 | +7.0 | +7.0 | +6.0 |" in other
+    assert "images/calibration_toy.png" in toy
+
+
 def test_the_committed_pages_have_the_marks():
     text = page.PAGE.read_text(encoding="utf-8")
     for name in ("fidelity", "samplers", "video", "again", "cost", "calibration"):
