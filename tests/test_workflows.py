@@ -170,18 +170,29 @@ def test_translations_fit_the_node(node: str, object_info: dict[str, Any]):
     assert all(entry["name"] and entry["tooltip"] for entry in chinese["inputs"].values())
 
 
-def test_every_node_is_translated_has_help_and_folds(object_info: dict[str, Any]):
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_node_is_translated_has_help_and_folds(language: str, object_info: dict[str, Any]):
     nodes = pack_nodes(object_info)
     assert len(nodes) == 12
-    assert set(nodes) == set(read(ROOT / "locales" / "en" / "nodeDefs.json"))
+    assert set(nodes) == set(read(ROOT / "locales" / language / "nodeDefs.json"))
     script = (ROOT / "web" / "fold_advanced.js").read_text()
     for node in nodes:
-        text = (ROOT / "web" / "docs" / node / "en.md").read_text()
+        text = (ROOT / "web" / "docs" / node / f"{language}.md").read_text(encoding="utf-8")
         assert f'"{node}"' in script
         if node == "ScalingCache":
             continue  # a table, see below
         for name in check.specs_of(object_info[node]):
             assert name == "model" or f"{name}" in text, (node, name)
+
+
+@pytest.mark.parametrize("node", ["ScalingFirstBlockCache", "ScalingDeltaCache"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_help_names_every_family(language: str, node: str, comfy: Path):
+    from scaling_cache.nodes.families import FAMILIES
+
+    text = (ROOT / "web" / "docs" / node / f"{language}.md").read_text(encoding="utf-8")
+    named = {family.name.split()[0] for family in FAMILIES if family.name != "UNet"}
+    assert {name for name in named if name not in text} == set()
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
