@@ -166,8 +166,8 @@ def run(options: argparse.Namespace) -> None:
     """Measure, write the results after each plan, and draw a picture per bed."""
     ready()
     prompts = held_out_prompts()[: options.prompts]
-    facts = {**environment(), "prompts": len(prompts), "seed": SEED}
-    earlier = results.kept(options.out, facts, ("prompts", "seed")) if options.append else []
+    facts = {**environment(), "seed": SEED}
+    earlier = results.kept(options.out, facts, ("seed",)) if options.append else []
     rows = [Row(**row) for row in earlier]
     for bed in [BEDS[name] for name in options.beds]:
         use(bed)

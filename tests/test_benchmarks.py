@@ -274,9 +274,9 @@ def test_a_calibration_is_summed_up_for_each_bed():
         own = {"online": ours, "calibrated": [44.0, 44.0]}
         return [row(bed, method, scores) for method, scores in {**others, **own}.items()]
 
-    facts = {**FACTS, "prompts": 2, "seed": 3}
+    facts = {**FACTS, "seed": 3}
     text = page.calibrated(facts, [*of("toy", [43.0, 39.0]), *of("other", [50.0, 52.0])])
-    toy, _, other = text.partition("### other")
+    toy, _, other = text.partition("### other, on 2 held-out prompts")
     assert "| learning | evenly spaced line | 1 | +1.0 | +1.0 | +1.0 | -1.0 |" in toy
     assert "| learning | calibrated | 1 | -3.0 | -3.0 | -3.0 | -5.0 |" in toy
     assert "| learning | calibrated | 1 | +7.0 | +7.0 | +7.0 | +6.0 |" in other
