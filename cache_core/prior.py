@@ -25,8 +25,10 @@ _ALONE = 0.003
 # An early error counts for more than it grows, since it may turn the picture into another: rate per unit
 # of the logarithm of signal over noise.
 _EARLIER = 0.25
-# Of what is expected of any model in a calibrated table: a few prompts do not tell all.
+# Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
+# compared by lines over so many steps.
 _SHARE = 0.4
+_APART = 2
 
 
 def line_chains(
@@ -63,17 +65,34 @@ def steadied(table: GramTable, place: Place) -> GramTable:
     Args:
         place: logarithm of signal over noise at a sigma, as far as a model can tell it.
     """
-    expected = products(np.array([place(float(sigma)) for sigma in table.sigmas]))
+    places = np.array([place(float(sigma)) for sigma in table.sigmas])
+    rows = _misses(places)
+    if not len(rows):
+        return table
+    expected = products(places)
     measured = table.gram.sum(0)
-    scale = _change(measured) / _change(expected)
+    # By what lines miss, and not by how far outputs go: of a model whose outputs bend less than expected
+    # nothing measured would be left. The median, since the first steps stand out.
+    scale = np.median(_squares(rows, measured) / _squares(rows, expected))
     gram = (1 - _SHARE) * measured + _SHARE * scale * expected
     return GramTable(table.sigmas, gram[None], table.gains)
 
 
-def _change(gram: Floats) -> float:
-    """Squared distance between the outputs of neighbouring steps, summed."""
-    sizes = np.diagonal(gram)
-    return float(np.sum(sizes[1:] + sizes[:-1] - 2 * np.diagonal(gram, 1)))
+def _misses(places: Floats) -> Floats:
+    """Weights of outputs that make up how far one is from the line through those `_APART` steps before
+    and after it: a row for each that has such a line. Outside the run places do not rise."""
+    steps = np.arange(_APART, len(places) - _APART)
+    before, after = steps - _APART, steps + _APART
+    rising = (places[before] < places[steps]) & (places[steps] < places[after])
+    steps, before, after = steps[rising], before[rising], after[rising]
+    share = ((places[steps] - places[before]) / (places[after] - places[before]))[:, None]
+    outputs = np.eye(len(places))
+    return outputs[steps] - (1 - share) * outputs[before] - share * outputs[after]
+
+
+def _squares(rows: Floats, gram: Floats) -> Floats:
+    """Squared size of what rows of weights make of outputs."""
+    return np.einsum("ij,jk,ik->i", rows, gram, rows)
 
 
 def products(places: Floats) -> Floats:
