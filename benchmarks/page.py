@@ -23,9 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
 FIDELITY, SAMPLERS = "fidelity.json", "fidelity_samplers.json"
-AGAIN = "fidelity_again.json"
-# Many prompts and the main rows; few and every method.
-VIDEO = ("fidelity_video.json", "fidelity_video_all.json")
+VIDEO, AGAIN = "fidelity_video.json", "fidelity_again.json"
 CALIBRATION, COST = "calibration.json", "cost.json"
 SHORT = (2.0, 3.0)
 # Prompts below which the page warns.
@@ -91,18 +89,17 @@ def folded(title: str, parts: list[str]) -> str:
     return f"<details><summary>{title}</summary>\n\n{inside}\n</details>\n"
 
 
-def video(files: Sequence[tuple[dict[str, Any], list[Row]]]) -> str:
-    """The same comparison on the video model: files with many prompts first, others folded."""
-    parts = [
-        "## On the video model\n",
-        "The same comparison on the demo's video model (Wan 2.1). It is slow on two cores, so only the "
-        "main rows are of 32 prompts.\n",
-    ]
-    for place, (environment, rows) in enumerate(files):
-        shown = [origin(environment, rows) + "\n", by_speed(rows), gains(rows)]
-        few = f"Every method, on {rows[0]['n']} prompts"
-        parts += shown if place == 0 else [folded(few, shown)]
-    return "\n".join(part for part in parts if part)
+def video(environment: dict[str, Any], rows: list[Row]) -> str:
+    """The same comparison on the video model, on few prompts."""
+    return "\n".join(
+        [
+            "## On the video model\n",
+            "The same comparison on the demo's video model (Wan 2.1), on few prompts: it is slow on two "
+            "cores.\n",
+            origin(environment, rows) + "\n",
+            *(part for part in (by_speed(rows), gains(rows)) if part),
+        ]
+    )
 
 
 def again(first: list[Row], environment: dict[str, Any], rows: list[Row]) -> str:
@@ -432,9 +429,9 @@ def run(options: argparse.Namespace) -> None:
         panels = {title: standing(mine, SHORT[0]) for title, mine in by_plan(rows)}
         plots.samplings(panels, IMAGES / "samplers.png")
         page = filled(page, "samplers", samplers(environment, rows))
-    videos = [path for name in VIDEO if (path := options.results / name).exists()]
-    if videos:
-        page = filled(page, "video", video([results.read(path) for path in videos]))
+    if (path := options.results / VIDEO).exists():
+        environment, rows = results.read(path)
+        page = filled(page, "video", video(environment, rows))
     if (path := options.results / CALIBRATION).exists():
         environment, rows = results.read(path)
         for bed, mine in by_bed(rows):
