@@ -266,6 +266,8 @@ def run(options: argparse.Namespace) -> None:
         trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, options.speeds)
         if options.only_times:
             pairs = held(rows, lab, trials)
+            if not pairs:
+                raise SystemExit(f"--only-times: {path} holds nothing of {name}, {lab.plan}")
             times = clock(lab, [trial for trial, _ in pairs], timed, options.repeats)
             for (_, row), columns in zip(pairs, times, strict=True):
                 row.update(columns)

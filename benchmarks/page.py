@@ -202,6 +202,11 @@ def timed(rows: list[Row]) -> bool:
     return any(row["speedup"] is not None for row in rows)
 
 
+def measured(row: Row) -> str:
+    """Speed-up by wall time."""
+    return "-" if row["speedup"] is None else f"{row['speedup']:.2f}x"
+
+
 def speeds_of(rows: list[Row]) -> list[float]:
     return sorted({row["target"] for row in rows if row["target"] is not None})
 
@@ -245,7 +250,7 @@ def details(rows: list[Row], speed: float) -> str:
                 plots.name_of(row["method"]),
                 row["setting"],
                 *(f"{row['computed']:.1f}", f"{row['work']:.1f}"),
-                "-" if row["speedup"] is None else f"{row['speedup']:.2f}x",
+                measured(row),
                 _with_interval(row, "psnr"),
                 *(number(row["ssim"], ".4f"), number(row["perceptual"], ".4f")),
                 number(row["truth_psnr"], ".1f"),
@@ -293,7 +298,16 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
     """For README: the pack's own methods and the best of the others, of the first bed and plan."""
     bed, sampling = rows[0]["bed"], plan(rows[0])
     rows = [row for row in rows if (row["bed"], plan(row)) == (bed, sampling)]
-    lines = [["at", "method", "computed", "PSNR (worst)", "FLIP", "PSNR against 400 steps"]]
+    head = [
+        "at",
+        "method",
+        "computed",
+        "measured",
+        "PSNR (worst)",
+        "FLIP",
+        "PSNR against 400 steps",
+    ]
+    lines = [head]
     for speed in SHORT:
         found = at_speed(rows, speed)
         picked = [found[m] for m in OWN if m in found]
@@ -310,6 +324,7 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
                     f"{speed:g}x",
                     f"**{name}**" if own else name,
                     f"{row['computed']:.1f} of {row['steps']}",
+                    measured(row),
                     f"{row['psnr']:.1f} dB ({row['psnr_worst']:.1f})",
                     number(row["perceptual"], ".4f"),
                     "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
