@@ -43,7 +43,7 @@ def kept(path: Path, facts: dict[str, Any], same: Sequence[str]) -> list[Row]:
     earlier, rows = read(path)
     for name in same:
         if earlier[name] != facts[name]:
-            raise SystemExit(f"--append: {path} has {name} {earlier[name]}, not {facts[name]}")
+            raise SystemExit(f"{path} has {name} {earlier[name]}, not {facts[name]}")
     return rows
 
 

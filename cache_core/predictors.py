@@ -16,12 +16,11 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from .calibration import Floats
 from .history import Entry, History
 
 Sigma = float | torch.Tensor
-Floats = NDArray[np.float64]
 # Where a sigma lies on the axis along which outputs change evenly.
 Place = Callable[[float], float]
 # Two outputs that lie close say nothing about what is further off than so many of their distances.
