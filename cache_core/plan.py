@@ -40,6 +40,7 @@ def plan_run(
     predictor: PredictorKind | None = None,
     guided: GramTable | None = None,
     log_snr: tuple[float, ...] | None = None,
+    guidance: bool = True,
     agree: Agree = alone,
 ) -> CacheRun | Refusal:
     """Set up a run.
@@ -53,6 +54,7 @@ def plan_run(
         predictor: in place of the method's own.
         guided: calibrated products of the guided outputs; default: learned during the run.
         log_snr: logarithm of signal over noise at each sigma, rising.
+        guidance: whether guidance pulls the outputs, by its scale or as an input of the model.
         agree: makes what decisions are taken from the same on all ranks.
     """
     steps = len(sigmas) - 1
@@ -66,7 +68,7 @@ def plan_run(
     own_method = isinstance(method, Settings)
     if own_method and guided is not None and log_snr is not None:
         guided = steadied(guided, place)
-    frame = StepFrame(sigmas, traits, inside, report, guided, log_snr)
+    frame = StepFrame(sigmas, traits, inside, report, guided, log_snr, guidance)
     own = method.weigher(frame) if predictor is None and isinstance(method, Weighing) else None
     corrector = None
     if own_method and method.corrects(frame):

@@ -44,6 +44,7 @@ class StepFrame:
         guided: calibrated products of the guided outputs, if there are some for this model.
         log_snr: logarithm of signal over noise at each sigma of the schedule, as far as a model can tell
             it, rising, if it is known.
+        guidance: whether guidance pulls the outputs, by its scale or as an input of the model.
     """
 
     sigmas: tuple[float, ...]
@@ -52,6 +53,7 @@ class StepFrame:
     report: RunReport
     guided: GramTable | None = None
     log_snr: tuple[float, ...] | None = None
+    guidance: bool = True
 
     @property
     def steps(self) -> int:

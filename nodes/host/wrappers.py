@@ -26,6 +26,7 @@ from ...cache_core.step_methods.base import StepMethod
 from . import bracket, cfg, ranks
 from .branches import describe_call
 from .coefficients import AUTO, NONE, Found, find_everywhere, nearer
+from .guidance import guidance_scale, has_guidance
 from .learned import Learner
 from .memory import prepare_sampling
 from .progress import ProgressText
@@ -112,7 +113,7 @@ def _start(
     if (refusal := bracket.other_cache(options)) is not None:
         return refusal
     patcher, method = guider.model_patcher, cache.method
-    traits, scale = sampler_traits(sampling.sampler, schedule), getattr(guider, "cfg", None)
+    traits, scale = sampler_traits(sampling.sampler, schedule), guidance_scale(guider)
     predictor = cache.predictor or method.predictor
     least_squares = predictor is PredictorKind.LEAST_SQUARES
     # Scaling Cache itself reads coefficients for that predictor alone, or to see if they were nearer.
@@ -137,6 +138,7 @@ def _start(
         cache.predictor,
         found.guided,
         log_snr(patcher, schedule, sampling.shape),
+        has_guidance(guider),
         agree,
     )
     if isinstance(run, Refusal):
@@ -148,7 +150,7 @@ def _start(
     learner = None
     if found.learns:
         recorder = KnotRecorder(len(schedule) - 1)
-        learner = Learner(patcher, traits.name, 1.0 if scale is None else float(scale), recorder)
+        learner = Learner(patcher, traits.name, 1.0 if scale is None else scale, recorder)
     return _Session(method.name, run, progress, learner=learner)
 
 

@@ -31,11 +31,11 @@ def flow(steps: int, shift: float = 3.0) -> tuple[tuple[float, ...], tuple[float
     return sigmas, tuple(math.log(math.hypot((1 - s) / s, 1 / 30)) for s in inside)
 
 
-def expected(steps: tuple[int, ...], run: int, corrected: bool) -> float:
+def expected(steps: tuple[int, ...], run: int, corrected: bool, guidance: bool) -> float:
     """What a choice is expected to cost, written again: the mean over many random outputs."""
     sigmas, places = flow(run)
     at = np.array(places[:-1])
-    shares = influence(sigmas, places) * np.exp(-0.25 * at)
+    shares = influence(sigmas, places) * np.exp(-0.25 * guidance * at)
     total = 0.0
     for number, (last, following) in enumerate(pairwise(steps)):
         known = [*steps[max(number - 1, 0) : number], last, *([following] if corrected else [])]
@@ -49,17 +49,20 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool) -> float:
 
 
 @cases(deadline=None, max_examples=20)
-@given(st.integers(5, 9), st.integers(2, 7), st.integers(1, 4), st.booleans())
-def test_it_is_the_best_of_all_choices(run: int, wanted: int, longest: int, corrected: bool):
+@given(st.integers(5, 9), st.integers(2, 7), st.integers(1, 4), st.booleans(), st.booleans())
+def test_it_is_the_best_of_all_choices(
+    run: int, wanted: int, longest: int, corrected: bool, guidance: bool
+):
     free = range(1, run - 1)
     choices = [(0, *c, run - 1) for n in range(len(free) + 1) for c in combinations(free, n)]
     choices = [c for c in choices if all(b - a - 1 <= longest for a, b in pairwise(c))]
     fewest = min(map(len, choices))
     within = [c for c in choices if len(c) <= max(wanted, fewest)]
-    found = cheapest(line_chains(*flow(run), (), longest, corrected), wanted).steps
+    chains = line_chains(*flow(run), (), longest, corrected, guidance)
+    found = cheapest(chains, wanted).steps
     assert found in within
-    best = min(expected(c, run, corrected) for c in within)
-    assert expected(found, run, corrected) == pytest.approx(best, rel=1e-9, abs=1e-15)
+    best = min(expected(c, run, corrected, guidance) for c in within)
+    assert expected(found, run, corrected, guidance) == pytest.approx(best, rel=1e-9, abs=1e-15)
 
 
 @cases(deadline=None)
@@ -75,7 +78,7 @@ def test_as_many_as_wanted_and_the_rules_are_kept(
     run: int, speedup: float, shift: float, longest: int, forced: set[int], corrected: bool
 ):
     wanted = round(run / speedup)
-    chains = line_chains(*flow(run, shift), forced, longest, corrected)
+    chains = line_chains(*flow(run, shift), forced, longest, corrected, True)
     found = cheapest(chains, wanted).steps
     assert list(found) == sorted(set(found))
     assert {0, run - 1, *forced} <= set(found)
@@ -85,16 +88,25 @@ def test_as_many_as_wanted_and_the_rules_are_kept(
 
 
 def test_steps_are_closest_where_an_error_moves_the_result_most():
-    found = cheapest(line_chains(*flow(50), (), 6, True), 20).steps
+    found = cheapest(line_chains(*flow(50), (), 6, True, True), 20).steps
     gaps = np.diff(found)
     assert gaps[:8].mean() < gaps[8:16].mean()
+
+
+@pytest.mark.parametrize("wanted", [12, 16, 20, 25])
+def test_without_guidance_early_steps_count_for_less(wanted: int):
+    with_it, without = (
+        cheapest(line_chains(*flow(50), (), 6, True, guidance), wanted).steps
+        for guidance in (True, False)
+    )
+    assert sum(with_it) < sum(without)
 
 
 def test_what_noise_alone_gives_draws_no_line_to_far_beyond():
     """Two first outputs that lie close are computed together only if the third one is too."""
     for wanted in range(8, 40):
         for corrected in (True, False):
-            found = cheapest(line_chains(*flow(50), (), 6, corrected), wanted).steps
+            found = cheapest(line_chains(*flow(50), (), 6, corrected, True), wanted).steps
             assert 1 not in found or 2 in found
 
 
@@ -108,7 +120,7 @@ def test_polynomials_have_the_weights_of_lagrange(known: list[float]):
 
 def test_a_long_run_is_planned_in_no_time():
     """In one go over all steps: a loop over each would take seconds."""
-    chains = line_chains(*flow(200), (), 6, True)
+    chains = line_chains(*flow(200), (), 6, True, True)
     assert len(cheapest(chains, 100).steps) == 100
 
 

@@ -197,6 +197,22 @@ def test_every_guidance_node_changes_something(models: dict[str, Any]) -> None:
         assert not torch.equal(sample(guidance(base, name), name), sample(base, name)), guidance
 
 
+def test_without_guidance_early_steps_count_for_less(models: dict[str, Any]) -> None:
+    entry = next(e for e in entries() if e.name == "Scaling Cache")
+
+    def computed(model: Any, name: str, cfg: float) -> list[float]:
+        with watching(entry.put(model, STEPS, False, "none")) as (watched, seen):
+            networks.sample(watched, name, STEPS, cfg)
+        assert len(seen.evaluations) == 6
+        return [evaluation.sigma for evaluation in seen.evaluations]
+
+    guided = computed(models["sd3"], "sd3", 4.0)
+    assert sum(computed(models["sd3"], "sd3", 1.0)) < sum(guided)
+    assert computed(models["sd3"], "sd3", 7.0) == guided
+    flux = networks.build("flux", spread=0.05)
+    assert computed(flux, "flux", 1.0) == computed(flux, "flux", 4.0), "it learned guidance"
+
+
 def test_perp_neg_guider(models: dict[str, Any]) -> None:
     """It calls the conditioning batch with three conditionings."""
     import comfy.samplers
