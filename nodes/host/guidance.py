@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy.samplers import CFGGuider
+
 
 def guidance_scale(guider: Any) -> float | None:
     """The scale at which a guider pulls outputs from the negative to the positive conditioning; None if
     it works in another way."""
-    scale = getattr(guider, "cfg", None)
-    return float(scale) if isinstance(scale, int | float) else None
+    # One that does may still hold the scale that all guiders begin with.
+    if getattr(type(guider), "predict_noise", None) is not CFGGuider.predict_noise:
+        return None
+    return float(guider.cfg)
 
 
 def has_guidance(guider: Any) -> bool:

@@ -213,26 +213,50 @@ def test_without_guidance_early_steps_count_for_less(models: dict[str, Any]) -> 
     assert computed(flux, "flux", 1.0) == computed(flux, "flux", 4.0), "it learned guidance"
 
 
+def guided_by(make: Callable[..., Any], model: Any, *settings: Any) -> torch.Tensor:
+    """SD3 sampled with a guider of three conditionings."""
+    import comfy.samplers
+
+    texts = [networks.conditioning("sd3", seed) for seed in (1, 2, 3)]
+    guider = make(model, *texts, *settings).result[0]
+    sampling = model.get_model_object("model_sampling")
+    value = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return guider.sample(
+            value,
+            torch.zeros_like(value),
+            comfy.samplers.sampler_object("euler"),
+            comfy.samplers.calculate_sigmas(sampling, "simple", STEPS),
+            disable_pbar=True,
+            seed=0,
+        )
+
+
+def test_a_guider_with_scales_of_its_own_guides(models: dict[str, Any]) -> None:
+    """It keeps the scale of 1 that all guiders begin with."""
+    from comfy_extras.nodes_custom_sampler import DualCFGGuider
+    from comfy_extras.nodes_perpneg import PerpNegGuider
+
+    entry = next(e for e in entries() if e.name == "Scaling Cache")
+    computed = []
+    for make, settings in (
+        (DualCFGGuider.execute, (3.0, 4.0, "regular")),
+        (PerpNegGuider.execute, (4.0, 1.0)),
+    ):
+        with watching(entry.put(models["sd3"], STEPS, False, "none")) as (model, seen):
+            guided_by(make, model, *settings)
+        computed.append([evaluation.sigma for evaluation in seen.evaluations])
+    assert computed[0] == computed[1]
+
+
 def test_perp_neg_guider(models: dict[str, Any]) -> None:
     """It calls the conditioning batch with three conditionings."""
-    import comfy.samplers
     from comfy_extras.nodes_perpneg import PerpNegGuider
 
     name = "sd3"
-    texts = [networks.conditioning(name, seed) for seed in (1, 2, 3)]
 
     def run(model: Any) -> torch.Tensor:
-        guider = PerpNegGuider.execute(model, *texts, 4.0, 1.0).result[0]
-        value = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-        with torch.inference_mode():
-            return guider.sample(
-                value,
-                torch.zeros_like(value),
-                comfy.samplers.sampler_object("euler"),
-                torch.linspace(1, 0, STEPS + 1),
-                disable_pbar=True,
-                seed=0,
-            )
+        return guided_by(PerpNegGuider.execute, model, 4.0, 1.0)
 
     entry = next(e for e in entries() if e.name == "Scaling Cache")
     plain = run(models[name])
