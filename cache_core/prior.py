@@ -22,8 +22,8 @@ from .schedules import influence
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
 # squared size of the outputs' changes.
 _ALONE = 0.003
-# Guidance makes an early error count for more than it grows, since it may turn the picture into another:
-# rate per unit of the logarithm of signal over noise.
+# An early error that is magnified counts for more than it grows, since it may turn the picture into
+# another: rate per unit of the logarithm of signal over noise.
 _EARLIER = 0.25
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
@@ -37,7 +37,7 @@ def line_chains(
     forced: Iterable[int],
     longest: int,
     corrected: bool,
-    guidance: bool,
+    magnified: bool,
 ) -> list[Chain]:
     """For each number of computed steps, those between which lines are expected to cost least.
 
@@ -47,14 +47,14 @@ def line_chains(
         forced: steps that are always computed; the first and the last one are too.
         longest: steps that may be predicted in a row.
         corrected: whether each computed step repairs the predicted ones before it.
-        guidance: whether guidance pulls the outputs.
+        magnified: whether guidance or the sampler makes more of early errors.
 
     Returns:
         Fewest computed steps first; the scale of their errors means nothing.
     """
     places = np.asarray(log_snr[:-1])
     weights = np.array(influence(sigmas, log_snr))
-    if guidance:
+    if magnified:
         weights *= np.exp(-_EARLIER * places)
 
     def weigh(_: Floats, near: Steps, known: int) -> Floats:

@@ -190,7 +190,8 @@ class Settings:
             return limit_gap(even, frame.steps, longest)
         forced = even_steps(frame.steps, 0, warmup, frame.window)
         corrected = self.corrects(frame)
-        found = line_chains(frame.sigmas, frame.log_snr, forced, longest, corrected, frame.guidance)
+        magnified = frame.guidance or frame.traits.carries
+        found = line_chains(frame.sigmas, frame.log_snr, forced, longest, corrected, magnified)
         return cheapest(found, wanted).steps
 
     def _chains(self, frame: StepFrame) -> list[Chain]:

@@ -19,12 +19,14 @@ class SamplerTraits:
         stochastic: whether it adds fresh noise between steps.
         sums: whether the result follows a change of one step's derivative by the width of the step, so
             that what earlier steps missed can be made good at a later one.
+        carries: whether it extrapolates so far through earlier derivatives that their errors grow.
     """
 
     name: str
     evaluations: tuple[int, ...] | None
     stochastic: bool
     sums: bool = False
+    carries: bool = False
 
     @property
     def unknown(self) -> bool:

@@ -26,6 +26,8 @@ class _Entry:
     eta: bool = False
     # Whether it sums derivatives, with or without memory of earlier ones.
     sums: bool = False
+    # Whether it draws polynomials through the last four of them, at their own distances.
+    carries: bool = False
 
     def evaluations(self, steps: int, ends_at_zero: bool) -> tuple[int, ...]:
         counts = [self.each] * steps
@@ -37,6 +39,7 @@ class _Entry:
 
 _ONE = _Entry()
 _SUM = _Entry(sums=True)
+_FOUR = _Entry(sums=True, carries=True)
 _TWO = _Entry(2, tail=(1,))
 _ONE_NOISY = _Entry(stochastic=True)
 _ONE_ETA = _Entry(stochastic=True, eta=True)
@@ -46,9 +49,7 @@ _SAMPLERS: Mapping[str, _Entry] = {
     **dict.fromkeys(
         (
             "euler",
-            "lms",
             "ipndm",
-            "ipndm_v",
             "deis",
             "dpmpp_2m",
             "res_multistep",
@@ -58,6 +59,7 @@ _SAMPLERS: Mapping[str, _Entry] = {
         ),
         _SUM,
     ),
+    **dict.fromkeys(("lms", "ipndm_v"), _FOUR),
     **dict.fromkeys(
         (
             "euler_cfg_pp",
@@ -134,6 +136,7 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
         stochastic=churned or (entry.stochastic and not silent),
         sums=entry.sums and not churned,
+        carries=entry.carries,
     )
 
 

@@ -31,11 +31,11 @@ def flow(steps: int, shift: float = 3.0) -> tuple[tuple[float, ...], tuple[float
     return sigmas, tuple(math.log(math.hypot((1 - s) / s, 1 / 30)) for s in inside)
 
 
-def expected(steps: tuple[int, ...], run: int, corrected: bool, guidance: bool) -> float:
+def expected(steps: tuple[int, ...], run: int, corrected: bool, magnified: bool) -> float:
     """What a choice is expected to cost, written again: the mean over many random outputs."""
     sigmas, places = flow(run)
     at = np.array(places[:-1])
-    shares = influence(sigmas, places) * np.exp(-0.25 * guidance * at)
+    shares = influence(sigmas, places) * np.exp(-0.25 * magnified * at)
     total = 0.0
     for number, (last, following) in enumerate(pairwise(steps)):
         known = [*steps[max(number - 1, 0) : number], last, *([following] if corrected else [])]
@@ -51,18 +51,18 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool, guidance: bool) 
 @cases(deadline=None, max_examples=20)
 @given(st.integers(5, 9), st.integers(2, 7), st.integers(1, 4), st.booleans(), st.booleans())
 def test_it_is_the_best_of_all_choices(
-    run: int, wanted: int, longest: int, corrected: bool, guidance: bool
+    run: int, wanted: int, longest: int, corrected: bool, magnified: bool
 ):
     free = range(1, run - 1)
     choices = [(0, *c, run - 1) for n in range(len(free) + 1) for c in combinations(free, n)]
     choices = [c for c in choices if all(b - a - 1 <= longest for a, b in pairwise(c))]
     fewest = min(map(len, choices))
     within = [c for c in choices if len(c) <= max(wanted, fewest)]
-    chains = line_chains(*flow(run), (), longest, corrected, guidance)
+    chains = line_chains(*flow(run), (), longest, corrected, magnified)
     found = cheapest(chains, wanted).steps
     assert found in within
-    best = min(expected(c, run, corrected, guidance) for c in within)
-    assert expected(found, run, corrected, guidance) == pytest.approx(best, rel=1e-9, abs=1e-15)
+    best = min(expected(c, run, corrected, magnified) for c in within)
+    assert expected(found, run, corrected, magnified) == pytest.approx(best, rel=1e-9, abs=1e-15)
 
 
 @cases(deadline=None)
@@ -94,12 +94,11 @@ def test_steps_are_closest_where_an_error_moves_the_result_most():
 
 
 @pytest.mark.parametrize("wanted", [12, 16, 20, 25])
-def test_without_guidance_early_steps_count_for_less(wanted: int):
-    with_it, without = (
-        cheapest(line_chains(*flow(50), (), 6, True, guidance), wanted).steps
-        for guidance in (True, False)
+def test_early_steps_count_for_less_where_nothing_magnifies_their_errors(wanted: int):
+    magnified, plain = (
+        cheapest(line_chains(*flow(50), (), 6, True, more), wanted).steps for more in (True, False)
     )
-    assert sum(with_it) < sum(without)
+    assert sum(magnified) < sum(plain)
 
 
 def test_what_noise_alone_gives_draws_no_line_to_far_beyond():
