@@ -48,17 +48,18 @@ def kept(path: Path, facts: dict[str, Any], same: Sequence[str]) -> list[Row]:
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:
-    """Rows of two runs, the later ones in place of earlier ones of the same method; beds and plans stay
-    together, and the plain run first."""
+    """Rows of two runs, the later ones in place of earlier ones of the same method. Beds stay as they
+    come, plans are in order, the most guidance and steps first, and of each the plain run."""
     key = ("bed", "steps", "sampler", "cfg", "shift", "method")
     replaced = {tuple(row[k] for k in key) for row in new}
-    rows = [row for row in old if tuple(row[k] for k in key) not in replaced]
-    places: dict[tuple[Any, ...], int] = {}
-    for row in (*rows, *new):
-        places.setdefault(tuple(row[k] for k in key[:-1]), len(places))
+    rows = [row for row in old if tuple(row[k] for k in key) not in replaced] + new
+    beds = list(dict.fromkeys(row["bed"] for row in rows))
     return sorted(
-        (*rows, *new),
-        key=lambda row: (places[tuple(row[k] for k in key[:-1])], row["target"] is not None),
+        rows,
+        key=lambda row: (
+            *(beds.index(row["bed"]), -row["cfg"], row["sampler"], row["shift"], -row["steps"]),
+            row["target"] is not None,
+        ),
     )
 
 
