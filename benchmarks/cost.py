@@ -1,8 +1,8 @@
 """What a skipped step costs: `python -m benchmarks cost`.
 
 The demo's image model samples one prompt on latents of several sizes, plainly and with Scaling Cache, in
-turn. A skipped step is compared with a computed one, and with one of the host whose conditionings are
-answered at once: guidance and the sampler's update, which nothing can leave out.
+turn: once as it is, once with its network answered at once. What is left then of a plain step is guidance
+and the sampler's update, which nothing can leave out; what a skipped step takes more is the cache's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,96 +22,137 @@ from .beds import BEDS, Bed, Plan, environment, ready
 
 OUT, FILE = Path(__file__).parent / "out", "cost.json"
 SIDES = (16, 32, 48, 64)
+# On two cores the network would take a minute per step.
+ANSWERED = (128, 256)
 PLAN = Plan(30, 4.0, 3.0, "euler")
-SPEEDUP, SEED = 2.0, 1
+SPEEDUP, SEED, KEY = 2.0, 1, "cost"
 
 
 @dataclass
 class Row:
-    """One size. Seconds are medians over repeats.
+    """One size. Seconds are medians over steps and repeats; with the network, None where it did not run.
 
     Attributes:
         side: of the latent.
         numbers: in the latent.
-        plain: seconds of a step without the cache.
-        computed, skipped: seconds of a step with it, the sampler's update included.
-        update: seconds of a plain step whose conditionings are answered at once.
+        update: of a plain step whose network is answered at once.
+        skipped_update: of a skipped one.
+        plain: of a plain step with the network.
+        skipped: of a skipped one.
         speedup: of the whole run.
         counted: steps over computed steps.
     """
 
     side: int
     numbers: int
-    plain: float
-    computed: float
-    skipped: float
     update: float
-    speedup: float
-    counted: float
+    skipped_update: float
+    plain: float | None = None
+    skipped: float | None = None
+    speedup: float | None = None
+    counted: float | None = None
 
 
-def measure(bed: Bed, model: Any, side: int, repeats: int) -> Row:
-    """The row of a size."""
-    from scaling_cache.cache_core.report import RunReport
+@dataclass
+class Times:
+    """Of plain and cached runs in turn.
+
+    Attributes:
+        plain, skipped: seconds of each plain and of each skipped step.
+        speedups: of each pair of runs.
+        counted: steps over computed steps.
+    """
+
+    plain: list[float] = field(default_factory=list)
+    skipped: list[float] = field(default_factory=list)
+    speedups: list[float] = field(default_factory=list)
+    counted: float = 0.0
+
+
+def measure(bed: Bed, model: Any, side: int, repeats: int, network: bool) -> Row:
+    """The row of a size, with the network or without it."""
+    sized = replace(bed, latent=(bed.latent[0], side, side))
+    alone = times(sized, model, 4 * repeats, answered=True)
+    row = Row(
+        side,
+        bed.latent[0] * side * side,
+        statistics.median(alone.plain),
+        statistics.median(alone.skipped),
+    )
+    if network:
+        found = times(sized, model, repeats, answered=False)
+        row.plain, row.skipped = map(statistics.median, (found.plain, found.skipped))
+        row.speedup, row.counted = statistics.median(found.speedups), found.counted
+    return row
+
+
+def times(bed: Bed, model: Any, repeats: int, answered: bool) -> Times:
+    """Sample plainly and with the cache, in turn."""
     from scaling_cache.cache_core.settings import Settings
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
-    sized = replace(bed, latent=(bed.latent[0], side, side))
-    prompt = held_out_prompts()[:1]
+    config = StepCache(Settings(speedup=SPEEDUP), "none")
+    starts: list[float] = []
+    plain, cached = (watched(m, starts, answered) for m in (model, install(model, config)))
 
     def run(sampled: Any) -> float:
-        return seconds(lambda: sized.sample(sampled, prompt, PLAN, SEED))
+        starts.clear()
+        began = time.perf_counter()
+        bed.sample(sampled, held_out_prompts()[:1], PLAN, SEED)
+        return time.perf_counter() - began
 
-    run(model)  # what runs first is slow
-    config = StepCache(Settings(speedup=SPEEDUP), "none")
-    cached = install(model, config)
-    plain: list[float] = []
-    faster: list[float] = []
-    update: list[float] = []
-    reports: list[RunReport] = []
+    run(plain)  # what runs first is slow
+    found = Times()
     for _ in range(repeats):
-        plain.append(run(model))
-        faster.append(plain[-1] / run(cached))
-        update.append(run(answered(model)))
-        reports.append(config.log.latest()[-1].report)
-    return Row(
-        side=side,
-        numbers=bed.latent[0] * side * side,
-        plain=statistics.median(plain) / PLAN.steps,
-        computed=statistics.median(r.seconds_per_step(True) or 0.0 for r in reports),
-        skipped=statistics.median(r.seconds_per_step(False) or 0.0 for r in reports),
-        update=statistics.median(update) / PLAN.steps,
-        speedup=statistics.median(faster),
-        counted=reports[0].evaluations / reports[0].computed,
-    )
+        whole = run(plain)
+        found.plain += between(starts)
+        found.speedups.append(whole / run(cached))
+        report = config.log.latest()[-1].report
+        steps = zip(between(starts), report.records, strict=False)
+        found.skipped += [seconds for seconds, record in steps if not record.computed]
+        found.counted = report.evaluations / report.computed
+    return found
 
 
-def answered(model: Any) -> Any:
-    """A clone whose network gives its input back before the host prepares anything for it."""
+def watched(model: Any, starts: list[float], answered: bool) -> Any:
+    """A clone that notes when its steps start.
+
+    Args:
+        answered: its network gives the input back before the host prepares anything for it.
+    """
     from comfy.patcher_extension import WrappersMP
+
+    def start(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        starts.append(time.perf_counter())
+        return executor(*args, **kwargs)
 
     def answer(executor: Any, model: Any, conds: Any, x: Any, *args: Any) -> Any:
         return [x for _ in conds]
 
     clone = model.clone()
-    clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "answer", answer)
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, start)
+    if answered:
+        clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, answer)
     return clone
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def between(starts: list[float]) -> list[float]:
+    """Seconds of each step but the last."""
+    return [after - before for before, after in pairwise(starts)]
 
 
 def slope(rows: list[results.Row], column: str) -> float:
-    """Seconds per number of the latent, by the line through all sizes that is nearest to them."""
-    line = statistics.linear_regression([r["numbers"] for r in rows], [r[column] for r in rows])
+    """Seconds per number of the latent, by the line that is nearest to all sizes measured."""
+    known = [row for row in rows if row[column] is not None]
+    line = statistics.linear_regression([r["numbers"] for r in known], [r[column] for r in known])
     return line.slope
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES, help="of the latent")
+    parser.add_argument(
+        "--answered", nargs="+", type=int, default=ANSWERED, help="sides without the network"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the JSON file")
 
@@ -122,7 +163,9 @@ def run(options: argparse.Namespace) -> None:
     bed = BEDS["demo_image"]
     model = bed.load(PLAN.shift)
     rows = []
-    for side in options.sides:
-        rows.append(asdict(measure(bed, model, side, options.repeats)))
-        print(" ".join(f"{name} {value:.6g}" for name, value in rows[-1].items()), flush=True)
+    for side in (*options.sides, *options.answered):
+        rows.append(asdict(measure(bed, model, side, options.repeats, side in options.sides)))
+        print(
+            " ".join(f"{name} {value:.6g}" for name, value in rows[-1].items() if value), flush=True
+        )
     results.write(options.out / FILE, {**environment(), "plan": str(PLAN)}, rows)

@@ -399,28 +399,38 @@ def costs(environment: dict[str, Any], rows: list[Row]) -> str:
         "latent",
         "plain step",
         "skipped step",
-        "host alone",
         "speed-up",
         "steps / computed",
+        "guidance and sampler",
+        "cache",
+        "cache / guidance and sampler",
     ]
     lines = [head]
     for row in rows:
-        times = (row["plain"], row["skipped"], row["update"])
+        added = row["skipped_update"] - row["update"]
         lines.append(
             [
                 f"{row['side']} x {row['side']}",
-                *(f"{1000 * seconds:.3g} ms" for seconds in times),
-                f"{row['speedup']:.2f}x",
-                f"{row['counted']:.2f}",
+                *(milliseconds(row[name]) for name in ("plain", "skipped")),
+                *(
+                    "-" if row[name] is None else f"{row[name]:.2f}"
+                    for name in ("speedup", "counted")
+                ),
+                *(milliseconds(seconds) for seconds in (row["update"], added)),
+                f"{added / row['update']:.1f}",
             ]
         )
-    share = slope(rows, "skipped") / slope(rows, "plain")
+    share = slope(rows, "skipped_update") / slope(rows, "plain")
     return (
         f"{environment['plan']}; torch {environment['torch']}, {environment['device']} with "
         f"{environment['threads']} threads, {environment['date']}, revision "
         f"{environment['revision']}.\n\n{table(lines)}\nFrom size to size a skipped step grows by "
         f"{share:.2%} of what a computed one does.\n"
     )
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.3g} ms"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

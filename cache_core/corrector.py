@@ -22,7 +22,16 @@ from typing import ClassVar
 import torch
 
 from .history import Entry, History
-from .predictors import Place, Weigher, broadcast, combine, lagrange_weights, scaled
+from .predictors import (
+    Place,
+    Weigher,
+    broadcast,
+    combine,
+    lagrange_weights,
+    scaled,
+    weighted,
+    wide_dtype,
+)
 
 # Share of an error of x over sigma by which d is off: 1 if the picture that the model sees stays, 0 if it
 # moves along with x.
@@ -35,7 +44,10 @@ _PAST = 2
 
 @dataclass
 class Corrector:
-    """State of one sampling run with one evaluation per step.
+    """State of one sampling run with one evaluation per step. Nothing is read from the device.
+
+    `add` and `repair` take the noisy latent x [batch, ...] and the denoised output with guidance, of each
+    step once and in order.
 
     Attributes:
         LATENTS: how many it keeps.
@@ -53,25 +65,29 @@ class Corrector:
     _predicted: list[int] = field(default_factory=list)
     _sum: torch.Tensor | None = None
 
-    def pass_on(self, step: int, derivative: torch.Tensor, computed: bool) -> torch.Tensor | None:
-        """What to add to a derivative before the sampler gets it, as a new tensor; None for nothing.
-
-        Nothing is read from the device.
-
-        Args:
-            step: each step once, in order.
-            derivative: `(x - denoised) / sigma` [batch, ...], in float32 or wider, with guidance; the one
-                of a computed step is kept.
-            computed: whether the model gave it.
-        """
-        if computed:
-            return self._repair(step, derivative)
+    def add(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
+        """Take in a predicted output."""
+        rate = self._width(step) / self.sigmas[step]
         if self._sum is None:
-            self._sum = derivative * self._width(step)
+            self._sum = (x.to(wide_dtype(x)) - denoised).mul_(rate)
         else:
-            self._sum.add_(derivative, alpha=self._width(step))
+            self._sum.add_(x, alpha=rate).sub_(denoised, alpha=rate)
         self._predicted.append(step)
-        return None
+
+    def repair(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
+        """A computed output as the sampler is to have it, in the dtype of x; the same one if nothing is
+        owed."""
+        sigma = self.sigmas[step]
+        derivative = (x.to(wide_dtype(x)) - denoised) / sigma
+        owed = self._owed(step, derivative)
+        self._predicted, self._sum = [], None
+        if owed is not None:
+            owed = owed * broadcast(self._trust(sigma, derivative), derivative)
+            # The model would have answered the repaired x like this.
+            derivative = derivative + owed * (REPLY / sigma)
+            denoised = torch.sub(denoised, owed, alpha=sigma / self._width(step)).to(x.dtype)
+        self._history.push(Entry(sigma, step, derivative))
+        return denoised
 
     def clear(self) -> None:
         """Drop all tensors."""
@@ -84,16 +100,6 @@ class Corrector:
         own = 0 if self._sum is None else self._sum.numel() * self._sum.element_size()
         return own + self._history.nbytes
 
-    def _repair(self, step: int, derivative: torch.Tensor) -> torch.Tensor | None:
-        sigma, owed = self.sigmas[step], self._owed(step, derivative)
-        self._predicted, self._sum = [], None
-        if owed is not None:
-            owed = owed * broadcast(self._trust(sigma, derivative), derivative)
-            # The model would have answered the repaired x like this.
-            derivative = derivative + owed * (REPLY / sigma)
-        self._history.push(Entry(sigma, step, derivative))
-        return None if owed is None else owed / self._width(step)
-
     def _owed(self, step: int, derivative: torch.Tensor) -> torch.Tensor | None:
         """What x lacks after the predicted steps, were the computed output right."""
         if self._sum is None or len(self._history) == 0:
@@ -105,7 +111,7 @@ class Corrector:
         for k in self._predicted:
             for i, share in enumerate(self._shares(self.sigmas[k], at)):
                 totals[i] += self._width(k) * share
-        missing = combine(knots, totals) - self._sum
+        missing = combine(weighted(knots, totals)) - self._sum
         return missing / (1 - REPLY / sigma * totals[0])
 
     def _shares(self, sigma: float, at: Sequence[float]) -> Sequence[float]:
@@ -120,6 +126,6 @@ class Corrector:
 
     def _trust(self, sigma: float, value: torch.Tensor) -> torch.Tensor:
         """Share of a repair that is safe, per sample [batch]."""
-        off = value - scaled(self._history, self.place, sigma, 1.0)
+        off = value - combine(scaled(self._history, self.place, sigma, 1.0))
         size, missed = (torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (value, off))
         return (TRUSTED * size / missed.clamp_min(1e-30)).square().clamp_max(1.0)

@@ -23,6 +23,8 @@ from .history import Entry, History
 Sigma = float | torch.Tensor
 # Where a sigma lies on the axis along which outputs change evenly.
 Place = Callable[[float], float]
+# A sum: tensors of one shape, each with its weight, a number or one per sample [batch].
+Terms = Sequence[tuple[torch.Tensor, Sigma]]
 # Two outputs that lie close say nothing about what is further off than so many of their distances.
 FURTHEST = 10.0
 
@@ -110,37 +112,57 @@ def taylor_weights(steps: Sequence[int], step: int) -> tuple[float, ...]:
     return tuple(total)
 
 
-def combine(entries: Sequence[Entry], weights: Sequence[Sigma]) -> torch.Tensor:
-    """Weighted sum of entry values, as a new tensor in their dtype, summed in float32 or wider.
+def weighted(entries: Sequence[Entry], weights: Sequence[Sigma]) -> Terms:
+    """The sum of entries, one weight each.
 
-    Args:
-        weights: one per entry; a float, or a tensor of shape [batch] or [].
+    Raises:
+        ValueError: if there are none.
     """
-    total: torch.Tensor | None = None
-    for entry, weight in zip(entries, weights, strict=True):
-        value, share = _wide(entry.value), broadcast(weight, entry.value)
-        if total is None:
-            total = value * share
-        elif isinstance(share, torch.Tensor):
+    if not entries:
+        raise ValueError("entries: need at least one")
+    return [(entry.value, weight) for entry, weight in zip(entries, weights, strict=True)]
+
+
+def combine(terms: Terms) -> torch.Tensor:
+    """A sum as a new tensor, in float32 or wider."""
+    (first, weight), *rest = terms
+    total = first.to(wide_dtype(first)) * broadcast(weight, first)
+    for value, weight in rest:
+        share = broadcast(weight, value)
+        if isinstance(share, torch.Tensor):
             total.addcmul_(value, share)
         else:
             total.add_(value, alpha=share)
-    if total is None:
-        raise ValueError("entries: need at least one")
-    return total.to(entries[0].value.dtype)
+    return total
 
 
-def extrapolate(history: History, sigma: Sigma, order: int) -> torch.Tensor:
+def subtract_scaled(start: torch.Tensor, scale: torch.Tensor, terms: Terms) -> torch.Tensor:
+    """`start - scale * combine(terms)`, in one pass per term: on a skipped step this is nearly all.
+
+    Args:
+        scale: of a shape that goes with the start's, in float32 or wider.
+    """
+    total = start
+    for i, (value, weight) in enumerate(terms):
+        share = broadcast(weight, value)
+        each, factor = (scale * share, 1.0) if isinstance(share, torch.Tensor) else (scale, share)
+        # The start is not this function's to write to.
+        add = total.addcmul_ if i else total.addcmul
+        total = add(value, each, value=-factor)
+    return total
+
+
+def extrapolate(history: History, sigma: Sigma, order: int) -> Terms:
     """Polynomial extrapolation of the given order, or of the highest one the history allows.
 
     Raises:
         ValueError: if the history is empty.
     """
     entries = list(history)[: order + 1]
-    return combine(entries, lagrange_weights([e.sigma for e in entries], sigma))
+    return weighted(entries, lagrange_weights([e.sigma for e in entries], sigma))
 
 
-def scaled(history: History, place: Place, sigma: float, alpha: Sigma) -> torch.Tensor:
+def scaled(history: History, place: Place, sigma: float, alpha: Sigma) -> Terms:
     """`y0 + alpha * (y1 - y0)`; order 0 while the history has one entry.
 
     Args:
@@ -154,7 +176,7 @@ def scaled(history: History, place: Place, sigma: float, alpha: Sigma) -> torch.
     if len(history) < 2:
         return extrapolate(history, sigma, 0)
     ratio = alpha * ratio_at(history, place, sigma)
-    return combine([history[0], history[1]], [1 + ratio, -ratio])
+    return weighted(list(history)[:2], [1 + ratio, -ratio])
 
 
 def ratio_at(history: History, place: Place, sigma: float) -> float:
@@ -164,7 +186,7 @@ def ratio_at(history: History, place: Place, sigma: float) -> float:
     return min(max(ratio, -FURTHEST), FURTHEST)
 
 
-def forecast(history: History, step: int, order: int) -> torch.Tensor:
+def forecast(history: History, step: int, order: int) -> Terms:
     """TaylorSeer's forecast of the given order, in units of steps; lower while the history is short.
 
     Of the evaluations of one step, the newest counts.
@@ -177,9 +199,13 @@ def forecast(history: History, step: int, order: int) -> torch.Tensor:
         if not entries or entry.step < entries[-1].step:
             entries.append(entry)
     entries = entries[: order + 1]
-    return combine(entries, taylor_weights([e.step for e in entries], step))
+    return weighted(entries, taylor_weights([e.step for e in entries], step))
 
 
+@overload
+def broadcast(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor: ...
+@overload
+def broadcast(weight: Sigma, value: torch.Tensor) -> Sigma: ...
 def broadcast(weight: Sigma, value: torch.Tensor) -> Sigma:
     """Shape a [batch] weight so that it multiplies `value` [batch, ...]."""
     if isinstance(weight, torch.Tensor) and weight.ndim == 1:
@@ -191,7 +217,3 @@ def broadcast(weight: Sigma, value: torch.Tensor) -> Sigma:
 def wide_dtype(value: torch.Tensor) -> torch.dtype:
     """The dtype in which values like this one are cached and summed."""
     return torch.promote_types(value.dtype, torch.float32)
-
-
-def _wide(value: torch.Tensor) -> torch.Tensor:
-    return value.to(wide_dtype(value))

@@ -6,7 +6,7 @@ from enum import Enum
 
 import torch
 
-from .predictors import broadcast, wide_dtype
+from .predictors import Terms, broadcast, combine, subtract_scaled, wide_dtype
 
 
 class Quantity(Enum):
@@ -49,12 +49,15 @@ class Quantity(Enum):
         derivative = (x.to(wide) - denoised) / broadcast(sigma, x)
         return derivative - x if self is Quantity.OUTPUT_CHANGE else derivative
 
-    def denoised(self, x: torch.Tensor, value: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The denoised output that a predicted quantity stands for, in the dtype of x."""
+    def denoised(self, x: torch.Tensor, terms: Terms, sigma: torch.Tensor) -> torch.Tensor:
+        """The denoised output that a quantity stands for, as a new tensor in the dtype of x.
+
+        Args:
+            terms: the quantity, as known ones it is summed from.
+        """
         if self is Quantity.DENOISED:
-            return value.to(x.dtype)
+            return combine(terms).to(x.dtype)
         if self is Quantity.DENOISED_CHANGE:
-            return (x + value).to(x.dtype)
-        if self is Quantity.OUTPUT_CHANGE:
-            value = value + x
-        return (x - value * broadcast(sigma, x)).to(x.dtype)
+            return (x + combine(terms)).to(x.dtype)
+        more = [(x, 1.0)] if self is Quantity.OUTPUT_CHANGE else []
+        return subtract_scaled(x, broadcast(sigma, x), [*terms, *more]).to(x.dtype)

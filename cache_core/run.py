@@ -21,7 +21,18 @@ from .corrector import Corrector
 from .history import Entry, History
 from .input_track import InputTrack
 from .policies import Decision, Gap, Policy
-from .predictors import Place, Weigher, combine, extrapolate, forecast, ratio_at, scaled, wide_dtype
+from .predictors import (
+    Place,
+    Terms,
+    Weigher,
+    broadcast,
+    extrapolate,
+    forecast,
+    ratio_at,
+    scaled,
+    weighted,
+    wide_dtype,
+)
 from .quantity import Quantity
 from .report import RunReport
 from .settings import PredictorKind
@@ -126,14 +137,13 @@ class CacheRun:
             self._must_compute("no history for a conditioning")
             self._ran = True
             return None
+        sigma = broadcast(sigma, x)
         outputs: list[torch.Tensor] = []
         for stream, on in zip(streams, active, strict=True):
             if stream is None or not on:
                 outputs.append(torch.zeros_like(x))
                 continue
-            value = self._extrapolate(stream, sigma)
-            denoised = self.quantity.denoised(x, value, sigma)
-            outputs.append(denoised)
+            outputs.append(self.quantity.denoised(x, self._extrapolate(stream, sigma), sigma))
         return outputs
 
     def observe(
@@ -170,16 +180,13 @@ class CacheRun:
             self.report.note("The sampler does not follow its schedule: sigma is read at each step")
         self._learn(moment, at, streams, values, host[: -1 - len(compared)])
 
-    def hand_over(
-        self, x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor
-    ) -> torch.Tensor:
+    def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """The denoised output of an evaluation as the sampler is to have it: with what the predicted
         steps before a computed one owe.
 
         Args:
             x: noisy latent [batch, ...].
             denoised: output with guidance, computed or predicted; returned as it is if nothing is owed.
-            sigma: noise level [batch]; never read here.
         """
         corrector, moment = self.corrector, self._moment
         if corrector is None or moment is None or self._sealed:
@@ -187,11 +194,10 @@ class CacheRun:
         if self.clock.measures:
             self.corrector = None  # the steps are not those of the schedule
             return denoised
-        derivative = Quantity.DERIVATIVE.of(x, denoised, sigma)
-        owed = corrector.pass_on(moment.step, derivative, self._decision.compute)
-        if owed is None:
-            return denoised
-        return Quantity.DERIVATIVE.denoised(x, derivative + owed, sigma)
+        if self._decision.compute:
+            return corrector.repair(moment.step, x, denoised)
+        corrector.add(moment.step, x, denoised)
+        return denoised
 
     def stop(self, why: str) -> None:
         """Something is wrong with this run: drop the cache and compute every further step."""
@@ -260,7 +266,7 @@ class CacheRun:
         self._decision = Decision(True, reason)
         self.report.records[-1].reason = reason
 
-    def _extrapolate(self, stream: Stream, sigma: torch.Tensor) -> torch.Tensor:
+    def _extrapolate(self, stream: Stream, sigma: torch.Tensor) -> Terms:
         moment = self._moment
         assert moment is not None
         if self.own is not None:
@@ -348,6 +354,6 @@ class CacheRun:
         self._measured = None
 
 
-def _weigh(history: History, sigma: float, weigher: Weigher) -> torch.Tensor:
+def _weigh(history: History, sigma: float, weigher: Weigher) -> Terms:
     entries = list(history)
-    return combine(entries, weigher.weights(sigma, [entry.sigma for entry in entries]))
+    return weighted(entries, weigher.weights(sigma, [entry.sigma for entry in entries]))

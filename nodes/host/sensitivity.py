@@ -91,7 +91,7 @@ def _replay(
         if step > nudged:
             return executor(x, timestep, *args, **kwargs)
         value = derivatives[step] + nudge if step == nudged else derivatives[step]
-        return Quantity.DERIVATIVE.denoised(x, value.to(x.device), timestep)
+        return Quantity.DERIVATIVE.denoised(x, [(value.to(x.device), 1.0)], timestep)
 
     replayed = model.clone()
     replayed.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)

@@ -180,7 +180,7 @@ def _predict_noise(
     if session.learner is not None:
         session.learner.observe(session.run, x, guided, timestep)
     try:
-        return session.run.hand_over(x, guided, timestep)
+        return session.run.hand_over(x, guided)
     except Exception as error:
         bracket.give_up(session.run, error)
         return guided

@@ -319,7 +319,7 @@ def test_both_quantities_come_back():
     for quantity in Quantity:
         value = quantity.of(x, denoised, sigma)
         assert value.data_ptr() != denoised.data_ptr()
-        torch.testing.assert_close(quantity.denoised(x, value, sigma), denoised)
+        torch.testing.assert_close(quantity.denoised(x, [(value, 1.0)], sigma), denoised)
 
 
 # --- error budget
