@@ -33,7 +33,8 @@ class Chain:
 
     Attributes:
         steps: computed steps, rising.
-        error: expected error of the final result, relative to the way from noise to picture.
+        error: expected error of the final result, relative to the way to it from noise of sigma 1. Noise
+            is about as large as the picture there, whatever sigma a model starts at.
     """
 
     steps: tuple[int, ...]
@@ -71,7 +72,7 @@ def best_chains(
         raise ValueError("sigmas: must fall from step to step")
     gram = table.on(sigmas[:-1])
     widths = np.diff(np.asarray(sigmas))
-    way = np.sqrt(max(float(widths @ gram @ widths), 1e-300))
+    way = np.sqrt(max(float(widths @ gram @ widths), 1e-300)) / sigmas[0]
     weighted = widths * table.gains_on(sigmas[:-1])
     costs = segment_costs(gram, weighted, longest, corrected, squares(noise(gram)))
     return [Chain(c.steps, c.error / way) for c in search(costs, forced)]

@@ -124,6 +124,24 @@ def test_more_steps_are_never_worse_and_forced_ones_are_kept(
     assert chains[0].error ** 2 == pytest.approx(wanted, rel=1e-3, abs=1e-7)
 
 
+def test_much_noise_before_the_picture_does_not_make_errors_look_small():
+    """A run that first removes noise alone, which is predicted without an error, is no safer."""
+    steps, lead = 20, 10
+    values = 0.1 * outputs(steps, 2)
+    values[:, 0] += 5
+    values[:5] = values[4]
+    late = sigmas(steps)
+    early = (*np.geomspace(15, 1, lead, endpoint=False).tolist(), *late)
+    whole = np.concatenate([np.repeat(values[:1], lead, 0), values])
+    errors = []
+    for grid, field in ((late, values), (early, whole)):
+        gram = GramTable(np.array(grid[:-1]), (field @ field.T)[None])
+        forced = range(len(field) - steps + 5)
+        chain = cheapest(best_chains(gram, grid, forced, 4), len(forced) + 6)
+        errors.append(chain.error)
+    assert errors[1] == pytest.approx(errors[0], rel=0.05)
+
+
 def test_steps_gather_where_the_outputs_bend():
     steps = 40
     t = np.linspace(0, 1, steps)[:, None]
