@@ -23,6 +23,9 @@ from .traits import SamplerTraits, StepFrame
 FEWEST_STEPS = 8
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
+# What is left in the result of errors of the outputs: pictures of the demo models are then alike at one
+# budget with and without coefficients.
+LEFT = 0.2
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -160,7 +163,7 @@ class Settings:
         if self.mode is Mode.BUDGET:
             chains = self._chains(frame)
             if chains:
-                return ScheduledPolicy(within_error(chains, self.budget).steps)
+                return ScheduledPolicy(within_error(chains, LEFT * self.budget).steps)
             forced = frozenset(even_steps(steps, 0, self._warmup(frame), frame.window))
             return BudgetPolicy(
                 frame.sigmas, frame.log_snr, self.budget, forced, self._longest(frame)

@@ -413,7 +413,7 @@ def test_a_budget_takes_the_shortest_calibrated_choice(
 ):
     from scaling_cache.cache_core.coefficients import load
     from scaling_cache.cache_core.optimiser import best_chains
-    from scaling_cache.cache_core.settings import Mode
+    from scaling_cache.cache_core.settings import LEFT, Mode
 
     run(tiny)
     plain, every = counting(tiny)
@@ -422,7 +422,7 @@ def test_a_budget_takes_the_shortest_calibrated_choice(
     table = steadied(tiny, load(folder / "tiny.safetensors").guided, schedule)
     chains = best_chains(table, schedule, (0, 1, 2), 6)
     middle = chains[len(chains) // 2]
-    for budget in (middle.error * 1.001, 1e-9):
+    for budget in (middle.error * 1.001 / LEFT, 1e-9):
         counted, seen = counting(put(tiny, mode=Mode.BUDGET, budget=budget))
         sample(counted, steps=12)
         wanted = middle if budget > 1e-9 else chains[-1]
