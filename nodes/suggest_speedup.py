@@ -85,12 +85,19 @@ class ScalingSuggestSpeedup(io.ComfyNode):
     ) -> io.NodeOutput:
         schedule = schedule_of(model, sampler_name, scheduler, steps)
         traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
+        if traits.stochastic:
+            return _say(
+                1.0,
+                f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
+                "know.",
+            )
         found = find_coefficients(coefficients, model, schedule, cfg, traits.name)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(1.0, f"No suggestion: {why}. Calibrate Cache makes them.")
         try:
-            chains = best_chains(found.guided, schedule, (), _DEFAULTS.max_gap)
+            longest = 1 if traits.unknown else _DEFAULTS.max_gap
+            chains = best_chains(found.guided, schedule, (), longest, traits.sums)
         except ValueError as error:
             return _say(1.0, f"No suggestion: {error}.")
         suggestion = suggest(chains, len(schedule) - 1)

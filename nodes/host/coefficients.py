@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from .learned import recall
 AUTO, NONE = "auto", "none"
 FOLDER = "scaling_cache"
 _SHIPPED = Path(__file__).parents[2] / "coefficients"
+
+
+class _OutOfRange(CoefficientError):
+    """A file of this model that was calibrated on a schedule too unlike the run's."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +83,25 @@ def find_coefficients(
         try:
             return _use(choice, patcher, schedule, cfg)
         except CoefficientError as error:
-            return Found(None, f"{error}; alpha is learned during the run")
+            return _refused(error)
+    refused = Found()
     for name in _files():
         try:
             return _use(name, patcher, schedule, cfg)
+        except _OutOfRange as error:
+            refused = _refused(error)
         except CoefficientError:
             continue  # made for another model: the common case, not worth a word
     known = recall(patcher, sampler) if sampler else None
     if known is None or not known.guided.covers(schedule[:-1]):
-        return Found(learns=bool(sampler))
+        return replace(refused, learns=bool(sampler))
     count = known.provenance.samples
     pictures = "1 picture" if count == 1 else f"{count} pictures"
     return Found(known.guided, f"Coefficients: learned from {pictures}", learns=True)
+
+
+def _refused(error: CoefficientError) -> Found:
+    return Found(None, f"{error}; alpha is learned during the run")
 
 
 def find_everywhere(agree: Agree, choice: str, *where: Any) -> Found:
@@ -159,7 +170,7 @@ def _check(file: CoefficientFile, name: str, patcher: Any, schedule: tuple[float
             f"{family(patcher)}"
         )
     if not file.table.covers(schedule[:-1]):
-        raise CoefficientError(
+        raise _OutOfRange(
             f"coefficients: {name} covers sigma {file.table.sigmas[0]:.3g} to "
             f"{file.table.sigmas[-1]:.3g}, this run goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
         )

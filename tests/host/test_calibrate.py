@@ -83,6 +83,23 @@ def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, 
         assert seen.sigmas == [schedule[i] for i in chosen]
 
 
+def test_auto_says_why_a_file_of_this_model_does_not_fit(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    run(tiny, steps=12)
+    said.clear()
+    counted, seen = counting(put(tiny, speedup=2.0))
+    sample(counted, steps=50)
+    assert "coefficients: tiny.safetensors covers sigma 1 to" in said[-1]
+    assert "alpha is learned during the run" in said[-1]
+    assert len(seen.sigmas) == 25
+    # One that fits is taken, whatever else lies there.
+    run(tiny, steps=50, runs=1, name="whole")
+    sample(put(tiny, speedup=2.0), steps=50)
+    assert "Coefficients: whole.safetensors" in said[-1]
+    assert "covers" not in said[-1]
+
+
 def test_the_recorded_products_are_those_of_the_outputs(tiny: Any, sample: Any, folder: Path):
     """Once more from the callback of the sampler, which sees x and the guided picture."""
     from scaling_cache.cache_core.coefficients import load

@@ -33,6 +33,7 @@ def test_it_says_what_the_file_expects(tiny: Any, folder: Path):  # noqa: F811
     assert wanted - 0.1 < speedup <= wanted
     assert text.startswith(f"At 24 steps {wanted:.1f}x is safe")
     assert "Coefficients: tiny.safetensors" in text
+    assert "covers sigma" in ask(tiny, steps=90)[1]
     assert ask(tiny, coefficients="tiny.safetensors") == (speedup, text)
 
 
@@ -46,6 +47,24 @@ def test_without_coefficients_it_says_so(tiny: Any, folder: Path):  # noqa: F811
     speedup, text = ask(tiny, coefficients="bad.safetensors")
     assert speedup == 1.0
     assert "damaged" in text
+
+
+def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path):  # noqa: F811
+    run(tiny)
+    speedup, text = ask(tiny, sampler_name="euler_ancestral")
+    assert speedup == 1.0
+    assert "euler_ancestral adds noise" in text
+
+
+def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):  # noqa: F811
+    """Errors of predicted steps are not made good with every sampler."""
+    from comfy.samplers import sampler_object
+    from scaling_cache.nodes.host.samplers import sampler_traits, schedule_of
+
+    run(tiny)
+    schedule = schedule_of(tiny, "heun", "simple", 24)
+    assert not sampler_traits(sampler_object("heun"), schedule).sums
+    assert ask(tiny, sampler_name="heun")[0] < ask(tiny, sampler_name="euler")[0]
 
 
 @pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
