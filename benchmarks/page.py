@@ -352,12 +352,18 @@ def calibrated(environment: dict[str, Any], rows: list[Row]) -> str:
             ]
             lines.append([name, str(wanted), *cells])
         parts += [
-            f"### {bed}, on {len(mine[0]['psnr'])} held-out prompts\n",
+            f"### {bed}, on {prompts(mine)} held-out prompts\n",
             f"![PSNR against speed-up](images/{picture_of(bed)})\n",
             differences(mine),
             folded("PSNR of each way to sample", [table(lines)]),
         ]
     return "\n".join(parts)
+
+
+def prompts(rows: list[Row]) -> str:
+    """How many, from the fewest to the most."""
+    counts = {len(row["psnr"]) for row in rows}
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def by_bed(rows: list[Row]) -> list[tuple[str, list[Row]]]:

@@ -281,6 +281,10 @@ def test_a_calibration_is_summed_up_for_each_bed():
     assert "| learning | calibrated | 1 | -3.0 | -3.0 | -3.0 | -5.0 |" in toy
     assert "| learning | calibrated | 1 | +7.0 | +7.0 | +7.0 | +6.0 |" in other
     assert "images/calibration_toy.png" in toy
+    fewer = [{**row, "cfg": 1.0, "psnr": row["psnr"][:1]} for row in of("toy", [43.0, 39.0])]
+    assert "### toy, on 1 to 2 held-out prompts" in page.calibrated(
+        facts, [*of("toy", [43.0, 39.0]), *fewer]
+    )
 
 
 def test_the_committed_pages_have_the_marks():
