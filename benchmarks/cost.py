@@ -151,7 +151,7 @@ def slope(rows: list[results.Row], column: str) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES, help="of the latent")
     parser.add_argument(
-        "--answered", nargs="+", type=int, default=ANSWERED, help="sides without the network"
+        "--answered", nargs="*", type=int, default=ANSWERED, help="sides without the network"
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the JSON file")
