@@ -418,10 +418,7 @@ def costs(environment: dict[str, Any], rows: list[Row]) -> str:
             [
                 f"{row['side']} x {row['side']}",
                 *(milliseconds(row[name]) for name in ("plain", "skipped")),
-                *(
-                    "-" if row[name] is None else f"{row[name]:.2f}"
-                    for name in ("speedup", "counted")
-                ),
+                *(number(row[name], ".2f") for name in ("speedup", "counted")),
                 *(milliseconds(seconds) for seconds in (row["update"], added)),
                 f"{added / row['update']:.1f}",
             ]

@@ -30,8 +30,8 @@ from .predictors import (
     lagrange_weights,
     scaled,
     weighted,
-    wide_dtype,
 )
+from .quantity import Quantity
 
 # Share of an error of x over sigma by which d is off: 1 if the picture that the model sees stays, 0 if it
 # moves along with x.
@@ -67,18 +67,18 @@ class Corrector:
 
     def add(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
         """Take in a predicted output."""
-        rate = self._width(step) / self.sigmas[step]
+        sigma, width = self.sigmas[step], self._width(step)
         if self._sum is None:
-            self._sum = (x.to(wide_dtype(x)) - denoised).mul_(rate)
+            self._sum = Quantity.DERIVATIVE.of(x, denoised, sigma).mul_(width)
         else:
-            self._sum.add_(x, alpha=rate).sub_(denoised, alpha=rate)
+            self._sum.add_(x, alpha=width / sigma).sub_(denoised, alpha=width / sigma)
         self._predicted.append(step)
 
     def repair(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """A computed output as the sampler is to have it, in the dtype of x; the same one if nothing is
         owed."""
         sigma = self.sigmas[step]
-        derivative = (x.to(wide_dtype(x)) - denoised) / sigma
+        derivative = Quantity.DERIVATIVE.of(x, denoised, sigma)
         owed = self._owed(step, derivative)
         self._predicted, self._sum = [], None
         if owed is not None:

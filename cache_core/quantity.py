@@ -6,7 +6,7 @@ from enum import Enum
 
 import torch
 
-from .predictors import Terms, broadcast, combine, subtract_scaled, wide_dtype
+from .predictors import Sigma, Terms, broadcast, combine, subtract_scaled, wide_dtype
 
 
 class Quantity(Enum):
@@ -33,13 +33,13 @@ class Quantity(Enum):
         """Whether x is taken away from what the model gave."""
         return self in (Quantity.OUTPUT_CHANGE, Quantity.DENOISED_CHANGE)
 
-    def of(self, x: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def of(self, x: torch.Tensor, denoised: torch.Tensor, sigma: Sigma) -> torch.Tensor:
         """The quantity as a tensor of its own, in float32 or wider.
 
         Args:
             x: noisy latent [batch, ...].
             denoised: model output of the same shape.
-            sigma: noise level [batch].
+            sigma: noise level, a number or [batch].
         """
         wide = wide_dtype(x)
         if self is Quantity.DENOISED:

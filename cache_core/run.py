@@ -137,7 +137,7 @@ class CacheRun:
             self._must_compute("no history for a conditioning")
             self._ran = True
             return None
-        sigma = broadcast(sigma, x)
+        sigma = broadcast(sigma, x)  # once for all conditionings
         outputs: list[torch.Tensor] = []
         for stream, on in zip(streams, active, strict=True):
             if stream is None or not on:
