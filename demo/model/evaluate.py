@@ -99,7 +99,7 @@ def sample(model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int) -
         disable_pbar=True,
         seed=seed,
     )
-    return torch.cat([vae.decode(latent[None]) for latent in latents]).clamp(0, 1)
+    return vae.decode(latents).clamp(0, 1)
 
 
 @torch.inference_mode()
