@@ -12,7 +12,7 @@ import numpy as np
 
 from demo.host.fetch import ROOT
 
-from . import plots, results
+from . import aims, plots, results
 from .cost import slope
 from .results import Row, at_speed, plan
 from .standings import OTHERS, OWN, best, label, standing
@@ -87,6 +87,51 @@ def folded(title: str, parts: list[str]) -> str:
     """What a reader opens."""
     inside = "\n".join(part for part in parts if part)
     return f"<details><summary>{title}</summary>\n\n{inside}\n</details>\n"
+
+
+def aimed(rows: list[Row]) -> str:
+    """What the pack aims at on each bed and how near it comes; bold where it misses."""
+    head = ["bed", "at", "Scaling Cache"]
+    head += [
+        f"{aim.text} ({'at most' if aim.most else 'at least'} {aim.bound:g})" for aim in aims.AIMS
+    ]
+    lines, kept = [head], [["bed, steps", "at", *map(_own_name, OWN)]]
+    for title, mine in by_plan(rows):
+        steps, speed = mine[0]["steps"], aims.KEPT.get(mine[0]["steps"])
+        found = {} if speed is None else at_speed(mine, speed)
+        if any(method in found for method in OWN):
+            cells = [_psnr_kept(found.get(method)) for method in OWN]
+            kept.append([title, f"{speed:g}x", *cells])
+        if steps != max(aims.KEPT):
+            continue
+        for speed, method in product(aims.SPEEDS, aims.METHODS):
+            found = at_speed(mine, speed)
+            if method in found:
+                cells = [_aim_cell(aim, found[method], found) for aim in aims.AIMS]
+                lines.append([mine[0]["bed"], f"{speed:g}x", _own_name(method), *cells])
+    return (
+        f"At {max(aims.KEPT)} steps:\n\n{table(lines)}\n"
+        f"{aims.SAME:g} dB, at which hardly a difference can be seen:\n\n{table(kept)}"
+    )
+
+
+def _own_name(method: str) -> str:
+    return plots.name_of(method).removeprefix("Scaling Cache, ")
+
+
+def _aim_cell(aim: aims.Aim, row: Row, found: dict[str, Row]) -> str:
+    value = aim.measure(row, found)
+    if value is None:
+        return "-"
+    text = f"{value:.2f}" if aim.most else f"{value:+.1f}"
+    return text if aim.reached(value) else f"**{text}**"
+
+
+def _psnr_kept(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    text = f"{row['psnr']:.1f} dB"
+    return text if row["psnr"] >= aims.SAME else f"**{text}**"
 
 
 def video(environment: dict[str, Any], rows: list[Row]) -> str:
@@ -169,7 +214,7 @@ def samplers(environment: dict[str, Any], rows: list[Row]) -> str:
         gained = [a["psnr"] - b["psnr"] for a, b in both if a is not None and b is not None]
         if gained:
             nearer = f"{sum(gain > 0 for gain in gained)} of {len(gained)} plans"
-            own = ours.removeprefix("Scaling Cache, ")
+            own = _own_name(method)
             spread = (f"{np.mean(gained):+.1f}", f"{min(gained):+.1f}")
             lines.append([f"{speed:g}x", own, other.value, nearer, *spread])
     return "\n".join(
@@ -280,7 +325,7 @@ def gains(rows: list[Row]) -> str:
             lines.append(
                 [
                     f"{speed:g}x",
-                    plots.name_of(ours["method"]).removeprefix("Scaling Cache, "),
+                    _own_name(ours["method"]),
                     plots.name_of(other["method"]),
                     f"{differences.mean():+.1f}{spread}",
                     f"{differences.min():+.1f}",
@@ -447,6 +492,7 @@ def run(options: argparse.Namespace) -> None:
     if (path := options.results / FIDELITY).exists():
         environment, rows = results.read(path)
         draw(rows)
+        page = filled(page, "aims", aimed(rows))
         page = filled(page, "fidelity", sections(environment, rows))
         readme = filled(README.read_text(encoding="utf-8"), "results", short(environment, rows))
         README.write_text(readme, encoding="utf-8")

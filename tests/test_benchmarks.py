@@ -225,6 +225,22 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     assert "EOC" not in short
 
 
+def test_what_misses_an_aim_is_bold(rows: list[Any]):
+    lines = page.aimed(rows).splitlines()
+    # 10 dB over the published method, 2 under the host's, 11 over fewer steps; worst prompt 49 over 40.
+    assert "| toy | 2x | learning | **-2.0** | +10.0 | +11.0 | - | +9.0 |" in lines
+    assert "| toy | 3x | learning | - | - | - | - | - |" in lines
+    assert "| toy, 50 steps euler, cfg 4, shift 3 | 3x | 45.0 dB | - |" in lines
+
+
+def test_flip_is_compared_with_the_lowest_of_the_others(rows: list[Any]):
+    for each, flip in zip(rows, (None, 0.03, 0.1, 0.05, 0.01, 0.08, 0.06), strict=True):
+        each["perceptual"] = flip
+    lines = page.aimed(rows).splitlines()
+    # EOC computes too much to be at this speed.
+    assert any("| toy | 2x | learning |" in line and "**0.60**" in line for line in lines)
+
+
 def test_other_samplers_are_counted_against_the_best_of_each_kind(rows: list[Any]):
     other = [{**r, "sampler": "uni_pc"} for r in rows]
     better = [r for r in other if r["method"] != "host_lazycache"]
@@ -289,7 +305,7 @@ def test_a_calibration_is_summed_up_for_each_bed():
 
 def test_the_committed_pages_have_the_marks():
     text = page.PAGE.read_text(encoding="utf-8")
-    for name in ("fidelity", "samplers", "video", "again", "cost", "calibration"):
+    for name in ("aims", "fidelity", "samplers", "video", "again", "cost", "calibration"):
         page.filled(text, name, "")
     page.filled(page.README.read_text(encoding="utf-8"), "results", "")
 
