@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..host.inprocess import import_host
+from ..host.loaders import load_autoencoder, load_shifted, sample_euler
 from ..model.calibrate import Encoder
 from ..model.clips import FRAMES, render
 from ..model.evaluate import CFG, HELD_OUT_SEED, SHIFT
@@ -50,21 +50,12 @@ class Quality:
 
 
 def load_vae() -> Any:
-    import_host()
-    import comfy.sd
-    import comfy.utils
-
-    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_FILE)))
+    return load_autoencoder(VAE_FILE)
 
 
 def load_model(shift: float = SHIFT) -> Any:
     """The model as UNETLoader and ModelSamplingSD3 give it."""
-    import_host()
-    import comfy.sd
-    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
-
-    (model,) = ModelSamplingSD3().patch(comfy.sd.load_diffusion_model(str(SD3_FILE)), shift)
-    return model
+    return load_shifted(SD3_FILE, shift)
 
 
 def conditioning(prompts: list[Prompt | None]) -> list[list[Any]]:
@@ -87,22 +78,8 @@ def sample(
     model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int, encoded: Encoder
 ) -> Tensor:
     """Pictures [n, height, width, 3] by the host's euler sampler."""
-    import comfy.sample
-
-    noise = torch.randn(len(prompts), *LATENT, generator=torch.Generator().manual_seed(seed))
-    latents = comfy.sample.sample(
-        model,
-        noise,
-        steps,
-        CFG,
-        "euler",
-        "simple",
-        encoded(list(prompts)),
-        encoded([None]),
-        torch.zeros_like(noise),
-        disable_pbar=True,
-        seed=seed,
-    )
+    given = encoded(list(prompts)), encoded([None])
+    latents = sample_euler(model, (len(prompts), *LATENT), steps, CFG, given, seed)
     return vae.decode(latents).clamp(0, 1)
 
 

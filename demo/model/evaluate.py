@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..host.inprocess import import_host
+from ..host.loaders import load_autoencoder, load_shifted, sample_euler
 from ..nodes.vocabulary import Prompt, encode, held_out_prompts
 from .clips import FRAMES, render
 from .measure import read_clip
@@ -53,21 +53,12 @@ class Quality:
 
 
 def load_vae() -> Any:
-    import_host()
-    import comfy.sd
-    import comfy.utils
-
-    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_FILE)))
+    return load_autoencoder(VAE_FILE)
 
 
 def load_model(shift: float = SHIFT) -> Any:
     """The model as UNETLoader and ModelSamplingSD3 give it."""
-    import_host()
-    import comfy.sd
-    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
-
-    (model,) = ModelSamplingSD3().patch(comfy.sd.load_diffusion_model(str(WAN_FILE)), shift)
-    return model
+    return load_shifted(WAN_FILE, shift)
 
 
 def reconstruct(vae: Any, clips: int) -> list[float]:
@@ -82,23 +73,9 @@ def reconstruct(vae: Any, clips: int) -> list[float]:
 
 def sample(model: Any, vae: Any, prompts: list[Prompt], steps: int, seed: int) -> Tensor:
     """Clips [n, frames, height, width, 3] by the host's euler sampler."""
-    import comfy.sample
-
     shape = (len(prompts), 16, (FRAMES + 3) // 4, 16, 16)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    latents = comfy.sample.sample(
-        model,
-        noise,
-        steps,
-        CFG,
-        "euler",
-        "simple",
-        [[torch.cat([encode(p) for p in prompts]), {}]],
-        [[encode(None), {}]],
-        torch.zeros(shape),
-        disable_pbar=True,
-        seed=seed,
-    )
+    given = [[torch.cat([encode(p) for p in prompts]), {}]], [[encode(None), {}]]
+    latents = sample_euler(model, shape, steps, CFG, given, seed)
     return vae.decode(latents).clamp(0, 1)
 
 
