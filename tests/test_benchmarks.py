@@ -13,8 +13,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 
-from benchmarks import fidelity, measures, page, plots, results
+from benchmarks import fidelity, measures, page, plots, results, sheets
 from benchmarks.beds import BEDS, Plan
 from benchmarks.lab import Lab, tune
 from benchmarks.meter import in_steps
@@ -336,6 +338,40 @@ def test_plots_are_drawn_with_names_apart(tmp_path: Path, rows: list[Any]):
         "fidelity_speedup",
         "fidelity_curves",
     }
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_a_sheet_holds_every_method_and_clips_play_beside_each_other(
+    tmp_path: Path, rows: list[Any], frames: int
+):
+    def clips(value: float) -> torch.Tensor:
+        fading = torch.linspace(value, 0.0, frames)[None, :, None, None, None]
+        return fading.expand(2, frames, 32, 32, 3)
+
+    made = {r["method"]: {2.0: clips(0.5)} for r in rows} | {"plain": {1.0: clips(1.0)}}
+    plan = Plan(50, 4.0, 3.0, "euler")
+    sheets.save(tmp_path, BEDS["demo_video"], plan, rows, made, 2.0)
+    sheet, *animated = sorted(tmp_path.iterdir(), key=lambda path: path.suffix)
+    methods = len(results.at_speed(rows, 2.0)) + 1
+    shown = 2 if frames == 1 else 1
+    with Image.open(sheet) as image:
+        assert image.size == (32 * shown, methods * (32 + 22))
+    assert len(animated) == (frames > 1)
+    for path in animated:
+        with Image.open(path) as image:
+            # All steps, learning, the best published one, the host's, fewer steps: three in a row.
+            assert (image.n_frames, image.size) == (frames, (3 * 64, 2 * (64 + 22)))
+            first, last = (_middle_of(image, moment) for moment in (0, frames - 1))
+        # The plain run's tile fades from white to black, its neighbour from grey.
+        assert (first > (240, 110)).all()
+        assert (last < 15).all()
+
+
+def _middle_of(image: Image.Image, moment: int) -> NDArray[np.float64]:
+    """Mean brightness in the pictures of the first two tiles."""
+    image.seek(moment)
+    grey = np.asarray(image.convert("L"), float)
+    return np.array([grey[40:70, x : x + 40].mean() for x in (12, 76)])
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=12))
