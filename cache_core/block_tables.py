@@ -1,5 +1,5 @@
 """What block caches need to know of a model, measured in plain runs: TeaCache's polynomial, MagCache's
-ratios and the changes that First Block Cache compares.
+ratios, the changes that First Block Cache compares, and how steady each block is, for Delta Cache.
 
 TeaCache (arXiv 2411.19108) maps the relative change of a signal from step to step to that of what is
 cached; MagCache (arXiv 2506.09045) uses the ratio of its magnitude to that of the step before, as mean
@@ -29,7 +29,7 @@ from .stack_run import Branch, Change, NetworkCall, StackRun, State, Streams
 
 # Degree of the published polynomials.
 DEGREE = 4
-# Elements of block 0's residual that stand for all: a mean over so many is off by about 1 %.
+# Elements of a block's residual that stand for all: a mean over so many is off by about 1 %.
 _ELEMENTS = 2**14
 # Thresholds that are tried at most.
 _THRESHOLDS = 500
@@ -45,7 +45,9 @@ class BlockTable:
         polynomial: coefficients, highest power first.
         valid: lowest and highest change of the signal in the fit.
         first_block: [branches, steps, steps] relative change of block 0's residual at a step (column)
-            from that at an earlier one (row), 0 elsewhere; None where there is no such block.
+            from that at an earlier one (row), 0 elsewhere; None where blocks cannot be watched alone.
+        block_changes: [branches, blocks, steps] relative change of each block's residual from that at the
+            step before, 0 at the first; None likewise.
     """
 
     signal: SignalKind
@@ -53,6 +55,7 @@ class BlockTable:
     polynomial: tuple[float, ...]
     valid: tuple[float, float]
     first_block: Floats | None = None
+    block_changes: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.ratios.ndim != 2 or not self.ratios.size:
@@ -63,15 +66,28 @@ class BlockTable:
             raise ValueError("polynomial: must hold finite numbers")
         if not 0 <= self.valid[0] <= self.valid[1] < np.inf:
             raise ValueError("valid: must be two rising numbers from 0 on")
-        changes, steps = self.first_block, self.ratios.shape[1]
-        if changes is None:
-            return
-        if changes.ndim != 3 or not len(changes) or changes.shape[1:] != (steps, steps):
-            raise ValueError(
-                f"first_block: need shape [branches, {steps}, {steps}], got {changes.shape}"
-            )
-        if not (np.isfinite(changes).all() and (changes >= 0).all()):
-            raise ValueError("first_block: must be finite and not below 0")
+        steps = self.ratios.shape[1]
+        _check_changes("first_block", self.first_block, (steps, steps))
+        _check_changes("block_changes", self.block_changes, (None, steps))
+
+
+def _check_changes(field: str, changes: Floats | None, shape: tuple[int | None, int]) -> None:
+    """
+    Args:
+        shape: of each branch, None for any number.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if changes is None:
+        return
+    rows, steps = shape
+    fits = changes.ndim == 3 and changes.size and changes.shape[2] == steps
+    if not fits or rows not in (None, changes.shape[1]):
+        wanted = "blocks" if rows is None else rows
+        raise ValueError(f"{field}: need shape [branches, {wanted}, {steps}], got {changes.shape}")
+    if not (np.isfinite(changes).all() and (changes >= 0).all()):
+        raise ValueError(f"{field}: must be finite and not below 0")
 
 
 @dataclass(frozen=True)
@@ -80,18 +96,20 @@ class WatchStack(Method):
 
     Attributes:
         signal: what TeaCache would compare.
-        first_block: whether to look at block 0 as well.
+        blocks: whether to look at each block as well.
     """
 
     name: ClassVar[str] = "Calibration"
     reference: ClassVar[Reference] = Reference.EVERY_CALL
 
     signal: SignalKind = SignalKind.TOKENS  # pyright: ignore[reportIncompatibleMethodOverride]
-    first_block: bool = True
+    blocks: bool = True
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
         whole = Span(0, layout.total - 1)
-        return (whole, Span(0, 0)) if self.first_block and len(whole) > 1 else (whole,)
+        if not self.blocks or len(whole) == 1:
+            return (whole,)
+        return (whole, *(Span(number, number) for number in range(layout.total)))
 
     def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
         return ListPolicy(frozenset(range(frame.steps)))
@@ -104,15 +122,18 @@ class WatchRun(StackRun):
     Attributes:
         seen: branch and step of each comparison with its numbers, still on the device: change of the
             signal (of data), change of the residual, ratio of its magnitude.
+        seen_blocks: branch, block and step of each comparison of a block, still on the device.
         first: residuals of block 0 by branch and step, in part, in the host's memory.
         measured: [branches, steps, 3], NaN where nothing was compared, once the run has ended.
-        first_block: as in the table, once the run has ended; None if a step is missing.
+        first_block, block_changes: as in the table, once the run has ended; None if a step is missing.
     """
 
     seen: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
+    seen_blocks: list[tuple[int, int, int, torch.Tensor]] = field(default_factory=list)
     first: dict[int, dict[int, torch.Tensor]] = field(default_factory=dict)
     measured: NDArray[np.float64] | None = None
     first_block: NDArray[np.float64] | None = None
+    block_changes: NDArray[np.float64] | None = None
     _thin: Subset = field(default_factory=lambda: Subset(_ELEMENTS))
     _branches: list[int] = field(default_factory=list)
 
@@ -121,7 +142,7 @@ class WatchRun(StackRun):
         return super().open(branches)
 
     def close(self) -> RunReport:
-        """End the run; the comparisons become `measured`, in one read of the device."""
+        """End the run; only now what was compared is read from the device."""
         if self.seen and self.measured is None:
             values = torch.stack([numbers for _, _, numbers in self.seen]).cpu().double().numpy()
             branches = 1 + max(branch for branch, _, _ in self.seen)
@@ -138,8 +159,23 @@ class WatchRun(StackRun):
                     for _, rows in sorted(self.first.items())
                 ]
             )
-        self.seen, self.first = [], {}
+        if self.seen_blocks:
+            self.block_changes = self._changes_of_blocks()
+        self.seen, self.seen_blocks, self.first = [], [], {}
         return super().close()
+
+    def expected_bytes(self, stream_bytes: int, conditionings: int) -> int:
+        # Of single blocks only parts are kept.
+        return stream_bytes * conditionings * 2
+
+    def _changes_of_blocks(self) -> NDArray[np.float64] | None:
+        values = torch.stack([change for *_, change in self.seen_blocks]).cpu().double().numpy()
+        branches = 1 + max(branch for branch, *_ in self.seen_blocks)
+        found = np.full((branches, self.layout.total, self.clock.steps), np.nan)
+        found[..., 0] = 0.0
+        for (branch, block, step, _), value in zip(self.seen_blocks, values, strict=True):
+            found[branch, block, step] = value
+        return found if np.isfinite(found).all() else None
 
     def _call(self, states: list[State], step: int) -> NetworkCall:
         return WatchCall(self, states, step)
@@ -148,11 +184,19 @@ class WatchRun(StackRun):
         """Remember the comparison of one branch of the call under way."""
         self.seen.append((self._branches[place], step, numbers))
 
+    def note_block(self, place: int, block: int, step: int, change: torch.Tensor) -> None:
+        """Remember the comparison of a block of one branch of the call under way."""
+        self.seen_blocks.append((self._branches[place], block, step, change))
+
     def note_first(self, place: int, step: int, residual: torch.Tensor) -> None:
         """Remember what block 0 added to one branch of the call under way, the first one of a step."""
         rows = self.first.setdefault(self._branches[place], {})
         if step not in rows:
-            rows[step] = self._thin(residual).float().cpu()
+            rows[step] = residual.cpu()
+
+    def part(self, stream: torch.Tensor) -> torch.Tensor:
+        """[batch, elements] that stand for all of a stream."""
+        return self._thin(stream).float()
 
 
 class WatchCall(NetworkCall):
@@ -175,11 +219,10 @@ class WatchCall(NetworkCall):
         start, picture, run = before[0], after[0], self._run
         if start is None or picture is None or not isinstance(run, WatchRun):
             return
-        residuals = (picture - start).chunk(len(self._states))
         if span != run.spans[0]:
-            for place, residual in enumerate(residuals):
-                run.note_first(place, self._step, residual)
+            self._keep_block(run, span, run.part(picture) - run.part(start))
             return
+        residuals = (picture - start).chunk(len(self._states))
         for place, (state, residual) in enumerate(zip(self._states, residuals, strict=True)):
             past = state.changes.get(span)
             if past and past[0].past.step == self._step:
@@ -200,6 +243,19 @@ class WatchCall(NetworkCall):
                         ]
                     ),
                 )
+            state.changes[span] = [Change(Past(self._step), (residual,))]
+
+    def _keep_block(self, run: WatchRun, span: Span, residuals: torch.Tensor) -> None:
+        parts = residuals.chunk(len(self._states))
+        for place, (state, residual) in enumerate(zip(self._states, parts, strict=True)):
+            past = state.changes.get(span)
+            if past and past[0].past.step == self._step:
+                continue  # a further evaluation of the step
+            last = past[0].streams[0] if past else None
+            if last is not None and last.shape == residual.shape:
+                run.note_block(place, span.first, self._step, relative_change(residual, last))
+            if span.first == 0:
+                run.note_first(place, self._step, residual)
             state.changes[span] = [Change(Past(self._step), (residual,))]
 
 
@@ -226,12 +282,14 @@ def make_table(
     signal: SignalKind,
     runs: list[NDArray[np.float64]],
     first_blocks: Sequence[NDArray[np.float64]] = (),
+    block_changes: Sequence[NDArray[np.float64]] = (),
 ) -> BlockTable:
     """A table from the measurements of some runs.
 
     Args:
         runs: `measured` of each.
         first_blocks: `first_block` of those that have it.
+        block_changes: likewise.
 
     Raises:
         ValueError: if nothing was measured, or what was measured is not finite.
@@ -248,13 +306,13 @@ def make_table(
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         raise ValueError("the blocks did not run")
-    whole = [run for run in first_blocks if len(run) == branches and np.isfinite(run).all()]
-    return BlockTable(
-        signal,
-        ratios,
-        *fit(points[:, 0], points[:, 1]),
-        first_block=np.mean(whole, 0) if whole else None,
-    )
+
+    def mean(runs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+        whole = [run for run in runs if len(run) == branches and np.isfinite(run).all()]
+        return np.mean(whole, 0) if whole else None
+
+    polynomial, valid = fit(points[:, 0], points[:, 1])
+    return BlockTable(signal, ratios, polynomial, valid, mean(first_blocks), mean(block_changes))
 
 
 def first_block_steps(changes: Floats, threshold: float) -> list[int]:

@@ -25,7 +25,9 @@ _METADATA_KEY = "scaling_cache"
 _TENSORS_IN_ORDER = ("sigmas", "gram", "guided")
 _TENSORS = frozenset(_TENSORS_IN_ORDER)
 _BLOCK_TENSORS = frozenset({"ratios", "polynomial", "valid"})
-_GAINS, _TRIAL, _FIRST = "gains", "trial", "first_block"
+_GAINS, _TRIAL = "gains", "trial"
+# Tensors of a block table that it may lack.
+_FIRST, _EACH = "first_block", "block_changes"
 _SIGNAL_KEY = "scaling_cache_signal"
 
 
@@ -118,7 +120,7 @@ def load(path: Path, name: str = "") -> CoefficientFile:
             metadata = file.metadata() or {}
             names = set(file.keys())
             if (
-                names - _BLOCK_TENSORS - {_GAINS, _TRIAL, _FIRST} != _TENSORS
+                names - _BLOCK_TENSORS - {_GAINS, _TRIAL, _FIRST, _EACH} != _TENSORS
                 or _METADATA_KEY not in metadata
             ):
                 raise CoefficientError(f"coefficients: {name} is not a coefficient file")
@@ -128,7 +130,7 @@ def load(path: Path, name: str = "") -> CoefficientFile:
     try:
         sigmas, gram, guided = (np.asarray(tensors[n], np.float64) for n in _TENSORS_IN_ORDER)
         provenance = _parse(metadata[_METADATA_KEY])
-        below = names & (_BLOCK_TENSORS | {_FIRST})
+        below = names & (_BLOCK_TENSORS | {_FIRST, _EACH})
         blocks = _parse_blocks(tensors, metadata) if below else None
         gains = np.asarray(tensors[_GAINS], np.float64) if _GAINS in names else None
         trial = Trial(np.asarray(tensors[_TRIAL], np.float64)) if _TRIAL in names else None
@@ -160,9 +162,10 @@ def store(path: Path, content: CoefficientFile) -> None:
             "polynomial": np.array(blocks.polynomial),
             "valid": np.array(blocks.valid),
         }
-        if blocks.first_block is not None:
-            # As large as a table of products, and known to fewer digits.
-            named[_FIRST] = np.ascontiguousarray(blocks.first_block, np.float32)
+        for key, changes in ((_FIRST, blocks.first_block), (_EACH, blocks.block_changes)):
+            if changes is not None:
+                # As large as a table of products, and known to fewer digits.
+                named[key] = np.ascontiguousarray(changes, np.float32)
         metadata[_SIGNAL_KEY] = blocks.signal.value
     write(path, save(named, metadata=metadata))
 
@@ -201,10 +204,11 @@ def _parse_blocks(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> B
         signal = SignalKind(metadata.get(_SIGNAL_KEY))
     except ValueError:
         raise ValueError("signal: unknown") from None
-    first = np.asarray(tensors[_FIRST], np.float64) if _FIRST in tensors else None
-    return BlockTable(
-        signal, ratios, tuple(polynomial.tolist()), (float(valid[0]), float(valid[1])), first
+    first, each = (
+        np.asarray(tensors[n], np.float64) if n in tensors else None for n in (_FIRST, _EACH)
     )
+    bounds = (float(valid[0]), float(valid[1]))
+    return BlockTable(signal, ratios, tuple(polynomial.tolist()), bounds, first, each)
 
 
 def _parse(text: str) -> Provenance:

@@ -17,7 +17,7 @@ _KNOT_ELEMENTS = 2**14
 
 
 class Subset:
-    """Elements of an output that stand for all, always the same random ones."""
+    """Elements of an output that stand for all, of one size always the same random ones."""
 
     def __init__(self, most: int) -> None:
         """
@@ -25,18 +25,19 @@ class Subset:
             most: elements per sample.
         """
         self._most = most
-        self._chosen: torch.Tensor | None = None
+        self._chosen: dict[int, torch.Tensor] = {}
 
     def __call__(self, value: torch.Tensor) -> torch.Tensor:
         """[batch, elements] of an output [batch, ...]; a view where it is small enough."""
         flat = value.reshape(value.shape[0], -1)
         if flat.shape[1] <= self._most:
             return flat
-        if self._chosen is None:
+        chosen = self._chosen.get(flat.shape[1])
+        if chosen is None:
             generator = torch.Generator().manual_seed(0)
             order = torch.randperm(flat.shape[1], generator=generator)
-            self._chosen = order[: self._most].to(flat.device)
-        return flat[:, self._chosen]
+            chosen = self._chosen[flat.shape[1]] = order[: self._most].to(flat.device)
+        return flat[:, chosen]
 
 
 class KnotRecorder:

@@ -8,8 +8,11 @@ from comfy_api.latest import io, ui
 
 from ..cache_core.block_tables import first_block_threshold
 from ..cache_core.coefficients import CoefficientFile
+from ..cache_core.numbers import format_numbers
+from ..cache_core.profiling import SKIPPED, RankBy, blocks_to_skip, mean_changes, skip_order
 from ..cache_core.trial import SPEEDUPS
 from . import common
+from .families import find_family
 from .host.calibrate import Plan, calibrate
 from .host.coefficient_files import file_path, save
 from .host.compat import schema
@@ -108,7 +111,7 @@ class ScalingCalibrateCache(io.ComfyNode):
         made = file.provenance
         text = (
             f"{path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
-            f"cfg {cfg:g}. {_use(file)}{_first_block(file)}"
+            f"cfg {cfg:g}. {_use(file)}{_first_block(file)}{_steady_blocks(file, model)}"
         )
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
@@ -129,3 +132,16 @@ def _first_block(file: CoefficientFile) -> str:
         return ""
     found = [f"{first_block_threshold(changes, s):.2g} for {s:g}x" for s in SPEEDUPS]
     return f" First Block Cache: residual_diff_threshold {', '.join(found)}."
+
+
+def _steady_blocks(file: CoefficientFile, model: Any) -> str:
+    """What Delta Cache can be set to."""
+    changes = None if file.blocks is None else file.blocks.block_changes
+    family = find_family(model.model.diffusion_model)
+    if changes is None or family is None:
+        return ""
+    order = skip_order(RankBy.STABILITY, mean_changes(changes.mean(0)), None)
+    chosen = blocks_to_skip(order, family.layout(model.model.diffusion_model), SKIPPED)
+    fields = {"double_block": "blocks", "single_block": "single_blocks"}
+    lists = [f"{fields[kind]} {format_numbers(found)}" for kind, found in chosen.items() if found]
+    return f" Delta Cache: {', '.join(lists)} change least."

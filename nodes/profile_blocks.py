@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..cache_core.checks import check_range
 from ..cache_core.numbers import format_numbers
 from ..cache_core.profiling import (
+    SKIPPED,
     RankBy,
     blocks_to_skip,
     mean_changes,
@@ -44,7 +45,7 @@ class ScalingProfileBlocks(io.ComfyNode):
                 *common.run_inputs(),
                 io.Float.Input(
                     "skip",
-                    default=0.6,
+                    default=SKIPPED,
                     min=0.0,
                     max=1.0,
                     step=0.05,

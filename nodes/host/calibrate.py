@@ -134,15 +134,16 @@ def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
     runs: list[stack.StackRun] = []
     method = WatchStack(signal)
     if family.why_not(method, model.model.diffusion_model):
-        method = WatchStack(signal, first_block=False)
+        method = WatchStack(signal, blocks=False)
     cache = stack.StackCache(method, on_close=runs.append, run=WatchRun)
 
     def table() -> BlockTable | None:
         watched = [r for r in runs if isinstance(r, WatchRun)]
         measured = [r.measured for r in watched if r.measured is not None]
         first = [r.first_block for r in watched if r.first_block is not None]
+        each = [r.block_changes for r in watched if r.block_changes is not None]
         try:
-            return make_table(signal, measured, first)
+            return make_table(signal, measured, first, each)
         except ValueError as error:
             log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
             return None

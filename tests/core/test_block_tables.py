@@ -66,12 +66,25 @@ def test_nothing_measured_is_refused():
         ({"first_block": np.zeros((1, 3, 4))}, "first_block"),
         ({"first_block": np.full((1, 3, 3), -0.1)}, "first_block"),
         ({"first_block": np.full((1, 3, 3), np.nan)}, "first_block"),
+        ({"block_changes": np.zeros((1, 5, 4))}, "block_changes"),
+        ({"block_changes": np.zeros((1, 0, 3))}, "block_changes"),
+        ({"block_changes": np.full((1, 5, 3), -0.1)}, "block_changes"),
+        ({"block_changes": np.full((1, 5, 3), np.inf)}, "block_changes"),
     ],
 )
 def test_bad_tables_name_the_field(change: dict, field: str):
     good = {"ratios": np.ones((1, 3)), "polynomial": (1.0, 0.0), "valid": (0.0, 1.0)}
     with pytest.raises(ValueError, match=rf"^{field}"):
         BlockTable(SignalKind.TOKENS, **{**good, **change})
+
+
+def test_changes_of_blocks_are_means_over_whole_runs():
+    runs = [np.full((2, 5, 3), value) for value in (0.9, 1.1)]
+    each = [np.full((2, 7, 5), value) for value in (0.1, 0.3)]
+    broken = np.full((2, 7, 5), np.nan)
+    table = make_table(SignalKind.TOKENS, runs, block_changes=[*each, broken])
+    np.testing.assert_allclose(table.block_changes, np.full((2, 7, 5), 0.2))
+    assert make_table(SignalKind.TOKENS, runs, block_changes=[broken]).block_changes is None
 
 
 def changes(seed: int, branches: int = 2, steps: int = 12) -> np.ndarray:

@@ -132,6 +132,7 @@ BLOCKS = BlockTable(
     (1.5, 0.1),
     (0.01, 0.3),
     np.triu(np.full((2, 4, 4), 0.25), 1),
+    np.full((2, 6, 4), 0.5),
 )
 
 
@@ -141,6 +142,7 @@ def test_round_trip_with_blocks(tmp_path: Path, content: CoefficientFile):
     assert again is not None
     np.testing.assert_array_equal(again.ratios, BLOCKS.ratios)
     np.testing.assert_array_equal(again.first_block, BLOCKS.first_block)
+    np.testing.assert_array_equal(again.block_changes, BLOCKS.block_changes)
     assert (again.signal, again.polynomial, again.valid) == (
         BLOCKS.signal,
         BLOCKS.polynomial,
@@ -148,13 +150,15 @@ def test_round_trip_with_blocks(tmp_path: Path, content: CoefficientFile):
     )
 
 
-def test_files_without_changes_of_the_first_block_are_read(
-    tmp_path: Path, content: CoefficientFile
+@pytest.mark.parametrize("field", ["first_block", "block_changes"])
+def test_files_without_changes_of_blocks_are_read(
+    tmp_path: Path, content: CoefficientFile, field: str
 ):
-    store(tmp_path / "a.safetensors", replace(content, blocks=replace(BLOCKS, first_block=None)))
+    less = replace(BLOCKS, **{field: None})
+    store(tmp_path / "a.safetensors", replace(content, blocks=less))
     again = load(tmp_path / "a.safetensors").blocks
     assert again is not None
-    assert again.first_block is None
+    assert getattr(again, field) is None
 
 
 def test_blocks_are_checked(tmp_path: Path, content: CoefficientFile):

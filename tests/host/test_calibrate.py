@@ -204,7 +204,7 @@ def test_the_threshold_of_first_block_cache_is_known_before_the_run(
 
 
 @pytest.mark.parametrize("name", ["flux", "sd3", "cosmos", "wan_vace", "hydit"])
-def test_watching_block_0_changes_nothing_else(comfy: Path, name: str):
+def test_watching_blocks_changes_nothing_else(comfy: Path, name: str):
     """Also where the host adds to the stream between blocks, or early blocks feed late ones."""
     from scaling_cache.cache_core.block_tables import WatchRun, WatchStack
     from scaling_cache.nodes.families import find_family
@@ -214,7 +214,7 @@ def test_watching_block_0_changes_nothing_else(comfy: Path, name: str):
     model = networks.build(name)
     plain = networks.sample(model, name, steps=8)
     runs: list[Any] = []
-    alone = stack.StackCache(WatchStack(first_block=False), on_close=runs.append, run=WatchRun)
+    alone = stack.StackCache(WatchStack(blocks=False), on_close=runs.append, run=WatchRun)
     networks.sample(stack.install(model, alone), name, steps=8)
     watched, table = watch_blocks(model)
     assert torch.equal(networks.sample(watched, name, steps=8), plain)
@@ -224,6 +224,31 @@ def test_watching_block_0_changes_nothing_else(comfy: Path, name: str):
     family = find_family(model.model.diffusion_model)
     assert family is not None
     assert (found.first_block is None) == family.feeds_later_blocks
+    assert (found.block_changes is None) == family.feeds_later_blocks
+
+
+def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Path):
+    """Both nodes watch the same run, one for the file and one for a picture."""
+    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.nodes.host.calibrate import Plan
+    from scaling_cache.nodes.host.profile import measure
+    from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks
+
+    text = run(tiny, runs=1)
+    table = load(folder / "tiny.safetensors").blocks
+    assert table is not None
+    assert table.block_changes is not None
+    prompts, latent = (conditioning(2), conditioning(3)), {"samples": torch.zeros(1, 16, 1, 8, 8)}
+    plan = Plan([5], 12, 4.0, "euler", "simple")
+    with torch.inference_mode():
+        profile: Any = measure(tiny, *prompts, latent, plan)
+        inputs = (5, 12, 4.0, "euler", "simple", 0.6)
+        blocks = ScalingProfileBlocks.execute(tiny, *prompts, latent, *inputs).result[1]
+    np.testing.assert_allclose(
+        table.block_changes.mean(0)[:, 1:], profile.changes[:, 1:], rtol=1e-5
+    )
+    assert blocks
+    assert text.endswith(f" Delta Cache: blocks {blocks} change least.")
 
 
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
