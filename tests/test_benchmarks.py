@@ -227,6 +227,19 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     assert "EOC" not in short
 
 
+def test_the_video_page_has_the_best_on_many_prompts_and_all_on_few(rows: list[Any]):
+    many = [{**r, "n": 32} for r in rows if r["method"] != "EOC"]
+    shorter = [{**r, "steps": 28} for r in many]
+    text = page.video(FACTS, [*many, *shorter], (FACTS, rows))
+    first, _, folded = text.partition("<details>")
+    assert "\n32 held-out prompts" in first
+    assert "EOC" not in first
+    assert "toy, 50 steps euler, cfg 4, shift 3" in first
+    assert "<summary>toy, 28 steps euler, cfg 4, shift 3</summary>" in text
+    assert "3 held-out prompts" in folded
+    assert "EOC" in folded
+
+
 def test_what_misses_an_aim_is_bold(rows: list[Any]):
     lines = page.aimed(rows).splitlines()
     # 10 dB over the published method, 2 under the host's, 11 over fewer steps; worst prompt 49 over 40.
