@@ -24,8 +24,7 @@ from .methods.base import Method
 from .recording import Subset
 from .report import RunReport
 from .signals import Reference, SignalKind, relative, relative_change
-from .stack_predictors import Past
-from .stack_run import Branch, Change, NetworkCall, StackRun, State, Streams
+from .stack_run import Branch, NetworkCall, StackRun, State, Streams
 
 # Degree of the published polynomials.
 DEGREE = 4
@@ -220,43 +219,20 @@ class WatchCall(NetworkCall):
         if start is None or picture is None or not isinstance(run, WatchRun):
             return
         if span != run.spans[0]:
-            self._keep_block(run, span, run.part(picture) - run.part(start))
+            for place, residual, last in self.follow(span, run.part(picture) - run.part(start)):
+                if last is not None and last.shape == residual.shape:
+                    run.note_block(place, span.first, self._step, relative_change(residual, last))
+                if span.first == 0:
+                    run.note_first(place, self._step, residual)
             return
-        residuals = (picture - start).chunk(len(self._states))
-        for place, (state, residual) in enumerate(zip(self._states, residuals, strict=True)):
-            past = state.changes.get(span)
-            if past and past[0].past.step == self._step:
-                continue  # a further evaluation of the step
-            last = past[0].streams[0] if past else None
-            if last is not None and last.shape == residual.shape:
-                change = self._signals[place]
-                run.note(
-                    place,
-                    self._step,
-                    torch.stack(
-                        [
-                            residual.new_zeros((), dtype=torch.float32)
-                            if change is None
-                            else change,
-                            relative_change(residual, last),
-                            _magnitude(residual, last),
-                        ]
-                    ),
-                )
-            state.changes[span] = [Change(Past(self._step), (residual,))]
-
-    def _keep_block(self, run: WatchRun, span: Span, residuals: torch.Tensor) -> None:
-        parts = residuals.chunk(len(self._states))
-        for place, (state, residual) in enumerate(zip(self._states, parts, strict=True)):
-            past = state.changes.get(span)
-            if past and past[0].past.step == self._step:
-                continue  # a further evaluation of the step
-            last = past[0].streams[0] if past else None
-            if last is not None and last.shape == residual.shape:
-                run.note_block(place, span.first, self._step, relative_change(residual, last))
-            if span.first == 0:
-                run.note_first(place, self._step, residual)
-            state.changes[span] = [Change(Past(self._step), (residual,))]
+        for place, residual, last in self.follow(span, picture - start):
+            if last is None or last.shape != residual.shape:
+                continue
+            change = self._signals[place]
+            if change is None:
+                change = residual.new_zeros((), dtype=torch.float32)
+            numbers = [change, relative_change(residual, last), _magnitude(residual, last)]
+            run.note(place, self._step, torch.stack(numbers))
 
 
 def _magnitude(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,7 @@ from .branch_policies import ListPolicy, RunFrame
 from .methods.base import Method
 from .report import RunReport
 from .signals import relative_change
-from .stack_predictors import Past
-from .stack_run import Change, NetworkCall, StackRun, State, Streams
+from .stack_run import NetworkCall, StackRun, State, Streams
 
 # Share of all blocks that can be skipped, where nobody says; the paper skips 0.7 of Wan 14B.
 SKIPPED = 0.6
@@ -85,15 +84,9 @@ class ProfileCall(NetworkCall):
             return
         thin = max(1, picture.shape[1] // TOKENS)
         change = picture[:, ::thin] - start[:, ::thin]
-        for state, part in zip(self._states, change.chunk(len(self._states)), strict=True):
-            past = state.changes.get(span)
-            if past and past[0].past.step == self._step:
-                continue  # a further evaluation of the step
-            reference = past[0].streams[0] if past else None
-            if reference is not None:
-                value = relative_change(part, reference)
-                run.seen.append((self._step, span.first, value))
-            state.changes[span] = [Change(Past(self._step), (part,))]
+        for _, part, last in self.follow(span, change):
+            if last is not None:
+                run.seen.append((self._step, span.first, relative_change(part, last)))
 
 
 class RankBy(Enum):

@@ -7,7 +7,7 @@ network, then on the call `decide` once, and per span either `keep` (it was comp
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -301,6 +301,25 @@ class NetworkCall:
             streams: as they left the span; None for one that is not cached.
         """
         self._remember(span, streams)
+
+    def follow(
+        self, span: Span, changes: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
+        """What a span changed in each branch, for one that only compares: the branch's place in the call,
+        the change, and that of the step before, None where there is none. Further evaluations of a step
+        are left out.
+
+        Args:
+            changes: of one stream, all branches together.
+        """
+        parts = changes.chunk(len(self._states))
+        for place, (state, change) in enumerate(zip(self._states, parts, strict=True)):
+            past = state.changes.get(span)
+            if past and past[0].past.step == self._step:
+                continue
+            last = past[0].streams[0] if past else None
+            state.changes[span] = [Change(Past(self._step), (change,))]
+            yield place, change, last
 
     def recall(self, span: Span, device: torch.device) -> Streams:
         """Streams as a skipped span leaves them, where `keep_whole` remembered them, as new tensors.
