@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics as middle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
@@ -84,17 +84,18 @@ def compare(
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     truth: Tensor | None,
-) -> tuple[list[Row], dict[str, dict[float, Tensor]]]:
-    """A row per trial, without times, and the first pictures of each, by method and target."""
+) -> Iterator[tuple[Row, Tensor]]:
+    """A row per trial, without times, and its first pictures.
+
+    Args:
+        trials: the plain run first.
+    """
     plain = lab.sample(trials[0], prompts, seeds)
-    rows: list[Row] = []
-    kept: dict[str, dict[float, Tensor]] = {}
     for trial in progress(trials, "sampling", "row"):
         itself = trial is trials[0]
         outcome = plain if itself else lab.sample(trial, prompts, seeds)
-        rows.append(_row(lab.plan, lab.bed, trial, outcome, plain, truth, len(prompts)))
-        kept.setdefault(trial.method, {})[trial.target or 1.0] = outcome.pictures[: sheets.COLUMNS]
-    return rows, kept
+        row = _row(lab.plan, lab.bed, trial, outcome, plain, truth, len(prompts))
+        yield row, outcome.pictures[: sheets.COLUMNS]
 
 
 def _row(
@@ -239,7 +240,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, write `fidelity.json` after each plan, and draw."""
+    """Measure, write `fidelity.json` after each row, and draw."""
     if options.full:
         options.beds, options.prompts = list(BEDS), 32
         options.steps, options.samplers, options.cfgs = STEPS, SAMPLERS, CFGS
@@ -278,12 +279,14 @@ def run(options: argparse.Namespace) -> None:
             if (name, cfg) not in truths:
                 truths[name, cfg] = truth_of(lab, prompts, seeds)
             truth = truths[name, cfg]
-        found, pictures = compare(lab, trials, prompts, seeds, truth)
-        new = [asdict(row) for row in found]
+        new: list[results.Row] = []
+        pictures: dict[str, dict[float, Tensor]] = {}
+        for row, shown in compare(lab, trials, prompts, seeds, truth):
+            new.append(asdict(row))
+            pictures.setdefault(row.method, {})[row.target or 1.0] = shown
+            results.write(path, facts, results.merged(rows, new))
         for speed in options.speeds:
             sheets.save(options.out, lab.bed, lab.plan, new, pictures, speed)
-        # Written before the times as well: they take a while.
-        results.write(path, facts, results.merged(rows, new))
         for row, columns in zip(new, clock(lab, trials, timed, options.repeats), strict=True):
             row.update(columns)
         rows = results.merged(rows, new)

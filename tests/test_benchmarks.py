@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -417,7 +418,8 @@ def test_what_runs_is_counted(lab: Lab):
         all_ways(lab.model, lab.bed), ["scaling_cache_online", "CFG Cache", "fewer_steps"]
     )
     trials = tune(lab, found, [2.0])
-    rows, pictures = fidelity.compare(lab, trials, held_out_prompts()[:2], [1, 2], None)
+    compared = list(fidelity.compare(lab, trials, held_out_prompts()[:2], [1, 2], None))
+    rows = [row for row, _ in compared]
     by_name = {row.method: row for row in rows}
     assert by_name["plain"].computed == 10
     assert by_name["plain"].psnr is None
@@ -428,7 +430,7 @@ def test_what_runs_is_counted(lab: Lab):
     assert all(len(row.each["psnr"]) == 2 for row in rows if row.psnr is not None)
     assert by_name["fewer_steps"].curve is None
     assert len(by_name["CFG Cache"].curve or []) == 10
-    assert pictures["plain"][1.0].shape[0] == 4
+    assert compared[0][1].shape[0] == 4
 
     # Times go to the rows with the same setting alone.
     file = [asdict(row) for row in rows]
@@ -445,7 +447,27 @@ def test_what_runs_is_counted(lab: Lab):
 def test_the_same_way_twice_is_the_same(lab: Lab):
     prompts = held_out_prompts()[:1]
     again = replace(lab.plain, method="again")
-    rows, _ = fidelity.compare(lab, [lab.plain, again], prompts, [1], None)
-    assert rows[0].psnr is None
-    assert rows[1].psnr == 100
-    assert max(rows[1].curve or [1.0]) == 0
+    (first, _), (second, _) = fidelity.compare(lab, [lab.plain, again], prompts, [1], None)
+    assert first.psnr is None
+    assert second.psnr == 100
+    assert max(second.curve or [1.0]) == 0
+
+
+def test_what_was_measured_before_an_end_stays(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    compare = fidelity.compare
+
+    def cut_off(*args: Any) -> Iterator[Any]:
+        yield from itertools.islice(compare(*args), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fidelity, "compare", cut_off)
+    parser = argparse.ArgumentParser()
+    fidelity.add_arguments(parser)
+    short = ["--steps=10", "--prompts=1", "--tuning=1", "--speeds=2", "--clips=0", "--no-truth"]
+    ways = ["--ways", "scaling_cache_online", "fewer_steps"]
+    with pytest.raises(KeyboardInterrupt):
+        fidelity.run(parser.parse_args([*short, *ways, "--out", str(tmp_path)]))
+    _, rows = results.read(tmp_path / fidelity.FILE)
+    assert [row["method"] for row in rows] == ["plain", "scaling_cache_online"]
