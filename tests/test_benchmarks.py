@@ -21,6 +21,11 @@ from benchmarks import fidelity, measures, page, plots, results, sheets
 from benchmarks.beds import BEDS, Plan
 from benchmarks.lab import Lab, tune
 from benchmarks.meter import in_steps
+from benchmarks.sections.aims import aimed
+from benchmarks.sections.calibration import calibrated
+from benchmarks.sections.common import by_plan
+from benchmarks.sections.fidelity import gains, sections, short
+from benchmarks.sections.further import again, samplers, video
 from benchmarks.standings import standing
 from benchmarks.statistics import interval, over_seeds
 from benchmarks.tuning import Search, assigned
@@ -205,13 +210,13 @@ def test_rows_that_leave_nothing_out_are_not_drawn(rows: list[Any]):
 
 
 def test_gains_are_those_of_prompts_and_may_be_losses(rows: list[Any]):
-    text = page.gains(rows)
+    text = gains(rows)
     assert "| 2x | learning | TeaCache | +10.0 [+10.0, +10.0] | +10.0 |" in text
     assert "| 2x | learning | LazyCache (host) | -2.0 [-2.0, -2.0] | -2.0 |" in text
 
 
 def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]):
-    text = page.sections(FACTS, rows)
+    text = sections(FACTS, rows)
     assert "| EOC | published, in this pack | - | - |" in text
     assert (
         "| Scaling Cache, learning | this pack's own | 50.0 (49.0) at 25.0 | 45.0 (44.0) at 17.0"
@@ -221,17 +226,17 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     other = [{**r, "cfg": 1.0} for r in rows]
     assert (
         "| toy, 50 steps euler, cfg 1, shift 3 | 2x | 50.0 | - | 40.0 | 52.0 | 39.0 |"
-        in page.sections(FACTS, [*rows, *other])
+        in sections(FACTS, [*rows, *other])
     )
-    short = page.short(FACTS, rows)
-    assert "TeaCache, the best published one" in short
-    assert "EOC" not in short
+    in_short = short(FACTS, rows)
+    assert "TeaCache, the best published one" in in_short
+    assert "EOC" not in in_short
 
 
 def test_the_video_page_has_the_best_on_many_prompts_and_all_on_few(rows: list[Any]):
     many = [{**r, "n": 32} for r in rows if r["method"] != "EOC"]
     shorter = [{**r, "steps": 28} for r in many]
-    text = page.video(FACTS, [*many, *shorter], (FACTS, rows))
+    text = video(FACTS, [*many, *shorter], (FACTS, rows))
     first, _, folded = text.partition("<details>")
     assert "\n32 held-out prompts" in first
     assert "EOC" not in first
@@ -242,7 +247,7 @@ def test_the_video_page_has_the_best_on_many_prompts_and_all_on_few(rows: list[A
 
 
 def test_what_misses_an_aim_is_bold(rows: list[Any]):
-    lines = page.aimed(rows).splitlines()
+    lines = aimed(rows).splitlines()
     # 10 dB over the published method, 2 under the host's, 11 over fewer steps; worst prompt 49 over 40.
     assert "| toy | 2x | learning | **-2.0** | +10.0 | +11.0 | - | +9.0 |" in lines
     assert "| toy | 3x | learning | - | - | - | - | - |" in lines
@@ -252,7 +257,7 @@ def test_what_misses_an_aim_is_bold(rows: list[Any]):
 def test_flip_is_compared_with_the_lowest_of_the_others(rows: list[Any]):
     for each, flip in zip(rows, (None, 0.03, 0.1, 0.05, 0.01, 0.08, 0.06), strict=True):
         each["perceptual"] = flip
-    lines = page.aimed(rows).splitlines()
+    lines = aimed(rows).splitlines()
     # EOC computes too much to be at this speed.
     assert any("| toy | 2x | learning |" in line and "**0.60**" in line for line in lines)
 
@@ -260,7 +265,7 @@ def test_flip_is_compared_with_the_lowest_of_the_others(rows: list[Any]):
 def test_other_samplers_are_counted_against_the_best_of_each_kind(rows: list[Any]):
     other = [{**r, "sampler": "uni_pc"} for r in rows]
     better = [r for r in other if r["method"] != "host_lazycache"]
-    text = page.samplers(FACTS, [*rows, *better])
+    text = samplers(FACTS, [*rows, *better])
     assert "| 2x | learning | the host's | 0 of 1 plans | -2.0 | -2.0 |" in text
     assert "| 2x | learning | fewer steps | 2 of 2 plans | +11.0 | +11.0 |" in text
     assert "| toy, 50 steps uni_pc, cfg 4, shift 3 | 2x | 50.0 | - | 40.0 | - | 39.0 |" in text
@@ -268,7 +273,7 @@ def test_other_samplers_are_counted_against_the_best_of_each_kind(rows: list[Any
 
 def test_the_picture_of_samplers_is_drawn_where_ways_are_missing(tmp_path: Path, rows: list[Any]):
     other = [{**r, "cfg": 1.0} for r in rows[:2]]
-    panels = {name: standing(mine, 2.0) for name, mine in page.by_plan([*rows, *other])}
+    panels = {name: standing(mine, 2.0) for name, mine in by_plan([*rows, *other])}
     plots.samplings(panels, tmp_path / "samplers.png")
     assert (tmp_path / "samplers.png").stat().st_size > 10_000
 
@@ -276,13 +281,11 @@ def test_the_picture_of_samplers_is_drawn_where_ways_are_missing(tmp_path: Path,
 def test_a_second_run_agrees_where_the_intervals_overlap(rows: list[Any]):
     moved = [row("fewer_steps", Group.FEWER, 2.0, 25.0, 44.0)]
     near = [row("TeaCache", Group.PUBLISHED, 2.0, 24.0, 41.0)]
-    text = page.again(rows, FACTS, [*near, *moved])
+    text = again(rows, FACTS, [*near, *moved])
     assert "1 of 2 intervals overlap" in text
     assert "| 2x | TeaCache | 40.0 [39.0, 41.0] | 41.0 [40.0, 42.0] | yes |" in text
     assert "| 2x | fewer steps | 39.0 [38.0, 40.0] | 44.0 [43.0, 45.0] | no |" in text
-    assert (
-        page.again(rows, FACTS, [row("EOC", Group.PUBLISHED, 1.5, 30.0, 60.0)]).count("| no") == 0
-    )
+    assert again(rows, FACTS, [row("EOC", Group.PUBLISHED, 1.5, 30.0, 60.0)]).count("| no") == 0
 
 
 def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
@@ -307,14 +310,14 @@ def test_a_calibration_is_summed_up_for_each_bed():
         return [row(bed, method, scores) for method, scores in {**others, **own}.items()]
 
     facts = {**FACTS, "seed": 3}
-    text = page.calibrated(facts, [*of("toy", [43.0, 39.0]), *of("other", [50.0, 52.0])])
+    text = calibrated(facts, [*of("toy", [43.0, 39.0]), *of("other", [50.0, 52.0])])
     toy, _, other = text.partition("### other, on 2 held-out prompts")
     assert "| learning | evenly spaced line | 1 | +1.0 | +1.0 | +1.0 | -1.0 |" in toy
     assert "| learning | calibrated | 1 | -3.0 | -3.0 | -3.0 | -5.0 |" in toy
     assert "| learning | calibrated | 1 | +7.0 | +7.0 | +7.0 | +6.0 |" in other
     assert "images/calibration_toy.png" in toy
     fewer = [{**row, "cfg": 1.0, "psnr": row["psnr"][:1]} for row in of("toy", [43.0, 39.0])]
-    assert "### toy, on 1 to 2 held-out prompts" in page.calibrated(
+    assert "### toy, on 1 to 2 held-out prompts" in calibrated(
         facts, [*of("toy", [43.0, 39.0]), *fewer]
     )
 
@@ -465,9 +468,9 @@ def test_what_was_measured_before_an_end_stays(
     monkeypatch.setattr(fidelity, "compare", cut_off)
     parser = argparse.ArgumentParser()
     fidelity.add_arguments(parser)
-    short = ["--steps=10", "--prompts=1", "--tuning=1", "--speeds=2", "--clips=0", "--no-truth"]
+    brief = ["--steps=10", "--prompts=1", "--tuning=1", "--speeds=2", "--clips=0", "--no-truth"]
     ways = ["--ways", "scaling_cache_online", "fewer_steps"]
     with pytest.raises(KeyboardInterrupt):
-        fidelity.run(parser.parse_args([*short, *ways, "--out", str(tmp_path)]))
+        fidelity.run(parser.parse_args([*brief, *ways, "--out", str(tmp_path)]))
     _, rows = results.read(tmp_path / fidelity.FILE)
     assert [row["method"] for row in rows] == ["plain", "scaling_cache_online"]

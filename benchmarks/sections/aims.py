@@ -1,0 +1,51 @@
+"""The section of what is aimed at and what is reached."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from .. import aims
+from ..results import Row, at_speed
+from ..standings import OWN
+from .common import by_plan, own_name, table
+
+
+def aimed(rows: list[Row]) -> str:
+    """What the pack aims at on each bed and how near it comes; bold where it misses."""
+    head = ["bed", "at", "Scaling Cache"]
+    head += [
+        f"{aim.text} ({'at most' if aim.most else 'at least'} {aim.bound:g})" for aim in aims.AIMS
+    ]
+    lines, kept = [head], [["bed, steps", "at", *map(own_name, OWN)]]
+    for title, mine in by_plan(rows):
+        steps, speed = mine[0]["steps"], aims.KEPT.get(mine[0]["steps"])
+        found = {} if speed is None else at_speed(mine, speed)
+        if any(method in found for method in OWN):
+            cells = [_psnr_kept(found.get(method)) for method in OWN]
+            kept.append([title, f"{speed:g}x", *cells])
+        if steps != max(aims.KEPT):
+            continue
+        for speed, method in product(aims.SPEEDS, aims.METHODS):
+            found = at_speed(mine, speed)
+            if method in found:
+                cells = [_aim_cell(aim, found[method], found) for aim in aims.AIMS]
+                lines.append([mine[0]["bed"], f"{speed:g}x", own_name(method), *cells])
+    return (
+        f"At {max(aims.KEPT)} steps:\n\n{table(lines)}\n"
+        f"{aims.SAME:g} dB, at which hardly a difference can be seen:\n\n{table(kept)}"
+    )
+
+
+def _aim_cell(aim: aims.Aim, row: Row, found: dict[str, Row]) -> str:
+    value = aim.measure(row, found)
+    if value is None:
+        return "-"
+    text = f"{value:.2f}" if aim.most else f"{value:+.1f}"
+    return text if aim.reached(value) else f"**{text}**"
+
+
+def _psnr_kept(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    text = f"{row['psnr']:.1f} dB"
+    return text if row["psnr"] >= aims.SAME else f"**{text}**"

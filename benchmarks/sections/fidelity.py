@@ -1,0 +1,186 @@
+"""The sections of one comparison at equal speed: an overview, and tables per bed and plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from .. import plots
+from ..results import Row, at_speed, plan
+from ..standings import OTHERS, OWN, best, standing
+from ..statistics import interval
+from ..ways import Group
+from .common import (
+    SHORT,
+    by_plan,
+    folded,
+    measured,
+    number,
+    origin,
+    own_name,
+    speeds_of,
+    table,
+    timed,
+    with_interval,
+)
+
+
+def sections(environment: dict[str, Any], rows: list[Row]) -> str:
+    """Everything about fidelity: an overview, and per bed and plan tables and what the pack gains. The
+    first one has pictures and all measures, the others are folded."""
+    groups = by_plan(rows)
+    parts = [origin(environment, rows) + "\n"]
+    if len(groups) > 1:
+        parts.append(overview(groups))
+    for place, (title, mine) in enumerate(groups):
+        if place == 0:
+            parts.append(f"### {title}\n")
+            parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(mine)]
+            parts.append(by_speed(mine))
+            parts += [details(mine, speed) for speed in SHORT]
+            parts.append(gains(mine))
+        else:
+            parts.append(folded(title, [by_speed(mine), gains(mine)]))
+    return "\n".join(part for part in parts if part)
+
+
+def pictures(rows: list[Row]) -> list[tuple[str, str]]:
+    """Names and descriptions of the pictures of a bed and plan."""
+    return [
+        ("fidelity_computed", "Fidelity against computed steps"),
+        *([("fidelity_speedup", "Fidelity against measured speed-up")] if timed(rows) else []),
+        ("fidelity_curves", "Error along the run at 2x"),
+    ]
+
+
+def overview(groups: list[tuple[str, list[Row]]], speeds: Sequence[float] = SHORT) -> str:
+    """The pack and the best of the others for each bed, plan and speed."""
+    lines: list[list[str]] = []
+    for title, rows in groups:
+        for speed in speeds:
+            found = standing(rows, speed)
+            lines = lines or [["bed and plan", "at", *found]]
+            if not any(found.values()):
+                continue
+            cells = ["-" if row is None else f"{row['psnr']:.1f}" for row in found.values()]
+            lines.append([title, f"{speed:g}x", *cells])
+    return f"PSNR in dB, mean over prompts:\n\n{table(lines)}"
+
+
+def by_speed(rows: list[Row]) -> str:
+    """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first."""
+    speeds = speeds_of(rows)
+    found = {speed: at_speed(rows, speed) for speed in speeds}
+    middle = found.get(2.0, found[speeds[0]])
+    methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
+    order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
+    lines = [["method", "", *(f"{speed:g}x" for speed in speeds)]]
+    for method in order:
+        cells = [
+            f"{row['psnr']:.1f} ({row['psnr_worst']:.1f}) at {row['computed']:.1f}"
+            if (row := found[speed].get(method))
+            else "-"
+            for speed in speeds
+        ]
+        lines.append([plots.name_of(method), methods[method], *cells])
+    return (
+        "PSNR in dB: mean over prompts (worst prompt) at computed steps. A dash: no setting comes near "
+        f"this speed.\n\n{table(lines)}"
+    )
+
+
+def details(rows: list[Row], speed: float) -> str:
+    """All measures at one speed."""
+    found = sorted(at_speed(rows, speed).values(), key=lambda row: -row["psnr"])
+    if not found:
+        return ""
+    lines = [
+        [
+            *("method", "setting", "computed", "with probes", "measured", "PSNR dB [95 %]"),
+            *("SSIM", "FLIP", "PSNR against 400 steps"),
+        ]
+    ]
+    for row in found:
+        lines.append(
+            [
+                plots.name_of(row["method"]),
+                row["setting"],
+                *(f"{row['computed']:.1f}", f"{row['work']:.1f}"),
+                measured(row),
+                with_interval(row, "psnr"),
+                *(number(row["ssim"], ".4f"), number(row["perceptual"], ".4f")),
+                number(row["truth_psnr"], ".1f"),
+            ]
+        )
+    plain = next((row["truth_psnr"] for row in rows if row["target"] is None), None)
+    against = "" if plain is None else f" All steps are {plain:.1f} dB from 400 steps."
+    return f"At {speed:g}x:{against}\n\n{table(lines)}"
+
+
+def gains(rows: list[Row]) -> str:
+    """How far the pack's method is above the best of the others at each speed, prompt by prompt."""
+    lines = [["speed", "Scaling Cache", "against", "mean difference, dB [95 %]", "worst prompt"]]
+    for speed in speeds_of(rows):
+        found = at_speed(rows, speed)
+        others = [row for group in OTHERS if (row := best(found, group)) is not None]
+        for ours, other in product((found[m] for m in OWN if m in found), others):
+            differences = np.subtract(ours["each"]["psnr"], other["each"]["psnr"])
+            bounds = interval(differences.tolist())
+            spread = "" if bounds is None else f" [{bounds[0]:+.1f}, {bounds[1]:+.1f}]"
+            lines.append(
+                [
+                    f"{speed:g}x",
+                    own_name(ours["method"]),
+                    plots.name_of(other["method"]),
+                    f"{differences.mean():+.1f}{spread}",
+                    f"{differences.min():+.1f}",
+                ]
+            )
+    if len(lines) == 1:
+        return ""
+    return (
+        "Against the best published method, the better cache of the host and the better way with fewer "
+        f"steps, chosen on these prompts, at the same speed, prompt by prompt:\n\n{table(lines)}"
+    )
+
+
+def short(environment: dict[str, Any], rows: list[Row]) -> str:
+    """For README: the pack's own methods and the best of the others, of the first bed and plan."""
+    bed, sampling = rows[0]["bed"], plan(rows[0])
+    rows = [row for row in rows if (row["bed"], plan(row)) == (bed, sampling)]
+    head = [
+        "at",
+        "method",
+        "computed",
+        "measured",
+        "PSNR (worst)",
+        "FLIP",
+        "PSNR against 400 steps",
+    ]
+    lines = [head]
+    for speed in SHORT:
+        found = at_speed(rows, speed)
+        picked = [found[m] for m in OWN if m in found]
+        for group in OTHERS:
+            row = best(found, group)
+            picked += [] if row is None else [row]
+        for row in sorted(picked, key=lambda row: -row["psnr"]):
+            name = plots.name_of(row["method"])
+            if row["group"] == Group.PUBLISHED.value:
+                name += ", the best published one"
+            own = row["method"].startswith("scaling_cache")
+            lines.append(
+                [
+                    f"{speed:g}x",
+                    f"**{name}**" if own else name,
+                    f"{row['computed']:.1f} of {row['steps']}",
+                    measured(row),
+                    f"{row['psnr']:.1f} dB ({row['psnr_worst']:.1f})",
+                    number(row["perceptual"], ".4f"),
+                    "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
+                ]
+            )
+    return f"`{bed}`, {sampling}; {origin(environment, rows)}\n\n{table(lines)}"
