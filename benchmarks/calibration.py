@@ -1,9 +1,10 @@
 """What a calibration on four prompts gives on others: `python -m benchmarks calibration`.
 
 At equal computed steps, on held-out prompts and seeds, against plain sampling with all steps: evenly
-spaced steps and a line between them (order 1), Scaling Cache as it learns during the run, Scaling Cache
-with the coefficient file of the bed, and plain sampling with as few steps. One file per bed, calibrated
-with 50 steps euler, cfg 4, shift 3, serves all samplers, scales, shifts and step counts here.
+spaced steps and a line between them (order 1), Scaling Cache as it learns during the run, with what
+earlier runs taught, and with the coefficient file of the bed, and plain sampling with as few steps. One
+file per bed, calibrated with 50 steps euler, cfg 4, shift 3, serves all samplers, scales, shifts and step
+counts here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.nodes.vocabulary import Prompt, held_out_prompts
+from demo.nodes.vocabulary import Prompt, held_out_prompts, training_prompts
+from testbed.coefficient_folder import look_in
 
 from . import plots, results
 from .beds import BEDS, Bed, Plan, environment, ready, use
@@ -29,9 +32,11 @@ from .measures import psnr
 from .ways import even_line
 
 OUT = Path(__file__).parent / "out" / "calibration.json"
-SEED = 4000
+SEED, TEACHING_SEED = 4000, 700
 COMPUTED = {50: (25, 20, 16, 12), 20: (12, 10, 8)}
-EVEN, ONLINE, CALIBRATED, FEWER = "even_order1", "online", "calibrated", "fewer_steps"
+EVEN, ONLINE, TAUGHT = "even_order1", "online", "taught"
+CALIBRATED, FEWER = "calibrated", "fewer_steps"
+METHODS = (EVEN, ONLINE, TAUGHT, CALIBRATED, FEWER)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class Row:
     over_even: tuple[float, float] | None
     psnr: list[float]
 
+    @property
+    def plan(self) -> Plan:
+        """How it was sampled."""
+        return Plan(self.steps, self.cfg, self.shift, self.sampler)
+
 
 def plans(bed: Bed, full: bool) -> Iterator[Plan]:
     scales, shifts = ((4.0, 1.0), (3.0, 8.0)) if full else ((4.0,), (3.0,))
@@ -66,11 +76,23 @@ def plans(bed: Bed, full: bool) -> Iterator[Plan]:
         yield Plan(steps, cfg, shift, sampler)
 
 
+def expected(plan: Plan) -> int:
+    """Rows of a plan."""
+    return len(COMPUTED[plan.steps]) * len(METHODS)
+
+
 def measure(
-    bed: Bed, plan: Plan, prompts: list[Prompt], vae: Any, tick: Callable[[], Any]
+    bed: Bed, plan: Plan, prompts: list[Prompt], vae: Any, known: list[Row], tick: Callable[[], Any]
 ) -> list[Row]:
-    """All methods of one plan."""
+    """What is missing of one plan.
+
+    Args:
+        known: rows of the plan that there are.
+    """
     model = bed.load(plan.shift)
+    rows = {(row.wanted, row.method): row for row in known}
+    # One picture is compared with its own: a plan goes on with the prompts that it began with.
+    prompts = prompts[: len(known[0].psnr)] if known else prompts
     groups = [prompts[i : i + bed.batch] for i in range(0, len(prompts), bed.batch)]
 
     def pictures(model: Any, steps: int | None = None) -> Tensor:
@@ -82,43 +104,65 @@ def measure(
         return torch.cat(made)
 
     reference = pictures(model)
-    rows: list[Row] = []
-    for wanted in COMPUTED[plan.steps]:
-        even: Tensor | None = None
-        for method in (EVEN, ONLINE, CALIBRATED, FEWER):
-            counted: list[int] = []
-            if method == FEWER:
-                scores = psnr(pictures(model, wanted), reference)
-                counted = [wanted]
-            else:
-                scores = psnr(
-                    pictures(cached(model, bed, method, plan.steps, wanted, counted)), reference
-                )
-            even = scores if method == EVEN else even
-            assert even is not None
-            gains = scores - even
-            rows.append(
-                Row(
-                    bed.name,
-                    *(plan.steps, plan.sampler, plan.cfg, plan.shift),
-                    method,
-                    wanted,
-                    float(np.mean(counted)),
-                    float(scores.mean()),
-                    float(scores.std()),
-                    float(scores.min()),
-                    None if method == EVEN else (float(gains.mean()), float(gains.min())),
-                    [round(s, 2) for s in scores.tolist()],
-                )
-            )
-    return rows
+    lessons = taught(bed, model, plan)
+    for wanted, method in product(COMPUTED[plan.steps], METHODS):
+        if (wanted, method) in rows:
+            continue
+        counted: list[int] = []
+        if method == FEWER:
+            made, counted = pictures(model, wanted), [wanted]
+        else:
+            made = pictures(cached(model, bed, method, plan.steps, wanted, lessons, counted))
+        scores = [round(score, 2) for score in psnr(made, reference).tolist()]
+        even = rows.get((wanted, EVEN))
+        gains = None if even is None else np.subtract(scores, even.psnr)
+        rows[wanted, method] = Row(
+            bed.name,
+            *(plan.steps, plan.sampler, plan.cfg, plan.shift),
+            method,
+            wanted,
+            float(np.mean(counted)),
+            *(float(f(scores)) for f in (np.mean, np.std, np.min)),
+            None if gains is None else (float(gains.mean()), float(gains.min())),
+            scores,
+        )
+    return [rows[key] for key in product(COMPUTED[plan.steps], METHODS)]
 
 
-def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: list[int]) -> Any:
-    """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps."""
+def taught(bed: Bed, model: Any, plan: Plan) -> Any:
+    """Products that ordinary runs at 2x leave behind: of four training prompts, one after the other."""
+    from scaling_cache.cache_core.settings import PredictorKind, Settings
+    from scaling_cache.nodes.host import learned
+    from scaling_cache.nodes.host.coefficients import AUTO
+    from scaling_cache.nodes.host.wrappers import StepCache, install
+
+    settings = Settings(2.0, predictor=PredictorKind.LEAST_SQUARES)
+    cached = install(model, StepCache(settings, AUTO))
+    path = learned.path_of(model, plan.sampler)
+    path.unlink(missing_ok=True)
+    with TemporaryDirectory() as empty:
+        look_in(Path(empty))
+        for number, prompt in enumerate(training_prompts()[50::95][:4]):
+            bed.sample(cached, [prompt], plan, TEACHING_SEED + number)
+    use(bed)
+    found = learned.recall(model, plan.sampler)
+    path.unlink(missing_ok=True)
+    assert found is not None
+    return found.guided
+
+
+def cached(
+    model: Any, bed: Bed, method: str, steps: int, wanted: int, lessons: Any, counted: list[int]
+) -> Any:
+    """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps.
+
+    Args:
+        lessons: products for the method that goes by them.
+    """
     from scaling_cache.cache_core.policies import Policy, ScheduledPolicy
     from scaling_cache.cache_core.settings import PredictorKind, Settings
     from scaling_cache.cache_core.traits import StepFrame
+    from scaling_cache.nodes.host.coefficients import NONE
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
     class Exactly(Settings):
@@ -127,11 +171,14 @@ def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: 
         def policy(self, frame: StepFrame) -> Policy:
             return ScheduledPolicy(self.schedule(frame, wanted))
 
-    least_squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
-    line = even_line(steps, wanted)
-    settings = {EVEN: line, CALIBRATED: least_squares}.get(method, Exactly())
-    choice = bed.coefficients.name if method == CALIBRATED else "none"
-    return counting(install(model, StepCache(settings, choice)), counted)
+    squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
+    cache = {
+        EVEN: StepCache(even_line(steps, wanted), NONE),
+        ONLINE: StepCache(Exactly(), NONE),
+        TAUGHT: StepCache(squares, NONE, table=lessons),
+        CALIBRATED: StepCache(squares, bed.coefficients.name),
+    }[method]
+    return counting(install(model, cache), counted)
 
 
 def counting(model: Any, counted: list[int]) -> Any:
@@ -173,12 +220,15 @@ def run(options: argparse.Namespace) -> None:
         use(bed)
         vae = bed.load_vae()
         mine = [row for row in rows if row.bed == bed.name]
-        done = {Plan(row.steps, row.cfg, row.shift, row.sampler) for row in mine}
-        todo = [plan for plan in plans(bed, options.full) if plan not in done]
-        total = sum(1 + 4 * len(COMPUTED[plan.steps]) for plan in todo)
+        todo = [
+            (plan, [row for row in mine if row.plan == plan]) for plan in plans(bed, options.full)
+        ]
+        todo = [(plan, known) for plan, known in todo if len(known) < expected(plan)]
+        total = sum(1 + expected(plan) - len(known) for plan, known in todo)
         with tqdm(total=total, desc=bed.name, unit="run", file=sys.stdout) as progress:
-            for plan in todo:
-                rows += measure(bed, plan, prompts, vae, progress.update)
+            for plan, known in todo:
+                found = measure(bed, plan, prompts, vae, known, progress.update)
+                rows = [row for row in rows if row not in known] + found
                 results.write(options.out, facts, [asdict(row) for row in rows])
         drawn = [asdict(row) for row in rows if row.bed == bed.name]
         plots.calibration(drawn, options.out.with_name(f"calibration_{bed.name}.png"))

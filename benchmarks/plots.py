@@ -22,6 +22,7 @@ from .ways import Group
 CALIBRATION = {
     "calibrated": ("Scaling Cache, calibrated", "#1b7837"),
     "online": ("Scaling Cache, learning", "#2166ac"),
+    "taught": ("Scaling Cache, from earlier runs", "#7b4ea3"),
     "even_order1": ("evenly spaced line", "#b2182b"),
     "fewer_steps": ("fewer steps", "#666666"),
 }
@@ -339,6 +340,8 @@ def _calibration_panel(axes: Axes, rows: Iterable[Row]) -> None:
     rows = list(rows)
     for method, (label, colour) in CALIBRATION.items():
         mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r["wanted"])
+        if not mine:
+            continue
         speedups = [r["steps"] / r["computed"] for r in mine]
         means = np.array([r["psnr_mean"] for r in mine])
         spread = np.array([r["psnr_std"] for r in mine])

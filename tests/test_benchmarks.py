@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import fidelity, measures, page, plots, results, sheets
+from benchmarks import calibration, fidelity, measures, page, plots, results, sheets
 from benchmarks.beds import BEDS, Plan
 from benchmarks.lab import Lab, tune
 from benchmarks.meter import in_steps
@@ -316,6 +316,11 @@ def test_a_calibration_is_summed_up_for_each_bed():
     assert "| learning | calibrated | 1 | -3.0 | -3.0 | -3.0 | -5.0 |" in toy
     assert "| learning | calibrated | 1 | +7.0 | +7.0 | +7.0 | +6.0 |" in other
     assert "images/calibration_toy.png" in toy
+    assert "| learning | from earlier runs |" not in toy
+    lessons = row("toy", "taught", [40.0, 39.0])
+    with_taught = calibrated(facts, [*of("toy", [43.0, 39.0]), lessons])
+    assert "| learning | from earlier runs | 1 | +1.5 | +1.5 | +1.5 | +0.0 |" in with_taught
+    assert "39.5 ± 1.0 (39.0)" in with_taught
     fewer = [{**row, "cfg": 1.0, "psnr": row["psnr"][:1]} for row in of("toy", [43.0, 39.0])]
     assert "### toy, on 1 to 2 held-out prompts" in calibrated(
         facts, [*of("toy", [43.0, 39.0]), *fewer]
@@ -474,3 +479,30 @@ def test_what_was_measured_before_an_end_stays(
         fidelity.run(parser.parse_args([*brief, *ways, "--out", str(tmp_path)]))
     _, rows = results.read(tmp_path / fidelity.FILE)
     assert [row["method"] for row in rows] == ["plain", "scaling_cache_online"]
+
+
+def test_a_calibration_benchmark_adds_what_is_missing(lab: Lab):
+    plan = Plan(20, 4.0, 3.0, "euler")
+    known = [
+        calibration.Row("demo_image", 20, "euler", 4.0, 3.0, method, wanted, *sums)
+        for wanted in calibration.COMPUTED[20]
+        for method in calibration.METHODS
+        for sums in [(float(wanted), 30.0, 0.0, 30.0, None, [30.0])]
+        if method != calibration.TAUGHT
+    ]
+    runs: list[None] = []
+    rows = calibration.measure(
+        lab.bed, plan, held_out_prompts()[:2], lab.vae, known, lambda: runs.append(None)
+    )
+    assert [(row.wanted, row.method) for row in rows] == list(
+        itertools.product(calibration.COMPUTED[20], calibration.METHODS)
+    )
+    assert [row for row in rows if row.method != calibration.TAUGHT] == known
+    assert len(runs) == 1 + len(calibration.COMPUTED[20])
+    for row in rows:
+        if row.method == calibration.TAUGHT:
+            assert row.computed == row.wanted
+            # As many prompts as there were.
+            (score,) = row.psnr
+            assert 25 < score < 100
+            assert row.over_even == pytest.approx((score - 30, score - 30))

@@ -25,9 +25,10 @@ def calibrated(environment: dict[str, Any], rows: list[Row]) -> str:
         for (name, wanted), group in groupby(mine, key=lambda r: (plan(r), r["wanted"])):
             found = {r["method"]: r for r in group}
             cells = [
-                f"{found[m]['psnr_mean']:.1f} ± {found[m]['psnr_std']:.1f} "
-                f"({found[m]['psnr_worst']:.1f})"
-                for m in plots.CALIBRATION
+                f"{row['psnr_mean']:.1f} ± {row['psnr_std']:.1f} ({row['psnr_worst']:.1f})"
+                if (row := found.get(method))
+                else "-"
+                for method in plots.CALIBRATION
             ]
             lines.append([name, str(wanted), *cells])
         parts += [
@@ -69,8 +70,11 @@ def differences(rows: list[Row]) -> str:
     groups = [list(g) for _, g in groupby(rows, key=lambda r: (plan(r), r["wanted"]))]
     scores = [{r["method"]: np.array(r["psnr"]) for r in group} for group in groups]
     ours = ("online", "calibrated")
-    for own, other in [*product(ours, ("even_order1", "fewer_steps")), ours]:
-        each = [found[own] - found[other] for found in scores]
+    pairs = [*product(ours, ("even_order1", "fewer_steps")), ours, ("online", "taught")]
+    for own, other in pairs:
+        each = [found[own] - found[other] for found in scores if own in found and other in found]
+        if not each:
+            continue
         means = [float(e.mean()) for e in each]
         names = [plots.CALIBRATION[m][0].removeprefix("Scaling Cache, ") for m in (own, other)]
         values = (np.mean(means), min(means), max(means), min(float(e.min()) for e in each))
