@@ -214,7 +214,9 @@ def run(options: argparse.Namespace) -> None:
     ready()
     prompts = held_out_prompts()[: options.prompts]
     facts = {**environment(), "seed": SEED}
-    earlier = results.kept(options.out, facts, ("seed",)) if options.append else []
+    earlier: list[results.Row] = []
+    if options.append:
+        facts, earlier = results.kept(options.out, facts, ("seed",))
     rows = [Row(**row) for row in earlier]
     for bed in [BEDS[name] for name in options.beds]:
         use(bed)

@@ -252,7 +252,9 @@ def run(options: argparse.Namespace) -> None:
     facts = {**environment(), "dtype": "float32", "prompts": len(prompts), "seeds": seeds}
     facts["tuning"] = options.tuning
     path, timed = options.out / FILE, prompts[: options.clips]
-    rows = results.kept(path, facts, SAME) if options.append or options.only_times else []
+    rows: list[results.Row] = []
+    if options.append or options.only_times:
+        facts, rows = results.kept(path, facts, SAME)
     truths: dict[tuple[str, float], Tensor] = {}
     for name, steps, sampler, cfg in product(
         options.beds, options.steps, options.samplers, options.cfgs

@@ -10,6 +10,7 @@ from typing import Any
 Row = dict[str, Any]
 # How far, as a ratio, the computed steps of a row may be from those that a speed asks for.
 NEAR = 0.12
+_TO = " to "
 
 
 def write(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
@@ -28,8 +29,11 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
     return content["environment"], content["rows"]
 
 
-def kept(path: Path, facts: dict[str, Any], same: Sequence[str]) -> list[Row]:
-    """Rows of an earlier run that more are added to, none if there is none.
+def kept(
+    path: Path, facts: dict[str, Any], same: Sequence[str]
+) -> tuple[dict[str, Any], list[Row]]:
+    """Environment and rows of an earlier run that more are added to; what spans both is named from the
+    first to the last. Without one, the environment and no rows.
 
     Args:
         facts: environment of this run.
@@ -39,12 +43,18 @@ def kept(path: Path, facts: dict[str, Any], same: Sequence[str]) -> list[Row]:
         SystemExit: naming what differs.
     """
     if not path.exists():
-        return []
+        return facts, []
     earlier, rows = read(path)
     for name in same:
         if earlier[name] != facts[name]:
             raise SystemExit(f"{path} has {name} {earlier[name]}, not {facts[name]}")
-    return rows
+    spans = {name: _span(str(earlier[name]), str(facts[name])) for name in ("date", "revision")}
+    return {**facts, **spans}, rows
+
+
+def _span(earlier: str, now: str) -> str:
+    first = earlier.partition(_TO)[0]
+    return now if first == now else f"{first}{_TO}{now}"
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:

@@ -343,6 +343,19 @@ def test_result_files_come_back_as_they_were(tmp_path: Path, rows: list[Any]):
     assert not list(file.parent.glob("*.part"))
 
 
+def test_what_is_added_later_says_so(tmp_path: Path, rows: list[Any]):
+    file = tmp_path / "fidelity.json"
+    first = {**FACTS, "prompts": 3, "date": "2026-01-01", "revision": "a"}
+    assert results.kept(file, first, ("prompts",)) == (first, [])
+    for before, now in (("a", "b"), ("a to b", "c")):
+        results.write(file, {**first, "revision": before}, rows)
+        facts, found = results.kept(file, {**first, "revision": now}, ("prompts",))
+        assert (facts["date"], facts["revision"]) == ("2026-01-01", f"a to {now}")
+        assert len(found) == len(rows)
+    with pytest.raises(SystemExit, match="has prompts 3, not 4"):
+        results.kept(file, {**first, "prompts": 4}, ("prompts",))
+
+
 def test_a_second_run_replaces_its_methods_and_keeps_the_others(rows: list[Any]):
     again = [rows[0], {**rows[1], "psnr": 51.0}]
     other = {**rows[1], "bed": "other"}
