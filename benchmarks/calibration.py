@@ -217,24 +217,29 @@ def run(options: argparse.Namespace) -> None:
     earlier: list[results.Row] = []
     if options.append:
         facts, earlier = results.kept(options.out, facts, ("seed",))
-    rows = [Row(**row) for row in earlier]
+    known: dict[tuple[str, Plan], list[Row]] = {}
+    for row in (Row(**row) for row in earlier):
+        known.setdefault((row.bed, row.plan), []).append(row)
+
+    def rows(*beds: str) -> list[dict[str, Any]]:
+        return [asdict(row) for (bed, _), mine in known.items() if bed in beds for row in mine]
+
     for bed in [BEDS[name] for name in options.beds]:
         use(bed)
         vae = bed.load_vae()
-        mine = [row for row in rows if row.bed == bed.name]
-        todo = [
-            (plan, [row for row in mine if row.plan == plan]) for plan in plans(bed, options.full)
-        ]
-        todo = [(plan, known) for plan, known in todo if len(known) < expected(plan)]
-        total = sum(1 + expected(plan) - len(known) for plan, known in todo)
+        missing = {
+            plan: expected(plan) - len(known.get((bed.name, plan), []))
+            for plan in plans(bed, options.full)
+        }
+        todo = [plan for plan, count in missing.items() if count > 0]
+        total = sum(1 + missing[plan] for plan in todo)
         with tqdm(total=total, desc=bed.name, unit="run", file=sys.stdout) as progress:
-            for plan, known in todo:
-                found = measure(bed, plan, prompts, vae, known, progress.update)
-                rows = [row for row in rows if row not in known] + found
-                results.write(options.out, facts, [asdict(row) for row in rows])
-        drawn = [asdict(row) for row in rows if row.bed == bed.name]
-        plots.calibration(drawn, options.out.with_name(f"calibration_{bed.name}.png"))
-    show(rows)
+            for plan in todo:
+                mine = known.get((bed.name, plan), [])
+                known[bed.name, plan] = measure(bed, plan, prompts, vae, mine, progress.update)
+                results.write(options.out, facts, rows(*BEDS))
+        plots.calibration(rows(bed.name), options.out.with_name(f"calibration_{bed.name}.png"))
+    show([row for mine in known.values() for row in mine])
 
 
 def show(rows: list[Row]) -> None:

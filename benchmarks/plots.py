@@ -331,7 +331,7 @@ def calibration(rows: list[Row], path: Path) -> None:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     figure.tight_layout()
-    named = grid[0][0].get_legend_handles_labels()
+    named = max((axes.get_legend_handles_labels() for axes in grid.flat), key=lambda n: len(n[0]))
     figure.legend(*named, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(named[0]))
     _save(figure, path)
 
