@@ -292,10 +292,16 @@ def samplings(plans: Mapping[str, Mapping[str, Row | None]], path: Path) -> None
         place = f"{row['bed']}, cfg {row['cfg']:g}"
         panels.setdefault(place, []).append((f"{row['sampler']}, {row['steps']} steps", shown))
     kinds = list(next(iter(plans.values())))
+    drawn = sorted(panels.items())
+    # A line takes about the same height in all panels.
+    most = [max(len(lines) for _, lines in drawn[i : i + 2]) for i in range(0, len(drawn), 2)]
     figure, grid = pyplot.subplots(
-        -(-len(panels) // 2), 2, figsize=(12.6, 3.6 * -(-len(panels) // 2)), squeeze=False
+        *(len(most), 2),
+        figsize=(12.6, 0.23 * sum(most) + 0.85 * len(most)),
+        height_ratios=[count + 1 for count in most],
+        squeeze=False,
     )
-    for axes, (title, lines) in zip(grid.flat, sorted(panels.items()), strict=False):
+    for axes, (title, lines) in zip(grid.flat, drawn, strict=False):
         for at, (_, shown) in enumerate(lines):
             values = [row["psnr"] for row in shown.values() if row is not None]
             axes.plot([min(values), max(values)], [at, at], color="#dddddd", lw=1, zorder=1)
@@ -304,7 +310,7 @@ def samplings(plans: Mapping[str, Mapping[str, Row | None]], path: Path) -> None
             places = [(row["psnr"], at) for row, at in found if row is not None]
             axes.plot(*np.array(places).reshape(-1, 2).T, marker, color=colour, label=kind, ms=7)
         axes.set_yticks(range(len(lines)), [name for name, _ in lines], fontsize=8)
-        axes.invert_yaxis()
+        axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("PSNR against all steps, dB (right is nearer)", fontsize=9)
         axes.grid(axis="x", alpha=0.25)

@@ -129,7 +129,7 @@ def _start(
     if cache.table is not None:
         found = Found(cache.table)
     elif predictor is PredictorKind.AUTO:
-        found = nearer(found, cache.coefficients)
+        found = nearer(found, cache.coefficients, traits.stochastic)
     run = plan_run(
         method,
         schedule,

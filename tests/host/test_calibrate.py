@@ -504,6 +504,12 @@ def test_auto_takes_what_was_nearer_in_the_trial(
     assert torch.equal(auto(), squares)
     assert "Coefficients: tiny.safetensors" in said[-1]
     assert torch.equal(auto("none"), learning)
+    noisy = [
+        sample(put(tiny, choice, predictor=Kind.AUTO), sampler="euler_ancestral")
+        for choice in ("auto", "none")
+    ]
+    assert torch.equal(*noisy)
+    assert "tiny.safetensors: made without the noise that this sampler adds" in said[-2]
     tried(folder, (40, 35), (39, 34))
     for choice in ("auto", "tiny.safetensors"):
         assert torch.equal(auto(choice), learning)
