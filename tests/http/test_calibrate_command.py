@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -58,12 +59,18 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=None if sys.platform == "win32" else _hear_ctrl_c,
         )
 
     def __call__(self, nodes: dict[str, Any], *arguments: str) -> tuple[int, str, str]:
         process = self.start(nodes, *arguments)
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
+
+
+def _hear_ctrl_c() -> None:
+    """Of tests that run in the background, the shell lets all programs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +295,6 @@ def test_waiting_and_being_taken_out_of_the_queue(running: tuple[ApiHost, str]):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to another process")
 def test_ctrl_c_takes_the_run_off_the_host(command: Command, host: Any, folder: Path):
-    import signal
-
     process = command.start(workflow(), "--name", "stopped", "--steps", "300")
     assert process.stderr is not None
     assert process.stderr.readline().strip() == "calibrating"
