@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.nodes.vocabulary import Prompt, held_out_prompts, training_prompts
+from demo.nodes.vocabulary import Prompt, held_out_prompts
 from testbed.coefficient_folder import look_in
 
 from . import plots, results
 from .beds import BEDS, Bed, Plan, environment, ready, use
+from .lab import batches, tuning_prompts
 from .measures import psnr
 from .ways import even_line
 
@@ -93,7 +94,7 @@ def measure(
     rows = {(row.wanted, row.method): row for row in known}
     # One picture is compared with its own: a plan goes on with the prompts that it began with.
     prompts = prompts[: len(known[0].psnr)] if known else prompts
-    groups = [prompts[i : i + bed.batch] for i in range(0, len(prompts), bed.batch)]
+    groups = [list(group) for group in batches(prompts, bed.batch)]
 
     def pictures(model: Any, steps: int | None = None) -> Tensor:
         made = [
@@ -104,10 +105,10 @@ def measure(
         return torch.cat(made)
 
     reference = pictures(model)
-    lessons = taught(bed, model, plan)
-    for wanted, method in product(COMPUTED[plan.steps], METHODS):
-        if (wanted, method) in rows:
-            continue
+    places = list(product(COMPUTED[plan.steps], METHODS))
+    missing = [place for place in places if place not in rows]
+    lessons = taught(bed, model, plan) if any(m == TAUGHT for _, m in missing) else None
+    for wanted, method in missing:
         counted: list[int] = []
         if method == FEWER:
             made, counted = pictures(model, wanted), [wanted]
@@ -126,7 +127,7 @@ def measure(
             None if gains is None else (float(gains.mean()), float(gains.min())),
             scores,
         )
-    return [rows[key] for key in product(COMPUTED[plan.steps], METHODS)]
+    return [rows[place] for place in places]
 
 
 def taught(bed: Bed, model: Any, plan: Plan) -> Any:
@@ -137,13 +138,13 @@ def taught(bed: Bed, model: Any, plan: Plan) -> Any:
     from scaling_cache.nodes.host.wrappers import StepCache, install
 
     settings = Settings(2.0, predictor=PredictorKind.LEAST_SQUARES)
-    cached = install(model, StepCache(settings, AUTO))
+    learning = install(model, StepCache(settings, AUTO))
     path = learned.path_of(model, plan.sampler)
     path.unlink(missing_ok=True)
     with TemporaryDirectory() as empty:
         look_in(Path(empty))
-        for number, prompt in enumerate(training_prompts()[50::95][:4]):
-            bed.sample(cached, [prompt], plan, TEACHING_SEED + number)
+        for number, prompt in enumerate(tuning_prompts(4)):
+            bed.sample(learning, [prompt], plan, TEACHING_SEED + number)
     use(bed)
     found = learned.recall(model, plan.sampler)
     path.unlink(missing_ok=True)

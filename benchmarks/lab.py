@@ -68,7 +68,7 @@ class Lab:
 
     def __init__(self, bed: Bed, plan: Plan, tuning: int) -> None:
         self.bed, self.plan = bed, plan
-        self.tuning = training_prompts()[50::95][:tuning]
+        self.tuning = tuning_prompts(tuning)
         self.model, self.vae = bed.load(plan.shift), bed.load_vae()
         self.plain = Trial(PLAIN, Group.PLAIN, None, "", self.model, plan)
         self._meter = Meter(self.model.model.diffusion_model)
@@ -119,6 +119,11 @@ class Lab:
 
         sampler = comfy.samplers.sampler_object(self.plan.sampler)
         return sampler_traits(sampler, (1.0, 0.5, 0.0)).stochastic
+
+
+def tuning_prompts(count: int) -> list[Prompt]:
+    """Training prompts, 4 at most, others than those of the coefficient files."""
+    return training_prompts()[50::95][:count]
 
 
 def batches(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from demo.host.fetch import ROOT
 
 from . import plots, results
-from .results import Row, plan
+from .results import Row
 from .sections.aims import aimed
 from .sections.calibration import by_bed, calibrated, picture_of
 from .sections.common import SHORT, by_plan
@@ -82,8 +82,7 @@ def run(options: argparse.Namespace) -> None:
 
 def draw(rows: list[Row]) -> None:
     """The pictures of the first bed and plan."""
-    key = (rows[0]["bed"], plan(rows[0]))
-    mine = [row for row in rows if (row["bed"], plan(row)) == key]
+    _, mine = by_plan(rows)[0]
     plots.against_computed(mine, IMAGES / "fidelity_computed.png")
     plots.against_time(mine, IMAGES / "fidelity_speedup.png")
     plots.curves(mine, IMAGES / "fidelity_curves.png")

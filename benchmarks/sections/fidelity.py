@@ -149,8 +149,7 @@ def gains(rows: list[Row]) -> str:
 
 def short(environment: dict[str, Any], rows: list[Row]) -> str:
     """For README: the pack's own methods and the best of the others, of the first bed and plan."""
-    bed, sampling = rows[0]["bed"], plan(rows[0])
-    rows = [row for row in rows if (row["bed"], plan(row)) == (bed, sampling)]
+    _, rows = by_plan(rows)[0]
     head = [
         "at",
         "method",
@@ -162,11 +161,7 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
     ]
     lines = [head]
     for speed in SHORT:
-        found = at_speed(rows, speed)
-        picked = [found[m] for m in OWN if m in found]
-        for group in OTHERS:
-            row = best(found, group)
-            picked += [] if row is None else [row]
+        picked = [row for row in standing(rows, speed).values() if row is not None]
         for row in sorted(picked, key=lambda row: -row["psnr"]):
             name = plots.name_of(row["method"])
             if row["group"] == Group.PUBLISHED.value:
@@ -183,4 +178,4 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
                     "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
                 ]
             )
-    return f"`{bed}`, {sampling}; {origin(environment, rows)}\n\n{table(lines)}"
+    return f"`{rows[0]['bed']}`, {plan(rows[0])}; {origin(environment, rows)}\n\n{table(lines)}"
