@@ -12,6 +12,7 @@ from ..cache_core.numbers import format_numbers
 from ..cache_core.profiling import SKIPPED, RankBy, blocks_to_skip, mean_changes, skip_order
 from ..cache_core.trial import SPEEDUPS
 from . import common
+from .delta_cache import FIELDS
 from .families import find_family
 from .host.calibrate import Plan, calibrate
 from .host.coefficient_files import file_path, save
@@ -142,6 +143,5 @@ def _steady_blocks(file: CoefficientFile, model: Any) -> str:
         return ""
     order = skip_order(RankBy.STABILITY, mean_changes(changes.mean(0)), None)
     chosen = blocks_to_skip(order, family.layout(model.model.diffusion_model), SKIPPED)
-    fields = {"double_block": "blocks", "single_block": "single_blocks"}
-    lists = [f"{fields[kind]} {format_numbers(found)}" for kind, found in chosen.items() if found]
+    lists = [f"{FIELDS[kind]} {format_numbers(found)}" for kind, found in chosen.items() if found]
     return f" Delta Cache: {', '.join(lists)} change least."

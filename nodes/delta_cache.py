@@ -16,6 +16,8 @@ from .host.compat import schema
 from .host.stack import why_unsupported
 
 CUSTOM = "custom"
+# Fields for the lists of blocks, by kind of block.
+FIELDS = {"double_block": "blocks", "single_block": "single_blocks"}
 _PUBLISHED = {
     "wan2.1_t2v_14B": (WAN_14B, Layout((("double_block", 40),))),
     "hunyuan_video": (HUNYUAN_VIDEO, Layout((("double_block", 20), ("single_block", 40)))),
@@ -116,10 +118,9 @@ def custom_lists(
     Raises:
         ValueError: naming the field.
     """
-    lists = (("blocks", "double_block", blocks), ("single_blocks", "single_block", single_blocks))
     plans = tuple(
         StackPlan(field, kind, parse_numbers(field, text), start, interval)
-        for field, kind, text in lists
+        for (kind, field), text in zip(FIELDS.items(), (blocks, single_blocks), strict=True)
         if text.strip()
     )
     if not plans:

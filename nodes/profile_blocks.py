@@ -18,6 +18,7 @@ from ..cache_core.profiling import (
     table,
 )
 from . import common
+from .delta_cache import FIELDS
 from .host.calibrate import Plan
 from .host.compat import schema
 from .host.profile import heat_map, measure
@@ -105,6 +106,6 @@ class ScalingProfileBlocks(io.ComfyNode):
             text = f"No foreground preference: {profile.why}.\n{text}"
         text += table(layout, changes, preferences, chosen)
         picture = heat_map(profile, chosen)
-        lists = [format_numbers(chosen.get(kind, ())) for kind in ("double_block", "single_block")]
+        lists = [format_numbers(chosen.get(kind, ())) for kind in FIELDS]
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
         return io.NodeOutput(picture, *lists, text, ui=shown)
