@@ -8,6 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cache_core.settings import PredictorKind, Settings
+from cache_core.signals import Polynomial, Reference, SignalKind
+from cache_core.step_methods import EOC, STEP_METHODS, EasyCache, SmoothCache, StepMethod
+
 from cache_core.methods import (
     DBCache,
     DeepCache,
@@ -21,9 +25,6 @@ from cache_core.methods import (
     TeaCache,
 )
 from cache_core.methods.delta_cache import WAN_14B
-from cache_core.settings import PredictorKind, Settings
-from cache_core.signals import Polynomial, Reference, SignalKind
-from cache_core.step_methods import EOC, STEP_METHODS, EasyCache, SmoothCache, StepMethod
 
 PAGE = Path(__file__).with_name("methods.md")
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"

@@ -5,20 +5,22 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .block_caches import (
+    ScalingDeltaCache,
+    ScalingFirstBlockCache,
+    ScalingMagCache,
+    ScalingTeaCache,
+)
 from .cache_report import ScalingCacheReport
 from .calibrate_cache import ScalingCalibrateCache
 from .cfg_cache import ScalingCfgCache
-from .delta_cache import ScalingDeltaCache
-from .first_block_cache import ScalingFirstBlockCache
 from .host.coefficients import register_folder
 from .host.routes import register_routes
-from .magcache import ScalingMagCache
 from .profile_blocks import ScalingProfileBlocks
 from .raylight import ScalingCacheRaylight
 from .scaling_cache import ScalingCache
 from .step_cache_advanced import ScalingStepCacheAdvanced
 from .suggest_speedup import ScalingSuggestSpeedup
-from .teacache import ScalingTeaCache
 
 NODES: list[type[io.ComfyNode]] = [
     ScalingCache,

@@ -9,12 +9,11 @@ import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 
-from ..cache_core.fidelity import Fidelity, as_saved, compare_latents, compare_pictures
-from ..cache_core.run_log import FinishedRun
-from . import common
+from ..cache_core.calibration.fidelity import Fidelity, as_saved, compare_latents, compare_pictures
+from ..cache_core.run.report import FinishedRun
+from . import inputs
 from .host.compat import schema
-from .host.progress import ProgressText
-from .host.runs import runs_of, upstream
+from .host.progress import ProgressText, node_of, runs_of, upstream
 from .report.facts import Facts, as_dict, text
 from .report.latents import frames, preview
 from .report.picture import draw
@@ -31,7 +30,7 @@ class ScalingCacheReport(io.ComfyNode):
         return schema(
             node_id="ScalingCacheReport",
             display_name="Cache Report",
-            category=common.CATEGORY,
+            category=inputs.CATEGORY,
             description=(
                 "Shows what a cache did: a timeline of the steps, the pictures beside those of the same "
                 "seed without the cache, where they differ, and a table with PSNR, SSIM, GMSD and time."
@@ -131,14 +130,14 @@ class ScalingCacheReport(io.ComfyNode):
         )
         statistics = as_dict(facts)
         if metadata and isinstance(info, dict):
-            info.setdefault(KEY, {})[common.node_id(cls) or ""] = statistics
+            info.setdefault(KEY, {})[node_of(cls) or ""] = statistics
         picture, words = draw(facts, compared.pictures, compared.reference), text(facts)
         shown = {
             **ui.PreviewImage(picture, cls=cls).as_dict(),
             **ui.PreviewText(words).as_dict(),
             KEY: (statistics,),
         }
-        ProgressText(common.node_id(cls)).show(words)
+        ProgressText(node_of(cls)).show(words)
         passed = images if images is not None else ExecutionBlocker(None)
         return io.NodeOutput(picture, words, passed, ui=shown)
 
@@ -253,7 +252,7 @@ def plain_runs(model: Any, samplers: set[str]) -> tuple[list[FinishedRun], list[
 def sources(cls: Any, field: str) -> set[str]:
     """Nodes that feed an input of this node."""
     dynprompt = getattr(getattr(cls, "hidden", None), "dynprompt", None)
-    return upstream(dynprompt, common.node_id(cls) or "", field)
+    return upstream(dynprompt, node_of(cls) or "", field)
 
 
 def _pixels(field: str, images: torch.Tensor) -> torch.Tensor:

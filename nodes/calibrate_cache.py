@@ -6,15 +6,21 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..cache_core.block_tables import first_block_threshold
-from ..cache_core.coefficients import CoefficientFile
-from ..cache_core.numbers import format_numbers
-from ..cache_core.profiling import SKIPPED, RankBy, blocks_to_skip, mean_changes, skip_order
-from ..cache_core.trial import SPEEDUPS
-from . import common
-from .delta_cache import FIELDS
+from ..cache_core.calibration.block_tables import first_block_threshold
+from ..cache_core.calibration.files import CoefficientFile
+from ..cache_core.calibration.profiling import (
+    SKIPPED,
+    RankBy,
+    blocks_to_skip,
+    mean_changes,
+    skip_order,
+)
+from ..cache_core.calibration.trial import SPEEDUPS
+from ..cache_core.methods.delta_cache import FIELDS
+from ..cache_core.run.report import format_ranges
+from . import inputs
 from .families import find_family
-from .host.calibrate import Plan, calibrate
+from .host.calibrating import Plan, calibrate
 from .host.coefficient_files import file_path, save
 from .host.compat import schema
 
@@ -29,7 +35,7 @@ class ScalingCalibrateCache(io.ComfyNode):
         return schema(
             node_id="ScalingCalibrateCache",
             display_name="Calibrate Cache",
-            category=common.CATEGORY,
+            category=inputs.CATEGORY,
             description=(
                 "Samples a few pictures with all steps computed and writes down how the model's outputs "
                 "change. Scaling Cache then chooses the steps to compute for this model and predicts "
@@ -42,18 +48,18 @@ class ScalingCalibrateCache(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="The model to calibrate, as you sample with it."),
-                *common.run_inputs(),
-                io.String.Input(
+                *inputs.plain_run(),
+                inputs.text(
                     "name",
+                    "Name of the coefficient file, in models/scaling_cache.",
                     default="my_model",
-                    tooltip="Name of the coefficient file, in models/scaling_cache.",
                 ),
-                io.Int.Input(
+                inputs.number(
                     "runs",
-                    default=2,
-                    min=1,
-                    max=64,
-                    tooltip="Runs per positive conditioning. Four runs in all are a good start.",
+                    2,
+                    1,
+                    64,
+                    "Runs per positive conditioning. Four runs in all are a good start.",
                 ),
                 io.Boolean.Input(
                     "refine",
@@ -143,5 +149,5 @@ def _steady_blocks(file: CoefficientFile, model: Any) -> str:
         return ""
     order = skip_order(RankBy.STABILITY, mean_changes(changes.mean(0)), None)
     chosen = blocks_to_skip(order, family.layout(model.model.diffusion_model), SKIPPED)
-    lists = [f"{FIELDS[kind]} {format_numbers(found)}" for kind, found in chosen.items() if found]
+    lists = [f"{FIELDS[kind]} {format_ranges(found)}" for kind, found in chosen.items() if found]
     return f" Delta Cache: {', '.join(lists)} change least."

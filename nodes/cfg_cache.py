@@ -6,10 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core.cfg_cache import CfgCache
-from . import common
-from .host.cfg import CfgConfig, install, remove
-from .host.compat import advanced, schema
+from ..cache_core.methods.cfg_cache import CfgCache
+from . import inputs
+from .host.cache import Cache, caches_of, install, remove
+from .host.compat import schema
+from .host.progress import ProgressText, node_of
 
 _DEFAULTS = CfgCache()
 
@@ -19,49 +20,35 @@ class ScalingCfgCache(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        low = (
+            "Factor of the coarse part of the difference between the two, from 10 to 90 percent of the "
+            "denoising."
+        )
+        high = "Factor of its fine part, from 70 percent on."
         return schema(
             node_id="ScalingCfgCache",
             display_name="CFG Cache (Scaling Cache)",
-            category=common.CATEGORY,
+            category=inputs.CATEGORY,
             description=(
                 "CFG Cache (FasterCache): runs the negative conditioning at some steps only and "
                 "predicts it from the positive one at the others. Goes with any other cache."
             ),
-            search_aliases=["fastercache", "cfg", "negative", "cache", "speed", "faster"],
+            search_aliases=inputs.aliases("fastercache", "cfg", "negative"),
             hidden=[io.Hidden.unique_id],
             inputs=[
-                common.model_input(),
-                io.Int.Input(
+                inputs.model(),
+                inputs.number(
                     "interval",
-                    default=_DEFAULTS.interval,
-                    min=1,
-                    max=100,
-                    tooltip="The negative conditioning runs at every so many steps; 1 is off.",
+                    _DEFAULTS.interval,
+                    1,
+                    100,
+                    "The negative conditioning runs at every so many steps; 1 is off.",
                 ),
-                *common.window_inputs(_DEFAULTS.start_percent, _DEFAULTS.end_percent),
-                *(
-                    advanced(
-                        io.Float.Input(
-                            name,
-                            default=getattr(_DEFAULTS, name),
-                            min=0.0,
-                            max=2.0,
-                            step=0.01,
-                            optional=True,
-                            tooltip=tooltip,
-                        )
-                    )
-                    for name, tooltip in (
-                        (
-                            "low",
-                            "Factor of the coarse part of the difference between the two, from 10 to "
-                            "90 percent of the denoising.",
-                        ),
-                        ("high", "Factor of its fine part, from 70 percent on."),
-                    )
-                ),
+                *inputs.window(_DEFAULTS.start_percent, _DEFAULTS.end_percent),
+                inputs.number("low", _DEFAULTS.low, 0.0, 2.0, low, step=0.01, folded=True),
+                inputs.number("high", _DEFAULTS.high, 0.0, 2.0, high, step=0.01, folded=True),
             ],
-            outputs=common.model_output(),
+            outputs=inputs.model_output(),
         )
 
     @classmethod
@@ -74,7 +61,12 @@ class ScalingCfgCache(io.ComfyNode):
         low: float = _DEFAULTS.low,
         high: float = _DEFAULTS.high,
     ) -> io.NodeOutput:
-        cache = CfgCache(interval, low, high, start_percent, end_percent)
-        if cache.interval == 1:
-            return common.off(cls, remove(model))
-        return io.NodeOutput(install(model, CfgConfig(cache, common.node_id(cls))))
+        window = {"start_percent": start_percent, "end_percent": end_percent}
+        method = CfgCache(interval, low, high, **window)
+        if not method.off:
+            return io.NodeOutput(install(model, Cache(method, node_of(cls))))
+        plain = remove(model, negative=True)
+        if caches_of(plain):  # a cache of the steps stays, and is timed itself
+            ProgressText(node_of(cls)).off()
+            return io.NodeOutput(plain)
+        return inputs.off(cls, plain)

@@ -6,9 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..cache_core.checks import check_range
-from ..cache_core.numbers import format_numbers
-from ..cache_core.profiling import (
+from ..cache_core.calibration.profiling import (
     SKIPPED,
     RankBy,
     blocks_to_skip,
@@ -17,9 +15,11 @@ from ..cache_core.profiling import (
     skip_order,
     table,
 )
-from . import common
-from .delta_cache import FIELDS
-from .host.calibrate import Plan
+from ..cache_core.methods.base import check_range
+from ..cache_core.methods.delta_cache import FIELDS
+from ..cache_core.run.report import format_ranges
+from . import inputs
+from .host.calibrating import Plan
 from .host.compat import schema
 from .host.profile import heat_map, measure
 
@@ -32,7 +32,7 @@ class ScalingProfileBlocks(io.ComfyNode):
         return schema(
             node_id="ScalingProfileBlocks",
             display_name="Profile Blocks (Delta Cache)",
-            category=common.CATEGORY,
+            category=inputs.CATEGORY,
             description=(
                 "Samples once with all blocks and measures how much the change that each block makes "
                 "differs from step to step, and how much it attends to the foreground. Gives lists of "
@@ -43,7 +43,7 @@ class ScalingProfileBlocks(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="The model to profile, as you sample with it."),
-                *common.run_inputs(),
+                *inputs.plain_run(),
                 io.Float.Input(
                     "skip",
                     default=SKIPPED,
@@ -106,6 +106,6 @@ class ScalingProfileBlocks(io.ComfyNode):
             text = f"No foreground preference: {profile.why}.\n{text}"
         text += table(layout, changes, preferences, chosen)
         picture = heat_map(profile, chosen)
-        lists = [format_numbers(chosen.get(kind, ())) for kind in FIELDS]
+        lists = [format_ranges(chosen.get(kind, ())) for kind in FIELDS]
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
         return io.NodeOutput(picture, *lists, text, ui=shown)

@@ -6,12 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core.settings import Mode, Settings, choose
-from . import common
+from ..cache_core.methods.base import one_of
+from ..cache_core.methods.scaling_cache import MODES, ScalingCache
+from . import inputs
 from .host.compat import schema
-from .host.raylight import put
+from .host.ray_workers import put
 
-_DEFAULTS = Settings()
+_DEFAULTS = ScalingCache()
 
 
 class ScalingCacheRaylight(io.ComfyNode):
@@ -19,58 +20,29 @@ class ScalingCacheRaylight(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        workers = io.Custom("RAY_ACTORS")
+        mode = (
+            "Target speed-up: compute as few steps as 'speedup' asks for; the GPUs need not talk about it. "
+            "Error budget: predict as long as the estimated error stays within 'budget'."
+        )
         return schema(
             node_id="ScalingCacheRaylight",
             display_name="Scaling Cache (Raylight)",
-            category="advanced/model",
+            category=inputs.CATEGORY,
             description=(
                 "Scaling Cache on models that Raylight spreads over several GPUs: all of them skip the "
-                "same steps. Put it between Raylight's loader and its sampler."
+                "same steps. Put it between Raylight's loader and its sampler. At 1.0 it takes the cache "
+                "off workers that have it."
             ),
-            search_aliases=["raylight", "multi gpu", "cache", "speed"],
+            search_aliases=inputs.aliases("raylight", "multi gpu"),
             inputs=[
-                io.Custom("RAY_ACTORS").Input(
-                    "ray_actors", tooltip="The workers, from a loader of Raylight."
-                ),
-                io.Float.Input(
-                    "speedup",
-                    default=_DEFAULTS.speedup,
-                    min=1.0,
-                    max=4.0,
-                    step=0.1,
-                    tooltip=(
-                        "How much faster sampling should be. 1.0 is off and takes the cache off "
-                        "workers that have it, 2.0 computes half of the steps."
-                    ),
-                ),
-                io.Combo.Input(
-                    "mode",
-                    options=[m.value for m in Mode],
-                    default=_DEFAULTS.mode.value,
-                    tooltip=(
-                        "Target speed-up: compute as few steps as 'speedup' asks for; the GPUs need not "
-                        "talk about it. Error budget: predict as long as the estimated error stays "
-                        "within 'budget'."
-                    ),
-                ),
-                *common.window_inputs(
-                    _DEFAULTS.start_percent, _DEFAULTS.end_percent, verb="Predict"
-                ),
-                io.Float.Input(
-                    "budget",
-                    default=_DEFAULTS.budget,
-                    optional=True,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Error budget mode only: allowed mean error of the model's outputs.",
-                ),
+                workers.Input("ray_actors", tooltip="The workers, from a loader of Raylight."),
+                inputs.speedup(_DEFAULTS.speedup),
+                inputs.choice("mode", list(MODES), mode),
+                *inputs.window(verb="Predict"),
+                inputs.budget(_DEFAULTS.budget),
             ],
-            outputs=[
-                io.Custom("RAY_ACTORS").Output(
-                    display_name="ray_actors", tooltip="The workers, faster."
-                )
-            ],
+            outputs=[workers.Output(display_name="ray_actors", tooltip="The workers, faster.")],
         )
 
     @classmethod
@@ -83,12 +55,6 @@ class ScalingCacheRaylight(io.ComfyNode):
         end_percent: float,
         budget: float = _DEFAULTS.budget,
     ) -> io.NodeOutput:
-        settings = Settings(
-            speedup=speedup,
-            mode=choose("mode", Mode, mode),
-            budget=budget,
-            start_percent=start_percent,
-            end_percent=end_percent,
-        )
-        put(ray_actors, settings)
+        window = {"start_percent": start_percent, "end_percent": end_percent}
+        put(ray_actors, ScalingCache(speedup, MODES[one_of("mode", MODES, mode)], budget, **window))
         return io.NodeOutput(ray_actors)

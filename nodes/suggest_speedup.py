@@ -8,15 +8,16 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io, ui
 
-from ..cache_core.optimiser import best_chains
-from ..cache_core.settings import FEWEST_STEPS, Settings
-from ..cache_core.suggestion import suggest
-from . import common
+from ..cache_core.methods.base import FEWEST_STEPS
+from ..cache_core.methods.scaling_cache import ScalingCache
+from ..cache_core.planning.optimiser import best_chains
+from ..cache_core.planning.suggestion import suggest
+from . import inputs
 from .host.coefficients import AUTO, NONE, choices, find_coefficients
 from .host.compat import schema
-from .host.samplers import sampler_traits, schedule_of
+from .host.sampling import sampler_traits, schedule_of
 
-_DEFAULTS = Settings()
+_DEFAULTS = ScalingCache()
 
 
 class ScalingSuggestSpeedup(io.ComfyNode):
@@ -27,7 +28,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         return schema(
             node_id="ScalingSuggestSpeedup",
             display_name="Suggest Speed-up",
-            category=common.CATEGORY,
+            category=inputs.CATEGORY,
             description=(
                 "Says from the coefficients of this model which speed-up of Scaling Cache is safe and "
                 "which one is visible. Calibrate the model first."
@@ -91,7 +92,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                 f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
                 "know.",
             )
-        found = find_coefficients(coefficients, model, schedule, cfg, traits.name)
+        found = find_coefficients(coefficients, model, schedule, cfg)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(1.0, f"No suggestion: {why}. Calibrate Cache makes them.")

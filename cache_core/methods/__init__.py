@@ -1,20 +1,31 @@
-"""The published methods, one file each. To add one: a file with a class like the others, and its
-line in `METHODS`."""
+"""The methods, one file each. To add one: a file with a class like the others, and its line in `METHODS`,
+which nodes, docs, tests and benchmarks read."""
 
 from __future__ import annotations
 
-from .base import Method
+from .base import Inputs, Level, Method, Model, Start
+from .cfg_cache import CfgCache
 from .db_cache import DBCache
 from .deepcache import DeepCache
 from .delta_cache import DeltaCache
 from .dicache import DiCache
+from .easycache import EasyCache, LazyCache
+from .eoc import EOC
 from .first_block_cache import FirstBlockCache
 from .magcache import MagCache
 from .mixcache import MixCache
-from .taylorseer import TaylorSeer
+from .scaling_cache import ScalingCache
+from .smoothcache import SmoothCache
+from .taylorseer import StepTaylorSeer, TaylorSeer
 from .teacache import TeaCache
 
 METHODS: tuple[type[Method], ...] = (
+    ScalingCache,
+    StepTaylorSeer,
+    EasyCache,
+    LazyCache,
+    SmoothCache,
+    EOC,
     TeaCache,
     MagCache,
     FirstBlockCache,
@@ -24,4 +35,8 @@ METHODS: tuple[type[Method], ...] = (
     DeltaCache,
     DeepCache,
     MixCache,
+    CfgCache,
 )
+
+__all__ = ["METHODS", "Inputs", "Level", "Method", "Model", "Start"]
+__all__ += [method.__name__ for method in METHODS]

@@ -1,45 +1,292 @@
-"""What every method is made of."""
+"""What every method is made of: settings with their checks, a rule, the inputs of the nodes that it looks
+at, its level, and the start of a run."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, ClassVar
 
-from ..blocks import Layout, Span
-from ..branch_policies import BranchPolicy, RunFrame
-from ..signals import Reference, SignalKind
-from ..stack_predictors import REUSE, StackPredictor
+from typing_extensions import Self
+
+from ..blocks import BlockCache
+from ..decide.layout import Layout, Span
+from ..decide.policies import Policy, RunPlan, SamplerTraits
+from ..decide.signals import Reference, SignalKind
+from ..outputs import Follower, OutputCache
+from ..predict.corrector import Corrector
+from ..predict.predictors import REPEAT, Axis, Predictor, Quantity
+from ..run.agreement import Agree
+from ..run.report import RunReport
+from ..run.run import Clock, Run
+
+# A run this short has no steps between which outputs change slowly.
+FEWEST_STEPS = 8
+_MOST = 1000
 
 
-class Method(Protocol):
-    """A method as five parts: signal, reference rule, policy, predictor and granularity.
+class Level(Enum):
+    """What a method leaves out. The values are what the user reads."""
 
-    Subclass it and override what differs. Instances are immutable and live in the model's options.
+    STEP = "whole step"
+    BLOCKS = "blocks"
+    NEGATIVE = "negative conditioning"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the docs say of a method, in the columns of their table."""
+
+    leaves_out: str
+    signal: str = "none"
+    reference: str = "-"
+    predictor: str = "reuse"
+    needs: str = "none"
+    keeps: str = ""
+    waits: str = "never"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user set on a node, for the methods that use it. The defaults are the node's.
+
+    Attributes:
+        speedup: target of Scaling Cache.
+        threshold: of the methods that have one, 0 for the recommended one.
+        interval: of the methods with a schedule.
+        order: of TaylorSeer's differences.
+        first_blocks, last_blocks: blocks that always run.
+        blocks, single_blocks: lists of Delta Cache.
+        warmup: steps at the start that are always computed.
+        max_gap: steps skipped in a row at most, 0 for no limit.
+        power, center: of DeepCache's schedule.
+        start_percent, end_percent: share of the denoising in which steps are skipped.
+    """
+
+    speedup: float = 2.0
+    threshold: float = 0.0
+    interval: int = 4
+    warmup: int = 3
+    max_gap: int = 6
+    order: int = 1
+    first_blocks: int = 1
+    last_blocks: int = 0
+    blocks: str = ""
+    single_blocks: str = ""
+    power: float = 1.0
+    center: int = 15
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """Start and end by name."""
+        return {"start_percent": self.start_percent, "end_percent": self.end_percent}
+
+
+def _nothing(_: str) -> str:
+    return "Nothing is published for this model"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a method may know of a model before it is made.
+
+    Attributes:
+        family: name of the family of networks, empty where its blocks cannot be reached.
+        layout: of its blocks.
+        signals: what can be read of them.
+        published: the published method that fits it, by name of the method, or why there is none.
+    """
+
+    family: str = ""
+    layout: Layout = field(default_factory=lambda: Layout(()))
+    signals: frozenset[SignalKind] = frozenset()
+    published: Callable[[str], Any | str] = _nothing
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run is made from, besides its method.
+
+    Attributes:
+        plan: what is known of it.
+        report: what will have happened.
+        agree: makes what decisions are taken from the same on all ranks; None for one rank.
+        predictor: of the user's choice, in place of the method's own.
+        between: half-open range of the steps between two shares of the denoising.
+        layout: blocks of the network, for methods inside it.
+        to_host: keep changes of blocks in the host's memory and not on the device.
+        negative: whether the negative conditioning may be left out.
+    """
+
+    plan: RunPlan
+    report: RunReport
+    agree: Agree | None = None
+    predictor: Predictor | None = None
+    between: Callable[[float, float], tuple[int, int]] = lambda start, end: (0, 0)
+    layout: Layout = field(default_factory=lambda: Layout(()))
+    to_host: bool = False
+    negative: bool = True
+
+    @property
+    def clock(self) -> Clock:
+        """A fresh clock."""
+        return Clock(self.plan.sigmas, self.plan.traits.evaluations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method and its settings. Instances are immutable and live in the model's options.
 
     Attributes:
         name: what the user reads.
-        reference: when the compared tensor is replaced.
-        source: paper and code.
-        calibration: what it needs to know of a model, for the docs.
-        probes: whether the first blocks always run before the decision, so that predictors can align.
-        unet: whether it is for UNets; the others are for transformers.
+        level: what it leaves out.
+        uses: the inputs of Step Cache (Advanced) that it looks at.
+        uses_coefficients: whether a coefficient file makes a difference to it.
+        unet: whether it is for UNets alone; methods inside the network are else for transformers.
+        page: for the docs.
+        start_percent, end_percent: share of the denoising outside of which all is computed, 0 to 1.
+
+    Raises:
+        ValueError: naming the field and the allowed values.
     """
 
     name: ClassVar[str]
-    reference: ClassVar[Reference] = Reference.NONE
-    source: ClassVar[str] = ""
-    calibration: ClassVar[str] = "none"
-    probes: ClassVar[bool] = False
+    level: ClassVar[Level]
+    uses: ClassVar[tuple[str, ...]] = ()
+    uses_coefficients: ClassVar[bool] = False
     unet: ClassVar[bool] = False
+    page: ClassVar[Page]
+
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("start_percent", self.start_percent, 0.0, 1.0)
+        check_range("end_percent", self.end_percent, 0.0, 1.0)
+        if self.start_percent > self.end_percent:
+            raise ValueError(
+                "start_percent: must not be above end_percent, got "
+                f"{self.start_percent} and {self.end_percent}"
+            )
+        self.check()
+
+    def check(self) -> None:
+        """Raises ValueError where a setting of its own is out of range, naming the field."""
+
+    @property
+    def off(self) -> bool:
+        """Whether these settings ask for no caching at all."""
+        return False
+
+    @classmethod
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Self | str:
+        """The method as a user set it, or why this model cannot have it.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+        """The smallest one that shows what it does: it computes everything, or about every second step."""
+        raise NotImplementedError
+
+    @classmethod
+    def allows(cls, predictor: Predictor) -> bool:
+        """Whether a user may put this predictor in the place of the method's own."""
+        return predictor.outside and (cls.uses_coefficients or not predictor.calibrated)
+
+    def reads(self, predictor: Predictor) -> bool:
+        """Whether it looks for coefficients of the model when it predicts like this."""
+        return self.uses_coefficients
+
+    def own_predictor(self, plan: RunPlan) -> Predictor:
+        """How it predicts where the user chose nothing else."""
+        return REPEAT
+
+    def start(self, start: Start) -> Run:
+        """A fresh run.
+
+        Raises:
+            ValueError: naming the field, if the method does not fit the model.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMethod(Method):
+    """A method that skips the whole network."""
+
+    level: ClassVar[Level] = Level.STEP
+
+    def quantity(self, traits: SamplerTraits) -> Quantity:
+        """What is kept."""
+        return Quantity.for_sampler(traits.stochastic)
+
+    def policy(self, plan: RunPlan) -> Policy:
+        """A fresh policy for one run; notes where the user's wish cannot be met."""
+        raise NotImplementedError
+
+    def follower(self) -> Follower | None:
+        """What tells the policy how the input changes, if it asks."""
+        return None
+
+    def corrector(self, plan: RunPlan, axis: Axis) -> Corrector | None:
+        """What repairs predicted steps, if it does."""
+        return None
+
+    def start(self, start: Start) -> OutputCache:
+        plan = start.plan
+        predictor, axis = start.predictor or self.own_predictor(plan), plan.axis
+        return OutputCache(
+            clock=start.clock,
+            report=start.report,
+            agree=start.agree,
+            policy=self.policy(plan),
+            predictor=predictor.bind(plan.table),
+            quantity=self.quantity(plan.traits),
+            axis=axis,
+            corrector=self.corrector(plan, axis),
+            follower=self.follower(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Method):
+    """Computes every step, so that a report can say what a cache saved against it."""
+
+    name: ClassVar[str] = "Plain"
+    level: ClassVar[Level] = Level.STEP
+
+    def start(self, start: Start) -> Run:
+        # Counted whatever the sampler: nothing may be read from the device.
+        counted = start.plan.traits.evaluations or (1,) * start.plan.steps
+        return Run(clock=Clock(start.plan.sigmas, counted), report=start.report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockMethod(Method):
+    """A method that skips blocks inside the network.
+
+    Attributes:
+        reference: when the tensor that the signal is compared with is replaced.
+        probes: whether the first blocks run before the decision, so that predictors can align.
+    """
+
+    level: ClassVar[Level] = Level.BLOCKS
+    reference: ClassVar[Reference] = Reference.NONE
+    probes: ClassVar[bool] = False
 
     @property
     def signal(self) -> SignalKind:
         """What is compared."""
         return SignalKind.NONE
-
-    @property
-    def predictor(self) -> StackPredictor:
-        """How the change of a skipped span is predicted."""
-        return REUSE
 
     @property
     def probe(self) -> int:
@@ -52,11 +299,33 @@ class Method(Protocol):
         Raises:
             ValueError: naming the field, if the method does not fit the network.
         """
-        ...
+        raise NotImplementedError
 
-    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> BranchPolicy:
-        """A fresh policy for one branch of a run."""
-        ...
+    def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Policy:
+        """A fresh policy for one conditioning of a run, 0 for the positive one of the usual samplers."""
+        raise NotImplementedError
+
+    @classmethod
+    def allows(cls, predictor: Predictor) -> bool:
+        return predictor.inside and (cls.probes or not predictor.aligned)
+
+    def start(self, start: Start) -> BlockCache:
+        return self.cache(BlockCache, start)
+
+    def cache(self, kind: type[BlockCache], start: Start, **more: Any) -> Any:
+        """A run of some kind of block cache."""
+        predictor = start.predictor or self.own_predictor(start.plan)
+        return kind(
+            clock=start.clock,
+            report=start.report,
+            agree=start.agree,
+            rule=self,
+            plan=start.plan,
+            layout=start.layout,
+            predictor=predictor,
+            to_host=start.to_host,
+            **more,
+        )
 
 
 def middle_blocks(layout: Layout, first: int = 0, last: int = 0) -> tuple[Span, ...]:
@@ -81,7 +350,63 @@ def middle_blocks(layout: Layout, first: int = 0, last: int = 0) -> tuple[Span, 
         )
     if last == 0:
         return (Span(first, layout.total - 1),)
-    stop = layout.total - last
-    cut = [layout.numbers(kind) for kind, _ in layout.stacks]
-    parts = [range(max(first, n.start), min(stop, n.stop)) for n in cut]
-    return tuple(Span(part.start, part.stop - 1) for part in parts if part)
+    return layout.cut(range(first, layout.total - last))
+
+
+def check_range(field: str, value: float, low: float, high: float = _MOST) -> None:
+    """
+    Raises:
+        ValueError: naming the field and its range.
+    """
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{field}: must be between {low} and {high}, got {value}")
+
+
+def one_of(field: str, allowed: Collection[str], value: str) -> str:
+    """The same value.
+
+    Raises:
+        ValueError: naming the field and the allowed values, if it is none of them.
+    """
+    if value not in allowed:
+        raise ValueError(f"{field}: must be one of {', '.join(allowed)}, got {value!r}")
+    return value
+
+
+def parse_ranges(field: str, text: str) -> tuple[int, ...]:
+    """Numbers from a list of steps or blocks such as `0, 2-7, 10-20`.
+
+    Raises:
+        ValueError: naming the field and the part that is not a number or a range, is larger than any step
+            or block, or does not rise.
+    """
+    found: list[int] = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        first, dash, last = part.partition("-")
+        try:
+            ends = int(first), int(last if dash else first)
+        except ValueError:
+            raise ValueError(
+                f"{field}: must be numbers and ranges such as '0, 2-7', got {part!r}"
+            ) from None
+        if ends[0] > ends[1]:
+            raise ValueError(f"{field}: the range {part!r} runs backwards")
+        check_range(field, ends[1], 0, 10 * _MOST)
+        found += range(ends[0], ends[1] + 1)
+    return tuple(found)
+
+
+def rising(field: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The same numbers.
+
+    Raises:
+        ValueError: naming the field, if they do not rise or one comes twice.
+    """
+    if list(numbers) != sorted(set(numbers)):
+        raise ValueError(f"{field}: must rise and not repeat a step")
+    return numbers
+
+
+def with_table(start: Start, table: Any) -> Start:
+    """The same start with another calibrated table."""
+    return replace(start, plan=replace(start.plan, table=table))

@@ -11,44 +11,60 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..blocks import Layout, Span
-from ..branch_policies import ListPolicy, RunFrame
-from ..checks import check_range
-from ..schedules import centred, every
-from ..stack_predictors import REUSE, StackPredictor, Taylor
-from .base import Method
+from typing_extensions import Self
+
+from ..decide.layout import Layout, Span
+from ..decide.policies import Listed, RunPlan
+from ..decide.schedules import centred, every
+from ..predict.predictors import REPEAT, Predictor, Taylor
+from .base import BlockMethod, Inputs, Model, Page, check_range
 
 
 @dataclass(frozen=True)
-class DeepCache(Method):
-    """Attributes:
-    interval: cache_interval of the published code, N.
-    first: input blocks, and output blocks at the end, that always run: branch + 1.
-    order: of the forecast of the kept tensor, 0 repeats it.
-    power: 1.0 for every N-th step, above it for as many, closer together around the center: pow, 1.4.
-    center: step around which they are closest, 15 of 50.
+class DeepCache(BlockMethod):
+    """The rule as settings.
+
+    Attributes:
+        interval: cache_interval of the published code, N.
+        first_blocks: input blocks, and output blocks at the end, that always run: branch + 1.
+        order: of the forecast of the kept tensor, 0 repeats it.
+        power: 1.0 for every N-th step, above it for as many, closer together around the center: pow, 1.4.
+        center: step around which they are closest, 15 of 50.
     """
 
     name: ClassVar[str] = "DeepCache"
-    source: ClassVar[str] = "arXiv 2312.00858, horseee/DeepCache"
+    uses: ClassVar[tuple[str, ...]] = ("interval", "first_blocks", "power", "center")
+    page: ClassVar[Page] = Page(
+        leaves_out="deep blocks of a UNet",
+        keeps="what enters the last blocks",
+        source="arXiv 2312.00858, horseee/DeepCache",
+    )
     unet: ClassVar[bool] = True
 
     interval: int = 3
-    first: int = 1
+    first_blocks: int = 1
     order: int = 0
     power: float = 1.0
     center: int = 15
 
-    def __post_init__(self) -> None:
-        check_range("interval", self.interval, 1, 1000)
-        check_range("first_blocks", self.first, 1, 1000)
+    def check(self) -> None:
+        check_range("interval", self.interval, 1)
+        check_range("first_blocks", self.first_blocks, 1)
         check_range("order", self.order, 0, 3)
         check_range("power", self.power, 1.0, 3.0)
-        check_range("center", self.center, 0, 1000)
+        check_range("center", self.center, 0)
 
-    @property
-    def predictor(self) -> StackPredictor:
-        return Taylor(self.order) if self.order else REUSE
+    def own_predictor(self, plan: RunPlan) -> Predictor:
+        return Taylor(self.order) if self.order else REPEAT
+
+    @classmethod
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+        schedule = {"power": inputs.power, "center": inputs.center}
+        return cls(inputs.interval, inputs.first_blocks, **schedule, **inputs.window)
+
+    @classmethod
+    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+        return cls(1 if everything else 2)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
         """One span: all but the first input blocks and as many output blocks at the end.
@@ -59,14 +75,14 @@ class DeepCache(Method):
             ValueError: naming the field, if no input block is left to skip.
         """
         most = layout.stacks[0][1] - 1
-        if self.first > most:
+        if self.first_blocks > most:
             raise ValueError(
-                f"first_blocks: must be at most {most} in this model, got {self.first}"
+                f"first_blocks: must be at most {most} in this model, got {self.first_blocks}"
             )
-        return (Span(self.first, layout.total - 1 - self.first),)
+        return (Span(self.first_blocks, layout.total - 1 - self.first_blocks),)
 
-    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
-        return ListPolicy(frozenset(self.computed(frame.steps)) | frame.always())
+    def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Listed:
+        return Listed({*self.computed(plan.steps), *plan.always()})
 
     def computed(self, steps: int) -> tuple[int, ...]:
         """Steps of the schedule on which the whole network runs."""

@@ -10,10 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..blocks import Layout, Span, spans_of
-from ..branch_policies import ListPolicy, RunFrame
-from ..checks import check_range
-from .base import Method
+from typing_extensions import Self
+
+from ..decide.layout import Layout, Span, spans_of
+from ..decide.policies import Listed, RunPlan
+from .base import BlockMethod, Inputs, Model, Page, check_range, parse_ranges, rising
+
+# Steps that published lists of steps are made for.
+LISTED_FOR = 50
+# Fields for the lists of blocks, by kind of block.
+FIELDS = {"double_block": "blocks", "single_block": "single_blocks"}
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class StackPlan:
         blocks: indices of cached blocks, rising.
         start: first step from which blocks may be skipped; all before are computed.
         interval: from `start` on, every so many steps are computed.
-        listed: computed steps from `start` on in place of the interval.
-        listed_for: number of steps that the list was made for; other runs stretch it.
+        listed: computed steps from `start` on in place of the interval; runs of more or fewer than
+            `LISTED_FOR` steps stretch it.
     """
 
     field: str
@@ -36,60 +42,78 @@ class StackPlan:
     start: int = 6
     interval: int = 6
     listed: tuple[int, ...] = ()
-    listed_for: int = 50
 
     def __post_init__(self) -> None:
-        check_range("start_step", self.start, 1, 1000)
-        check_range("interval", self.interval, 1, 1000)
-        if list(self.listed) != sorted(set(self.listed)):
-            raise ValueError("compute_steps: must rise and not repeat a step")
+        check_range("start_step", self.start, 1)
+        check_range("interval", self.interval, 1)
+        rising("compute_steps", self.listed)
 
-    def computed(self, frame: RunFrame) -> frozenset[int]:
+    def computed(self, plan: RunPlan) -> frozenset[int]:
         """Steps on which the whole stack runs."""
         if self.listed:
-            scale = frame.steps / self.listed_for
+            scale = plan.steps / LISTED_FOR
             chosen = {round(step * scale) for step in self.listed}
             head = round(self.start * scale) if scale < 1 else self.start
         else:
-            chosen = set(range(self.start, frame.steps, self.interval))
+            chosen = set(range(self.start, plan.steps, self.interval))
             head = self.start
-        return frozenset(chosen) | frame.always(max(head, 1))
+        return frozenset(chosen) | plan.always(max(head, 1))
 
 
 @dataclass(frozen=True)
-class DeltaCache(Method):
-    """Attributes:
-    plans: one per stack that is cached.
+class DeltaCache(BlockMethod):
+    """The rule as settings.
+
+    Attributes:
+        plans: one per stack that is cached.
     """
 
     name: ClassVar[str] = "Delta Cache"
-    source: ClassVar[str] = "arXiv 2504.03140, ProfilingDiT"
-    calibration: ClassVar[str] = "list of blocks, schedule"
+    uses: ClassVar[tuple[str, ...]] = ("interval", "warmup", "blocks", "single_blocks")
+    page: ClassVar[Page] = Page(
+        leaves_out="listed blocks",
+        needs="list of blocks, schedule",
+        keeps="change of each run of skipped blocks",
+        source="arXiv 2504.03140, ProfilingDiT",
+    )
 
     plans: tuple[StackPlan, ...]
 
+    @classmethod
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+        start = max(inputs.warmup, 1)
+        texts = zip(FIELDS.items(), (inputs.blocks, inputs.single_blocks), strict=True)
+        plans = tuple(
+            StackPlan(field, kind, parse_ranges(field, text), start, inputs.interval)
+            for (kind, field), text in texts
+            if text.strip()
+        )
+        if not plans:
+            raise ValueError(
+                f"blocks: name at least one block of this {model.family} model to skip"
+            )
+        return cls(plans, **inputs.window)
+
+    @classmethod
+    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+        """All blocks but the second one of each stack."""
+        start = steps if everything else 2
+        lists = [(kind, [i for i in range(n) if i != 1]) for kind, n in model.layout.stacks]
+        return cls(tuple(StackPlan("blocks", kind, tuple(b), start, 2) for kind, b in lists))
+
     def spans(self, layout: Layout) -> tuple[Span, ...]:
         found: list[Span] = []
-        for plan in self.plans:
-            found += spans_of(plan.field, plan.blocks, layout.numbers(plan.kind))
+        for stack in self.plans:
+            found += spans_of(stack.field, stack.blocks, layout.numbers(stack.kind))
         if not found:
             raise ValueError("blocks: name at least one block to cache")
         return tuple(sorted(found, key=lambda span: span.first))
 
-    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
-        for plan in self.plans:
-            if span.first in layout.numbers(plan.kind):
-                return ListPolicy(plan.computed(frame))
+    def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Listed:
+        for stack in self.plans:
+            if span.first in layout.numbers(stack.kind):
+                return Listed(stack.computed(plan))
         raise ValueError(f"blocks: no plan covers block {span.first}")
-
-    def share(self, layout: Layout, steps: int) -> float:
-        """Share of all blocks of all steps that runs."""
-        frame = RunFrame(steps, (0, steps))
-        skipped = 0
-        for plan in self.plans:
-            spans_of(plan.field, plan.blocks, layout.numbers(plan.kind))
-            skipped += len(plan.blocks) * (steps - len(plan.computed(frame)))
-        return 1 - skipped / (layout.total * steps)
 
 
 # The settings of the published code for 50 steps. In its HunyuanVideo file the two lists have each
@@ -114,3 +138,8 @@ HUNYUAN_VIDEO = DeltaCache(
         ),
     )
 )
+# By name as the nodes offer them, with the blocks that they were made for.
+PUBLISHED = {
+    "wan2.1_t2v_14B": (WAN_14B, Layout((("double_block", 40),))),
+    "hunyuan_video": (HUNYUAN_VIDEO, Layout((("double_block", 20), ("single_block", 40)))),
+}

@@ -10,27 +10,46 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..blocks import Layout, Span
-from ..branch_policies import DistancePolicy, RunFrame
-from ..checks import check_range
-from ..signals import Reference, SignalKind
-from .base import Method, middle_blocks
+from typing_extensions import Self
+
+from ..decide.layout import Layout, Span
+from ..decide.policies import Distance, RunPlan
+from ..decide.signals import Reference, SignalKind
+from .base import BlockMethod, Inputs, Model, Page, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
-class FirstBlockCache(Method):
-    """Attributes:
-    threshold: residual_diff_threshold of the published code.
-    max_gap: steps skipped in a row at most, None for no limit.
+class FirstBlockCache(BlockMethod):
+    """The rule as settings.
+
+    Attributes:
+        threshold: residual_diff_threshold of the published code.
+        max_gap: steps skipped in a row at most, None for no limit.
     """
 
     name: ClassVar[str] = "First Block Cache"
+    uses: ClassVar[tuple[str, ...]] = ("threshold", "max_gap")
+    page: ClassVar[Page] = Page(
+        leaves_out="blocks but the first ones",
+        signal="residual of the first blocks",
+        reference="computed calls",
+        keeps="change of the blocks, the compared tensor",
+        waits="one number per step",
+        source="ParaAttention, Comfy-WaveSpeed, diffusers",
+    )
     reference: ClassVar[Reference] = Reference.COMPUTED_ONLY
-    source: ClassVar[str] = "ParaAttention, Comfy-WaveSpeed, diffusers"
     probes: ClassVar[bool] = True
 
     threshold: float = 0.1
     max_gap: int | None = None
+
+    @classmethod
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+        return cls(inputs.threshold or cls.threshold, inputs.max_gap or None, **inputs.window)
+
+    @classmethod
+    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+        return cls(0.0 if everything else 1.0, max_gap=1)
 
     @property
     def signal(self) -> SignalKind:
@@ -40,11 +59,11 @@ class FirstBlockCache(Method):
     def probe(self) -> int:
         return 1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_range("residual_diff_threshold", self.threshold, 0.0, 1.0)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
         return middle_blocks(layout, first=1)
 
-    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> DistancePolicy:
-        return DistancePolicy(self.threshold, frame.always(), self.max_gap)
+    def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Distance:
+        return Distance(self.threshold, plan.always(), self.max_gap)

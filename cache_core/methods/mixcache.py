@@ -15,15 +15,22 @@ This pack's reading:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
-from ..blocks import Layout, Span
-from ..branch_policies import ListPolicy, RunFrame
-from ..checks import check_range
-from .base import Method
+import torch
+from typing_extensions import Self
+
+from ..blocks import BlockCache, NetworkCall, State, Tokens
+from ..decide.layout import Layout, Span
+from ..decide.policies import Decision, Listed, RunPlan
+from ..decide.signals import change_and_size, relative
+from ..negative import Guidance, why_plain
+from ..run.run import Moment, Outputs
+from .base import BlockMethod, Inputs, Model, Page, Start, check_range
+from .cfg_cache import CfgCache
 
 
 class Part(Enum):
@@ -43,33 +50,57 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class MixCache(Method):
-    """Attributes:
-    threshold: harm below which something is left out.
-    trigger: change of the stack's residual below which caching begins, None for twice the threshold.
-    head: steps at the start that are always computed.
-    max_gap: steps in a row that may leave something out, 1 or more.
-    penalty: by which share a kind counts as more harmful each time that it is used again.
-    share: of the depth that block caching skips, in the middle.
+class MixCache(BlockMethod):
+    """The rule as settings.
+
+    Attributes:
+        threshold: harm below which something is left out.
+        trigger: change of the stack's residual below which caching begins, None for twice the threshold.
+        warmup: steps at the start that are always computed.
+        max_gap: steps in a row that may leave something out, 1 or more.
+        penalty: by which share a kind counts as more harmful each time that it is used again.
+        share: of the depth that block caching skips, in the middle.
     """
 
     name: ClassVar[str] = "MixCache"
-    source: ClassVar[str] = "arXiv 2508.12691"
+    uses: ClassVar[tuple[str, ...]] = ("threshold", "max_gap", "warmup")
+    page: ClassVar[Page] = Page(
+        leaves_out="all blocks, the middle ones or the negative conditioning",
+        signal="residuals of all and of the middle blocks, guidance difference",
+        reference="computed steps",
+        keeps="change of the blocks, of the middle ones, 2 latents",
+        waits="one read per computed step",
+        source="arXiv 2508.12691",
+    )
 
     threshold: float = 0.1
     trigger: float | None = None
-    head: int = 3
+    warmup: int = 3
     max_gap: int = 3
     penalty: float = 0.5
     share: float = 0.5
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         check_range("threshold", self.threshold, 0.0, 10.0)
         check_range("trigger", self.begins_below, 0.0, 20.0)
-        check_range("warmup", self.head, 0, 1000)
-        check_range("max_gap", self.max_gap, 1, 1000)
+        check_range("warmup", self.warmup, 0)
+        check_range("max_gap", self.max_gap, 1)
         check_range("penalty", self.penalty, 0.0, 10.0)
         check_range("share", self.share, 0.0, 0.9)
+
+    @classmethod
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+        return cls(
+            inputs.threshold or cls.threshold,
+            warmup=inputs.warmup,
+            max_gap=inputs.max_gap or cls.max_gap,
+            **inputs.window,
+        )
+
+    @classmethod
+    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+        trigger = 0.0 if everything else 20.0
+        return cls(0.0 if everything else 10.0, trigger, warmup=2, max_gap=1)
 
     @property
     def begins_below(self) -> float:
@@ -80,13 +111,19 @@ class MixCache(Method):
         """The whole stack, and within it the middle blocks."""
         return (Span(0, layout.total - 1), *middle_share(layout, self.share))
 
-    def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
+    def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Listed:
         """Computes: what is left out is chosen for all branches at once, by a `Mixture`."""
-        return ListPolicy(frozenset(range(frame.steps)))
+        return Listed(range(plan.steps))
 
-    def mixture(self, frame: RunFrame) -> Mixture:
-        """A fresh decision for one run."""
-        return Mixture(self, frame.always(self.head))
+    def start(self, start: Start) -> MixRun:
+        """A run that leaves out the negative conditioning too, unless another cache does so already."""
+        guidance = CfgCache().guidance(start.between) if start.negative else None
+        if guidance is None:
+            start.report.note(
+                "CFG Cache is on the same model: the negative conditioning is left to it"
+            )
+        mixture = Mixture(self, start.plan.always(self.warmup))
+        return self.cache(MixRun, start, mixture=mixture, guidance=guidance)
 
 
 class Mixture:
@@ -147,6 +184,147 @@ def middle_share(layout: Layout, share: float) -> tuple[Span, ...]:
     """
     count = int(layout.total * share)
     first = (layout.total - count + 1) // 2
-    parts = [layout.numbers(kind) for kind, _ in layout.stacks]
-    cut = [range(max(first, n.start), min(first + count, n.stop)) for n in parts]
-    return tuple(Span(part.start, part.stop - 1) for part in cut if part)
+    return layout.cut(range(first, first + count))
+
+
+@dataclass(kw_only=True)
+class MixRun(BlockCache):
+    """State of one sampling run with MixCache; dropped with `close`.
+
+    Attributes:
+        mixture: chooses what each step leaves out.
+        guidance: what is kept of the negative conditioning; None where it is left alone.
+    """
+
+    mixture: Mixture
+    guidance: Guidance | None = None
+    _choice: Choice = field(default=Choice(None, "not started"), init=False)
+    _pending: list[tuple[Part, torch.Tensor]] = field(default_factory=list, init=False)
+    _measured: dict[Part, float] = field(default_factory=dict, init=False)
+    _alone: bool = field(default=False, init=False)
+
+    @property
+    def choice(self) -> Choice:
+        """What the step under way leaves out."""
+        return self._choice
+
+    @property
+    def left_out(self) -> tuple[Span, ...]:
+        """Spans that do not run in this step: the whole stack comes first, the middle blocks after it."""
+        part = self._choice.part
+        if part is Part.STEP:
+            return self.spans
+        return self.spans[1:] if part is Part.BLOCKS else ()
+
+    def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
+        if self._measured:
+            self.mixture.learn(self._measured)
+        self._measured = {}
+        self._choice = self.mixture.decide(moment.step)
+        return super()._decide(moment, x)
+
+    def _finish_evaluation(self) -> None:
+        super()._finish_evaluation()
+        self._pending.clear()
+        self._alone = False
+
+    def skips(self, key: Hashable, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
+        """The negative conditioning, at steps that leave it out."""
+        wanted = self._choice.part is Part.NEGATIVE and not self.sealed
+        known = self.guidance is not None and self.guidance.knows(key, x)
+        self._alone = wanted and known and not why_plain(x, active)
+        return (False, True) if self._alone else super().skips(key, x, active)
+
+    def complete(
+        self,
+        key: Hashable,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        outputs: Outputs,
+        active: Sequence[bool],
+    ) -> Outputs:
+        """With the negative output where it was left out. At computed steps all comparisons of a call are
+        read in one read of the device."""
+        moment, guidance = self._moment, self.guidance
+        if self.sealed or moment is None:
+            return outputs
+        if self._alone and guidance is not None and outputs[0] is not None:
+            return [outputs[0], guidance.negative(key, outputs[0], sigma, moment.step)]
+        if self._choice.part is None:
+            if guidance is not None and not why_plain(x, active):
+                before, now = guidance.kept(key), guidance.keep(key, outputs, sigma)
+                if before is not None and before.low.shape == now.low.shape:
+                    self.compare(Part.NEGATIVE, now.whole, before.whole)
+            self._read()
+        return outputs
+
+    def _read(self) -> None:
+        if not self._pending:
+            return
+        parts, numbers = zip(*self._pending, strict=True)
+        rows = torch.stack([n.to(numbers[0].device) for n in numbers])
+        changes = relative(self.agreed(rows.flatten()).reshape(-1, 2)).tolist()
+        for part, value in zip(parts, changes, strict=True):
+            worst = value if math.isfinite(value) else math.inf
+            self._measured[part] = max(self._measured.get(part, 0.0), worst)
+        self._pending.clear()
+
+    def compare(self, part: Part, now: torch.Tensor, before: torch.Tensor) -> None:
+        """Measure a change, on the device; only the first evaluation of a step is compared, since the
+        others replace what it kept."""
+        if self._moment is not None and self._moment.first:
+            self._pending.append((part, change_and_size(now, before).float()))
+
+    def note_call(self, full: bool, decision: Decision, reason: str) -> None:
+        super().note_call(full and not self._alone, decision, reason)
+
+    @property
+    def nbytes(self) -> int:
+        held = 0 if self.guidance is None else self.guidance.nbytes
+        return super().nbytes + held
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._pending.clear()
+        if self.guidance is not None:
+            self.guidance.clear()
+
+    def _call(self, states: list[State], step: int) -> NetworkCall:
+        return MixCall(self, states, step)
+
+    def _policy(self, span: Span, branch: int) -> Follow:
+        return Follow(self, span)
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Does for one span of one branch what the run has chosen."""
+
+    run: MixRun
+    span: Span
+
+    def decide(self, step: int, change: float | None) -> Decision:
+        return Decision(self.span not in self.run.left_out, self.run.choice.reason)
+
+    def settle(self, computed: bool, missed: float | None = None) -> None:
+        return
+
+
+class MixCall(NetworkCall):
+    """Keeps and compares residuals at computed steps only."""
+
+    def keeps(self, span: Span) -> bool:
+        run = self._run
+        return isinstance(run, MixRun) and run.choice.part is None
+
+    def keep(self, span: Span, before: Tokens, after: Tokens) -> None:
+        run, start, picture = self._run, before[0], after[0]
+        if isinstance(run, MixRun) and start is not None and picture is not None:
+            part = Part.STEP if span == run.spans[0] else Part.BLOCKS
+            residuals = (picture - start).chunk(len(self._states))
+            for state, residual in zip(self._states, residuals, strict=True):
+                past = state.changes.get(span)
+                last = past[0].values[0] if past else None
+                if last is not None and last.shape == residual.shape:
+                    run.compare(part, residual, last.to(residual.device, non_blocking=True))
+        super().keep(span, before, after)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ...cache_core.blocks import Layout
-from ...cache_core.methods.base import Method
-from ...cache_core.signals import SignalKind
+from ...cache_core.decide.layout import Layout
+from ...cache_core.decide.signals import SignalKind
+from ...cache_core.methods.base import BlockMethod
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Family:
             return self.modulated is not None
         return not signal.is_time or signal in self.time
 
-    def why_not(self, method: Method, network: Any) -> str:
+    def why_not(self, method: BlockMethod, network: Any) -> str:
         """Why a method does not fit the blocks of this family; empty if it does.
 
         Raises:
@@ -150,7 +150,7 @@ class Family:
 
     def width(self, network: Any) -> int:
         """Numbers per token between two blocks, or per place of the latent in a UNet."""
-        blocks = getattr(network, self.stacks[0].attribute)
+        blocks = self.stacks[0].held(network)
         weight = next(weight for weight in blocks.parameters() if weight.ndim >= 2)
         return weight.shape[0] if self.unet else weight.shape[-1]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...cache_core.signals import SignalKind
+from ...cache_core.decide.signals import SignalKind
 from .base import BlockCall, Family, Stack
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...cache_core.coefficients import SUFFIX, CoefficientFile, load, store, write
+from ...cache_core.calibration.files import SUFFIX, CoefficientFile, load, store, write
 from .coefficients import AUTO, FOLDER, NONE, choices
 
 _NAME = re.compile(r"[\w][\w .-]{0,99}")

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
-from ...cache_core.agreement import Agree, same_everywhere
-from ...cache_core.block_tables import BlockTable
-from ...cache_core.calibration import GramTable
-from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
-from ...cache_core.trial import Trial
-from .fingerprint import family, fingerprint
-from .learned import FOLDER as LEARNED
-from .learned import recall
+from ...cache_core.calibration.block_tables import BlockTable
+from ...cache_core.calibration.files import (
+    SUFFIX,
+    CoefficientError,
+    CoefficientFile,
+    load,
+    read_provenance,
+)
+from ...cache_core.calibration.trial import Trial
+from ...cache_core.planning.gram import GramTable
+from ...cache_core.predict.predictors import AUTO as AUTO_PREDICTOR
+from ...cache_core.run.agreement import Agree, same_everywhere
 
 AUTO, NONE = "auto", "none"
 FOLDER = "scaling_cache"
 _SHIPPED = Path(__file__).parents[2] / "coefficients"
+_LEARNED = "learned"
+# What the host writes into a network's settings when it loads it: how, and not what.
+_LOADED = ("dtype",)
+_DTYPES = [
+    f"torch.{name}" for name in ("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+]
 
 
 class _OutOfRange(CoefficientError):
@@ -33,13 +46,11 @@ class Found:
     Attributes:
         guided: products of the guided outputs, None to learn during the run.
         note: sentence for the user, if one is due.
-        learns: whether the run should leave behind what it learns.
         trial: of the file, if it was tried out.
     """
 
     guided: GramTable | None = None
     note: str = ""
-    learns: bool = False
     trial: Trial | None = None
 
 
@@ -58,24 +69,58 @@ def choices() -> list[str]:
 
 
 def _files() -> list[str]:
-    """Files that were made on purpose: what was learned is found by its model."""
+    """All but those that earlier versions of the pack left behind by themselves."""
     try:
         names = folder_paths.get_filename_list(FOLDER)
     except OSError:
         # The host remembers folders and fails once one of them is gone.
         folder_paths.filename_list_cache.pop(FOLDER, None)
         names = folder_paths.get_filename_list(FOLDER)
-    return [name for name in names if Path(name).parts[0] != LEARNED]
+    return [name for name in names if Path(name).parts[0] != _LEARNED]
+
+
+def table_for(
+    cache: Any, sampling: Any, traits: Any, agree: Agree | None, note: Callable[[str], None]
+) -> GramTable | None:
+    """Calibrated products that a run predicts from, None to learn during the run.
+
+    | the cache | table |
+    | --- | --- |
+    | carries one | that one |
+    | its method, as it predicts, reads none | none; a file that the user chose is said to be unused |
+    | else | of a file that fits; with the predictor auto only if learning was not nearer |
+
+    Args:
+        cache: as the model carries it.
+        sampling: what is sampled, with `traits` of the sampler.
+        agree: of the ranks.
+        note: keeps a sentence for the user.
+    """
+    method, choice = cache.method, cache.coefficients
+    predictor = cache.predictor or getattr(method, "predictor", None)
+    if cache.table is not None or not method.uses_coefficients:
+        return cache.table
+    if not method.reads(predictor):
+        if choice not in (AUTO, NONE):
+            note(f"{choice} is not used: choose the predictor least squares")
+        return None
+    if choice == NONE:
+        return None
+    found = find_everywhere(agree, choice, sampling.patcher, sampling.schedule, sampling.scale)
+    if predictor is AUTO_PREDICTOR:
+        found = nearer(found, choice, traits.stochastic)
+    if found.note:
+        note(found.note)
+    return found.guided
 
 
 def find_coefficients(
-    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None, sampler: str = ""
+    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
 ) -> Found:
     """Coefficients for a model on a schedule. What cannot be used is said, never raised.
 
     Args:
         cfg: guidance scale of the run, None if it has none.
-        sampler: its sampler, for what was learned with it; empty to leave that out.
     """
     if choice == NONE:
         return Found()
@@ -92,19 +137,10 @@ def find_coefficients(
             refused = _refused(error)
         except CoefficientError:
             continue  # made for another model: the common case, not worth a word
-    known = recall(patcher, sampler) if sampler else None
-    if known is None or not known.guided.covers(schedule[:-1]):
-        return replace(refused, learns=bool(sampler))
-    count = known.provenance.samples
-    pictures = "1 picture" if count == 1 else f"{count} pictures"
-    return Found(known.guided, f"Coefficients: learned from {pictures}", learns=True)
+    return refused
 
 
-def _refused(error: CoefficientError) -> Found:
-    return Found(None, f"{error}; alpha is learned during the run")
-
-
-def find_everywhere(agree: Agree, choice: str, *where: Any) -> Found:
+def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
     """Coefficients that all ranks of a picture have; none where one of them has others.
 
     Args:
@@ -112,13 +148,9 @@ def find_everywhere(agree: Agree, choice: str, *where: Any) -> Found:
         choice, where: as `find_coefficients` has them.
     """
     found = find_coefficients(choice, *where)
-    if choice == NONE or same_everywhere(agree, _content(found.guided)):
+    if agree is None or choice == NONE or same_everywhere(agree, _content(found.guided)):
         return found
     return Found(None, "Coefficients: not used, since they are not the same on all ranks")
-
-
-def _content(table: GramTable | None) -> bytes:
-    return b"" if table is None else table.sigmas.tobytes() + table.gram.tobytes()
 
 
 def nearer(found: Found, choice: str, noisy: bool) -> Found:
@@ -144,16 +176,59 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:
     """Name and block table of the first file that was made for a model and holds one."""
     for name in _files():
-        path = folder_paths.get_full_path(FOLDER, name)
         try:
-            file = None if path is None else load(Path(path))
+            file = _fitting(name, patcher)
         except CoefficientError:
             continue
-        if file is None or file.blocks is None:
-            continue
-        if file.provenance.fingerprint == fingerprint(patcher):
+        if file.blocks is not None:
             return name, file.blocks
     return None
+
+
+def family(patcher: Any) -> str:
+    """The host's name for the kind of model, such as `WAN21_T2V` or `Flux`."""
+    config = getattr(patcher.model, "model_config", None)
+    return type(config).__name__ if config is not None else type(patcher.model).__name__
+
+
+def fingerprint(patcher: Any) -> str:
+    """Short hash of a model's structure: the same for a finetune and however it was loaded, another for
+    another architecture.
+
+    Weights are left out on purpose: reading them would load an offloaded model, and a table fits
+    finetunes of one base.
+    """
+    return _hash(patcher, {k: v for k, v in _network(patcher).items() if k not in _LOADED})
+
+
+def fingerprints(patcher: Any) -> frozenset[str]:
+    """All that files of this model may bear: files of earlier versions tell how it was loaded too, by the
+    dtype that the host writes into the network's settings."""
+    network = dict(_network(patcher))
+    older = {_hash(patcher, {**network, "dtype": dtype}) for dtype in (None, *_DTYPES)}
+    return frozenset({fingerprint(patcher), _hash(patcher, network), *older})
+
+
+def _network(patcher: Any) -> Mapping[str, Any]:
+    return getattr(getattr(patcher.model, "model_config", None), "unet_config", {})
+
+
+def _hash(patcher: Any, network: Mapping[str, Any]) -> str:
+    structure = {
+        "family": family(patcher),
+        "network": network,
+        "latent": type(getattr(patcher.model, "latent_format", None)).__name__,
+    }
+    text = json.dumps(structure, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content(table: GramTable | None) -> bytes:
+    return b"" if table is None else table.sigmas.tobytes() + table.gram.tobytes()
+
+
+def _refused(error: CoefficientError) -> Found:
+    return Found(None, f"{error}; alpha is learned during the run")
 
 
 def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None) -> Found:
@@ -161,23 +236,29 @@ def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
     Raises:
         CoefficientError: if the file is unusable or does not fit.
     """
+    file = _fitting(name, patcher)
+    table = file.table
+    if not table.covers(schedule[:-1]):
+        raise _OutOfRange(
+            f"coefficients: {name} covers sigma {table.sigmas[0]:.3g} to {table.sigmas[-1]:.3g}, this run "
+            f"goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
+        )
+    guided = file.guided if cfg is None else file.guided_at(cfg)
+    return Found(guided, f"Coefficients: {name}", file.trial)
+
+
+def _fitting(name: str, patcher: Any) -> CoefficientFile:
+    """A file that was made for a model; of any other no more than the beginning is read.
+
+    Raises:
+        CoefficientError: if the file is unusable or was made for another model.
+    """
     path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         raise CoefficientError(f"coefficients: {name} is gone")
-    file = load(Path(path))
-    _check(file, name, patcher, schedule)
-    guided = file.guided if cfg is None else file.guided_at(cfg)
-    return Found(guided, f"Coefficients: {name}", trial=file.trial)
-
-
-def _check(file: CoefficientFile, name: str, patcher: Any, schedule: tuple[float, ...]) -> None:
-    if file.provenance.fingerprint != fingerprint(patcher):
+    made = read_provenance(Path(path))
+    if made.fingerprint not in fingerprints(patcher):
         raise CoefficientError(
-            f"coefficients: {name} was made for another model ({file.provenance.family}), this is "
-            f"{family(patcher)}"
+            f"coefficients: {name} was made for another model ({made.family}), this is {family(patcher)}"
         )
-    if not file.table.covers(schedule[:-1]):
-        raise _OutOfRange(
-            f"coefficients: {name} covers sigma {file.table.sigmas[0]:.3g} to "
-            f"{file.table.sigmas[-1]:.3g}, this run goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
-        )
+    return load(Path(path))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...cache_core.block_tables import BlockTable
-from ...cache_core.methods import MagCache, TeaCache
-from ...cache_core.presets import MagPreset, TeaPreset, load_magcache, load_teacache
-from ...cache_core.signals import Polynomial
+from ...cache_core.calibration.block_tables import BlockTable
+from ...cache_core.calibration.published import Preset, load_magcache, load_teacache
+from ...cache_core.decide.signals import Polynomial, SignalKind
+from ...cache_core.methods import MagCache, Model, TeaCache
 from ..families import find_family
 from .coefficients import find_blocks
 
@@ -19,23 +19,27 @@ _MAGCACHE, _LONGEST, _RETENTION = 0.12, 4, 0.2
 _SHIPPED = Path(__file__).parents[2] / "coefficients"
 
 
-def teacache_presets() -> dict[str, TeaPreset]:
-    return load_teacache(_SHIPPED / "teacache.json")
+def presets_of(method: str) -> dict[str, Preset]:
+    """Published settings by key, of a method that has some."""
+    load, file = {
+        TeaCache.name: (load_teacache, "teacache.json"),
+        MagCache.name: (load_magcache, "magcache.json"),
+    }[method]
+    return load(_SHIPPED / file)
 
 
-def magcache_presets() -> dict[str, MagPreset]:
-    return load_magcache(_SHIPPED / "magcache.json")
-
-
-def resolve(choice: str, method: str, presets: dict[str, Any], model: Any) -> Any | str:
+def resolve(choice: str, method: str, model: Any) -> Preset | str:
     """The preset that the user chose, or the one that fits the model: from a coefficient file made for
     it, else a published one; else why there is none.
+
+    Args:
+        method: name of a method.
 
     Raises:
         ValueError: if the choice is not offered.
     """
     network = model.model.diffusion_model
-    family = find_family(network)
+    family, presets = find_family(network), presets_of(method)
     if choice != AUTO:
         if choice not in presets:
             allowed = ", ".join([AUTO, *presets])
@@ -48,7 +52,7 @@ def resolve(choice: str, method: str, presets: dict[str, Any], model: Any) -> An
         return ""
     if (calibrated := find_blocks(model)) is not None:
         return _calibrated(method, family.name, *calibrated)
-    key = family.published(network).get(method)
+    key = family.published(network).get(method.lower())
     if key is None:
         return (
             f"No published settings fit this {family.name} model: choose one in model_type, or make a "
@@ -57,11 +61,25 @@ def resolve(choice: str, method: str, presets: dict[str, Any], model: Any) -> An
     return presets[key]
 
 
-def _calibrated(method: str, family: str, name: str, table: BlockTable) -> TeaPreset | MagPreset:
+def facts_of(model: Any) -> Model:
+    """What a method may know of a model before it is made."""
+    network = model.model.diffusion_model
+    family = find_family(network)
+    if family is None:
+        return Model()
+
+    def published(method: str) -> Any | str:
+        preset = resolve(AUTO, method, model)
+        return preset if isinstance(preset, str) else preset.method
+
+    signals = frozenset(kind for kind in SignalKind if family.offers(kind))
+    return Model(family.name, family.layout(network), signals, published)
+
+
+def _calibrated(method: str, family: str, name: str, table: BlockTable) -> Preset:
     """A preset from the user's own calibration. Its thresholds are those that most models have."""
-    if method == "magcache":
+    if method == MagCache.name:
         ratios = tuple(tuple(branch) for branch in table.ratios.tolist())
-        return MagPreset(name, family, MagCache(ratios, _MAGCACHE, _LONGEST, _RETENTION), ())
+        return Preset(name, family, MagCache(ratios, _MAGCACHE, _LONGEST, _RETENTION))
     polynomial = Polynomial(table.polynomial, table.valid)
-    method_ = TeaCache(polynomial, _TEACACHE, table.signal)
-    return TeaPreset(name, family, method_, 0.0, 1.0, (), ())
+    return Preset(name, family, TeaCache(polynomial, _TEACACHE, table.signal))

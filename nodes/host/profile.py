@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ...cache_core.attention import AttentionStatistics
-from ...cache_core.blocks import Layout
-from ...cache_core.profiling import EveryBlock, ProfileRun
-from .attention import watch
-from .calibrate import Plan, sample, without_caches
-from .stack import StackCache, install, why_unsupported
+from ...cache_core.calibration.attention import AttentionStatistics
+from ...cache_core.calibration.block_tables import WatchRun, WatchStack
+from ...cache_core.decide.layout import Layout
+from .attention_probe import watch
+from .block_hooks import why_refused
+from .cache import Cache, install, remove
+from .calibrating import Plan, sample
 
 _CELL, _LEFT, _TOP, _GAP = 14, 64, 40, 10
 # From steady to restless, sRGB; dark to bright, so that it reads without colours too.
@@ -41,17 +42,16 @@ def measure(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan
 ) -> Profile | str:
     """The profile of a model, or why it has none."""
-    why = why_unsupported(model, EveryBlock)
-    if why:
+    method = WatchStack()
+    if why := why_refused(model, method):
         return why
     runs: list[Any] = []
-    cache = StackCache(EveryBlock(), on_close=runs.append, run=ProfileRun)
-    profiled = install(without_caches(model), cache)
+    profiled = install(remove(model), Cache(method, on_close=runs.append))
     measured: list[AttentionStatistics] = []
     for seed in plan.seeds:
         measured.append(AttentionStatistics())
         sample(watch(profiled, measured[-1]), positive, negative, latent, plan, seed)
-    found = [p for r in runs if isinstance(r, ProfileRun) and (p := r.profile) is not None]
+    found = [p for r in runs if isinstance(r, WatchRun) and (p := r.block_changes) is not None]
     if not found:
         return "The blocks of this model did not run as expected: nothing was measured"
     layout = runs[0].layout
@@ -60,7 +60,9 @@ def measure(
         preferences = np.mean([s.preferences(layout.total) for s in measured], 0)
     except ValueError as error:
         why = str(error)
-    return Profile(np.stack(found).mean(0), layout, preferences, why)
+    changes = np.concatenate(found).mean(0)
+    changes[:, 0] = np.nan  # nothing comes before the first step
+    return Profile(changes, layout, preferences, why)
 
 
 def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tensor:

@@ -1,19 +1,35 @@
-"""Tell the user, on the node and in the log, what the cache does."""
+"""Tell the user, on the node and in the log, what the cache does, and find its runs again for a report.
+
+Messages for the live view (web/live_view.js) are dicts that the host sends as JSON: what is new in a run,
+and all of it at the end. All of them name the prompt, the node, the workflow and the run, so that the
+frontend can drop what does not belong to what it shows.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from traceback import format_exception
 from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-from ...cache_core.report import RunReport
-from .events import EVENT, Message, Origin, RunEvents, refusal, run_number, switched_off
+from ...cache_core.run.report import FinishedRun, RunLog, RunReport, StepRecord
+from ...cache_core.run.run import Run
 
-# Often enough to feel live; each time is one text and one event over the websocket.
-_SECONDS_BETWEEN_TEXTS = 0.25
+EVENT = "scaling_cache.run"
+# Enough for a mark and a tooltip.
+_DIGITS = 4
+# Keeps a message under 2 kB; what is left over comes with the next one.
+_MOST_ROWS = 40
+
+Message = dict[str, Any]
+
+# Often enough to feel live; each update is one text and one event over the websocket.
+SECONDS_BETWEEN_UPDATES = 0.25
 
 log = logging.getLogger("ScalingCache")
 
@@ -28,13 +44,25 @@ def log_fault(what: str, error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def give_up(run: Run, error: Exception) -> None:
+    """Stop caching after a fault of ours, memory included, and say so once.
+
+    Raises:
+        Exception: the fault, where a picture is computed on several ranks: the others go on to skip, and
+            would leave this one waiting for them.
+    """
+    if run.agree is not None:
+        raise error
+    if not run.sealed:
+        run.stop(log_fault("caching stopped for this run", error))
+
+
 class ProgressText:
     """Writes progress under the node that made the model, while another node samples: as text, and as
     events for the live view."""
 
     def __init__(self, node_id: str | None) -> None:
         self._node_id = node_id
-        self._last = 0.0
         self._events: RunEvents | None = None
 
     def start(self, name: str, report: RunReport) -> None:
@@ -50,13 +78,10 @@ class ProgressText:
             self._post(self._events.opening())
 
     def update(self, report: RunReport) -> None:
-        """Show where the run stands, at most a few times per second."""
-        now = time.perf_counter()
-        if now - self._last >= _SECONDS_BETWEEN_TEXTS and report.evaluations:
-            self._last = now
-            self._send(report.progress())
-            if self._events is not None:
-                self._post(self._events.news())
+        """Show where the run stands."""
+        self._send(report.progress())
+        if self._events is not None:
+            self._post(self._events.news())
 
     def refuse(self, reason: str) -> None:
         """Say why there is no cache."""
@@ -126,3 +151,180 @@ def _workflow(server: Any, prompt: str | None) -> str | None:
             except (KeyError, TypeError):
                 return None
     return None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run belongs.
+
+    Attributes:
+        node: execution id of the cache node, such as "5:3" inside a subgraph.
+        prompt: the host's id of the prompt, None if it has none.
+        workflow: the frontend's id of the workflow, None if the prompt came without one.
+    """
+
+    node: str
+    prompt: str | None = None
+    workflow: str | None = None
+
+    def message(self, run: int, state: str, **more: Any) -> Message:
+        """A message of a run.
+
+        Args:
+            run: number that grows from run to run.
+            state: "running", "done", "refused" or "off".
+        """
+        return {
+            "prompt_id": self.prompt,
+            "node": self.node,
+            "workflow": self.workflow,
+            "run": run,
+            "state": state,
+            **more,
+        }
+
+
+def run_number(clock: Callable[[], float] = time.time) -> int:
+    """A number that grows from run to run, also over restarts of the host: milliseconds."""
+    return int(clock() * 1000)
+
+
+class RunEvents:
+    """Turns the report of one run into messages; each step is told once, and all at the end."""
+
+    def __init__(self, origin: Origin, name: str, report: RunReport, run: int) -> None:
+        """
+        Args:
+            origin: where the run belongs.
+            name: of the method.
+            report: of the run, growing.
+            run: its number.
+        """
+        self._origin = origin
+        self._name = name
+        self._report = report
+        self._run = run
+        self._told = 0
+
+    def opening(self) -> Message:
+        """The run starts: how many steps are planned."""
+        return self._message("running", ())
+
+    def news(self) -> Message:
+        """Steps that are over and were not told yet. The last record is of the step under way."""
+        fresh = self._report.records[self._told : -1][:_MOST_ROWS]
+        self._told += len(fresh)
+        return self._message("running", fresh)
+
+    def closing(self) -> Message:
+        """The whole report, so that a page that missed something is right again."""
+        report = self._report
+        return self._message(
+            "done",
+            report.records,
+            seconds=_short(report.seconds),
+            seconds_computed=_short(report.seconds_per_step(True)),
+            seconds_predicted=_short(report.seconds_per_step(False)),
+            notes=list(report.notes),
+        )
+
+    def _message(self, state: str, records: Sequence[StepRecord], **more: Any) -> Message:
+        reasons = list(dict.fromkeys(r.reason for r in records))
+        return self._origin.message(
+            self._run,
+            state,
+            name=self._name,
+            steps=self._report.planned_steps,
+            speedup=_short(self._report.speedup),
+            reasons=reasons,
+            rows=[_row(r, reasons) for r in records],
+            **more,
+        )
+
+
+def refusal(origin: Origin, reason: str, run: int) -> Message:
+    """A run, or the node itself, does without the cache."""
+    return origin.message(run, "refused", reason=reason)
+
+
+def switched_off(origin: Origin, run: int) -> Message:
+    """The node caches nothing from now on: what it showed is of settings that are gone."""
+    return origin.message(run, "off")
+
+
+def _row(record: StepRecord, reasons: list[str]) -> list[float | int | None]:
+    """Step, sigma, whether the model ran, place of the reason in the table, estimate and its limit."""
+    head = [record.step, _short(record.sigma), int(record.computed > 0)]
+    return [*head, reasons.index(record.reason), _short(record.error), _short(record.limit)]
+
+
+def _short(value: float | None) -> float | None:
+    """Few digits, and nothing that JSON does not know."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def finished(name: str, report: RunReport, node: str | None) -> FinishedRun:
+    """A run that the node under way has just sampled.
+
+    Args:
+        name: of the method.
+        node: id of the cache node.
+    """
+    sampler, prompt = _here()
+    return FinishedRun(name, report, node, sampler, prompt, plain=name == "Plain")
+
+
+def refused(reason: str, node: str | None) -> FinishedRun:
+    """A run that goes without the cache."""
+    sampler, prompt = _here()
+    return FinishedRun("Not cached", RunReport(0), node, sampler, prompt, refused=reason)
+
+
+def runs_of(model: Any, samplers: Collection[str]) -> list[FinishedRun]:
+    """What was sampled with a model: by the caches on it, or plainly where there is none.
+
+    Args:
+        model: as a cache node gave it, or a clone of that.
+        samplers: nodes to look at; see `RunLog.latest`.
+    """
+    options = model.model_options.get("transformer_options", {})
+    carried = [c for found in options.values() if isinstance(found, tuple) for c in found]
+    logs = [log for c in carried if isinstance(log := getattr(c, "log", None), RunLog)]
+    runs = [run for log in logs for run in log.latest(samplers)]
+    return [run for run in runs if not run.plain] or runs
+
+
+def upstream(dynprompt: Any, node: str, field: str) -> set[str]:
+    """Ids of all nodes that feed one input of a node.
+
+    Args:
+        dynprompt: the host's prompt with its expanded nodes, None if there is none.
+    """
+    if dynprompt is None or not dynprompt.has_node(node):
+        return set()
+    found: set[str] = set()
+    waiting = _sources({field: dynprompt.get_node(node)["inputs"].get(field)})
+    while waiting:
+        source = waiting.pop()
+        if source not in found and dynprompt.has_node(source):
+            found.add(source)
+            waiting += _sources(dynprompt.get_node(source)["inputs"])
+    return found
+
+
+def _sources(inputs: dict[str, Any]) -> list[str]:
+    """Nodes that inputs are linked to."""
+    return [v[0] for v in inputs.values() if isinstance(v, list) and len(v) == 2]
+
+
+def _here() -> tuple[str | None, str | None]:
+    """Id of the node under way and of its prompt."""
+    context = get_executing_context()
+    return (None, None) if context is None else (context.node_id, context.prompt_id)
+
+
+def node_of(cls: Any) -> str | None:
+    """Id of the node whose class is executed, as the host knows it."""
+    return getattr(getattr(cls, "hidden", None), "unique_id", None)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ...cache_core.agreement import Agree, alone
+from ...cache_core.run.agreement import Agree
 
 KEY = "scaling_cache_ranks"
 _XFUSER = "xfuser.core.distributed"
@@ -47,18 +47,18 @@ class Ranks:
         return values
 
 
-def agreement(options: Mapping[str, Any]) -> Agree:
-    """How the decisions of a run are made the same on all ranks; `alone` where there is one.
+def agreement(options: Mapping[str, Any]) -> Agree | None:
+    """How the decisions of a run are made the same on all ranks; None where there is one.
 
     Args:
         options: the transformer options of the run; under `KEY` they may hold a `Sharing`.
     """
     sharing = options.get(KEY, Sharing.AUTO)
     if sharing is Sharing.ALONE or not (dist.is_available() and dist.is_initialized()):
-        return alone
+        return None
     groups = (_replica() if sharing is Sharing.AUTO else None) or (dist.group.WORLD,)
     groups = tuple(group for group in groups if dist.get_world_size(group) > 1)
-    return Ranks(groups) if groups else alone
+    return Ranks(groups) if groups else None
 
 
 def _replica() -> tuple[Any, ...] | None:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...cache_core.calibration import Floats
-from ...cache_core.clock import Clock
-from ...cache_core.quantity import Quantity
+from ...cache_core.planning.gram import Floats
+from ...cache_core.predict.predictors import Quantity
+from ...cache_core.run.run import Clock
 
 KEY = "scaling_cache_nudge"
 # Shares of the run at which a step is nudged: three further runs in all, since the start is replayed.
@@ -91,7 +91,7 @@ def _replay(
         if step > nudged:
             return executor(x, timestep, *args, **kwargs)
         value = derivatives[step] + nudge if step == nudged else derivatives[step]
-        return Quantity.DERIVATIVE.denoised(x, [(value.to(x.device), 1.0)], timestep)
+        return Quantity.DERIVATIVE.denoised(x, [value.to(x.device)], [1.0], timestep)
 
     replayed = model.clone()
     replayed.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)

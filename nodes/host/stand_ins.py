@@ -7,14 +7,26 @@ are, so that LoRA and offloading see the network that they know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
-from ..families.base import BlockCall
-from .blocks import BlockWalk
+from ..families.base import BlockCall, Family
+
+
+class Walk(Protocol):
+    """One call of the network as its blocks see it."""
+
+    family: Family
+    network: Any
+
+    def run_block(
+        self, number: int, args: dict[str, Any], block: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Run a block, or stand in for it."""
+        ...
 
 
 @contextmanager
@@ -32,7 +44,7 @@ def hiding(network: Any, behind: Mapping[str, Any]) -> Iterator[None]:
         attributes.update(before)
 
 
-def stand_ins(walk: BlockWalk) -> dict[str, Any]:
+def stand_ins(walk: Walk) -> dict[str, Any]:
     """Stand-ins for the blocks without hooks, by attribute of the network."""
     found: dict[str, Any] = {}
     number = 0
@@ -46,7 +58,7 @@ def stand_ins(walk: BlockWalk) -> dict[str, Any]:
     return found
 
 
-def _hide(blocks: Any, numbers: dict[int, int], walk: BlockWalk, call: BlockCall) -> Any:
+def _hide(blocks: Any, numbers: dict[int, int], walk: Walk, call: BlockCall) -> Any:
     """The same container with stand-ins; a block that never runs stays."""
     if isinstance(blocks, nn.ModuleDict):
         names = list(blocks)
@@ -60,7 +72,7 @@ def _hide(blocks: Any, numbers: dict[int, int], walk: BlockWalk, call: BlockCall
 class StandIn:
     """Called as the block would be; other attributes are the block's."""
 
-    def __init__(self, block: Any, number: int, walk: BlockWalk, call: BlockCall) -> None:
+    def __init__(self, block: Any, number: int, walk: Walk, call: BlockCall) -> None:
         self._block = block
         self._number = number
         self._walk = walk

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...cache_core.fidelity import Fidelity
-from ...cache_core.run_log import (
+from ...cache_core.calibration.fidelity import Fidelity
+from ...cache_core.run.report import (
     FinishedRun,
     estimated_plain_seconds,
     measured_speedup,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...cache_core.fidelity import Fidelity
+from ...cache_core.calibration.fidelity import Fidelity
 from .canvas import INK, INNER, MARGIN, MUTED, Canvas
 from .facts import decibels
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...cache_core.run_log import seconds
 from .canvas import (
     CURVE,
     GRID,

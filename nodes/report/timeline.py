@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ...cache_core.report import StepRecord
-from ...cache_core.run_log import FinishedRun
+from ...cache_core.run.report import FinishedRun, StepRecord
 from .canvas import (
     COMPUTED,
     CURVE,

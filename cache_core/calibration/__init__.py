@@ -1,0 +1,1 @@
+"""What plain runs teach: recorded, measured, tried out, and kept in files."""

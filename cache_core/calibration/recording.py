@@ -1,0 +1,136 @@
+"""Record the outputs of runs as a Gram matrix, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..planning.gram import GramTable
+
+# Elements per sample that stand for all: products over so many random ones are off by parts in 1000.
+ELEMENTS = 2**16
+
+
+# Fewer computed steps than this, or than this share of the run, are too coarse to learn from.
+FEWEST_KNOTS, KNOT_SHARE = 10, 0.45
+_KNOT_ELEMENTS = 2**14
+
+
+class Subset:
+    """Elements of an output that stand for all, of one size always the same random ones."""
+
+    def __init__(self, most: int) -> None:
+        """
+        Args:
+            most: elements per sample.
+        """
+        self._most = most
+        self._chosen: dict[int, torch.Tensor] = {}
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        """[batch, elements] of an output [batch, ...]; a view where it is small enough."""
+        flat = value.reshape(value.shape[0], -1)
+        if flat.shape[1] <= self._most:
+            return flat
+        chosen = self._chosen.get(flat.shape[1])
+        if chosen is None:
+            generator = torch.Generator().manual_seed(0)
+            order = torch.randperm(flat.shape[1], generator=generator)
+            chosen = self._chosen[flat.shape[1]] = order[: self._most].to(flat.device)
+        return flat[:, chosen]
+
+
+class KnotRecorder:
+    """Guided outputs at the computed steps of one run, kept on the device until its end."""
+
+    def __init__(self, steps: int) -> None:
+        """
+        Args:
+            steps: of the run.
+        """
+        self._steps = steps
+        self._sigmas: list[float] = []
+        self._rows: list[torch.Tensor] = []
+        self._thin = Subset(_KNOT_ELEMENTS)
+
+    def observe(self, sigma: float, value: torch.Tensor) -> None:
+        """Take in one output [batch, ...]; copied in part."""
+        self._sigmas.append(sigma)
+        self._rows.append(self._thin(value).to(torch.float32, copy=True))
+
+    def table(self) -> GramTable | None:
+        """Products of the outputs, summed over the batch; None if there is too little to learn from.
+
+        Reads the device once.
+        """
+        rows, self._rows = self._rows, []
+        if len(rows) < max(FEWEST_KNOTS, KNOT_SHARE * self._steps):
+            return None
+        stacked = torch.stack(rows).cpu().double().flatten(1)
+        gram = (stacked @ stacked.T).numpy()
+        try:
+            return GramTable(np.array(self._sigmas), gram[None])
+        except ValueError:
+            return None  # not finite, all zero, or not in order
+
+
+class GramRecorder:
+    """Products of the outputs of all steps, summed over runs and samples.
+
+    Keeps `ELEMENTS` values per step and sample of the run under way, in the host's memory, and between
+    runs the products alone.
+    """
+
+    def __init__(self, sigmas: tuple[float, ...]) -> None:
+        """
+        Args:
+            sigmas: schedule of each run, the final sigma included.
+        """
+        self._sigmas = sigmas[:-1]
+        self._rows: dict[int, dict[int, torch.Tensor]] = {}
+        self._gram: dict[int, np.ndarray] = {}
+        self._thin = Subset(ELEMENTS)
+        self.samples = 0
+
+    def observe(self, branch: int, step: int, value: torch.Tensor) -> None:
+        """Take in one output; the first one of a step and branch counts.
+
+        Args:
+            branch: which output, such as the index of its conditioning.
+            step: index of the step.
+            value: [batch, ...]; copied.
+        """
+        rows = self._rows.setdefault(branch, {})
+        if step not in rows:
+            rows[step] = self._thin(value).float().cpu()
+
+    def finish_run(self) -> None:
+        """Add the products of a run; one that was cut short adds nothing.
+
+        Raises:
+            ValueError: if an output holds NaN or infinity.
+        """
+        rows, self._rows = self._rows, {}
+        steps = range(len(self._sigmas))
+        if not rows or any(set(branch) != set(steps) for branch in rows.values()):
+            return
+        for branch, values in rows.items():
+            stacked = torch.stack([values[i] for i in steps]).double()
+            gram = torch.einsum("ibn,jbn->ij", stacked, stacked).numpy()
+            if not np.isfinite(gram).all():
+                raise ValueError("the model's output is not finite")
+            self._gram[branch] = self._gram.get(branch, 0.0) + gram
+        self.samples += next(iter(next(iter(rows.values())).values())).shape[0]
+
+    def table(self, *branches: int) -> GramTable:
+        """Products of some branches; one that never ran repeats the first.
+
+        Raises:
+            ValueError: if nothing was recorded, or the outputs are all zero.
+        """
+        if branches[0] not in self._gram:
+            raise ValueError("no run was recorded to its end")
+        first = self._gram[branches[0]]
+        return GramTable(
+            np.array(self._sigmas), np.stack([self._gram.get(b, first) for b in branches])
+        )

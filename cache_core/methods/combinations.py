@@ -1,0 +1,133 @@
+"""Which methods, granularities, predictors and networks go together, and why the others do not."""
+
+from __future__ import annotations
+
+from ..predict.predictors import (
+    LEAST_SQUARES,
+    ORDER_1,
+    ORDER_2,
+    REPEAT,
+    SCALING,
+    TAYLOR_1,
+    TAYLOR_2,
+    TAYLOR_3,
+    Align,
+    Predictor,
+)
+from . import METHODS, Level, Method
+from .base import one_of
+
+AUTO = "auto"
+_ALL = (REPEAT, SCALING, LEAST_SQUARES, ORDER_1, ORDER_2, TAYLOR_1, TAYLOR_2, TAYLOR_3, Align())
+PREDICTORS: dict[str, Predictor] = {predictor.name: predictor for predictor in _ALL}
+PREDICTOR_NAMES = (AUTO, *PREDICTORS)
+_LEVELS = (Level.STEP, Level.BLOCKS)
+GRANULARITIES = (AUTO, *(level.value for level in _LEVELS))
+_OFFERED = {(m.name, m.level): m for m in METHODS if m.level in _LEVELS}
+METHOD_NAMES = tuple(dict.fromkeys(name for name, _ in _OFFERED))
+
+
+def levels(name: str) -> tuple[Level, ...]:
+    """What a method can leave out, its own way first."""
+    return tuple(level for level in _LEVELS if (name, level) in _OFFERED)
+
+
+def predictors(name: str, level: Level) -> tuple[str, ...]:
+    """Predictors that go with a method."""
+    return tuple(p.name for p in _ALL if _OFFERED[name, level].allows(p))
+
+
+def uses(name: str) -> tuple[str, ...]:
+    """The inputs of Step Cache (Advanced) that a method looks at."""
+    return next(method.uses for (own, _), method in _OFFERED.items() if own == name)
+
+
+def choose(name: str, granularity: str, predictor: str) -> type[Method]:
+    """The method that a choice means.
+
+    Args:
+        name: of a method.
+        granularity: value of a Level, or AUTO.
+        predictor: name of a predictor, or AUTO for the method's own.
+
+    Raises:
+        ValueError: naming the field, the allowed values and why the others are not.
+    """
+    one_of("method", METHOD_NAMES, name)
+    one_of("granularity", GRANULARITIES, granularity)
+    one_of("predictor", PREDICTOR_NAMES, predictor)
+    able = levels(name)
+    if granularity == AUTO:
+        fitting = [g for g in able if predictor == AUTO or predictor in predictors(name, g)]
+        wanted = fitting[0] if fitting else able[0]
+    else:
+        wanted = Level(granularity)
+    if wanted not in able:
+        level = "inside the network" if able == (Level.BLOCKS,) else "on whole steps"
+        raise ValueError(
+            f"granularity: {name} works {level}, so it must be {able[0].value!r} or 'auto', "
+            f"got {granularity!r}"
+        )
+    allowed = predictors(name, wanted)
+    if predictor not in (AUTO, *allowed):
+        raise ValueError(
+            f"predictor: {_why_not(_OFFERED[name, wanted], PREDICTORS[predictor])}; with {name} and "
+            f"{wanted.value!r} it must be one of auto, {', '.join(allowed)}"
+        )
+    return _OFFERED[name, wanted]
+
+
+def offers() -> dict[str, dict[str, dict[str, str]]]:
+    """Why a choice is refused, empty if it is not, by method, granularity and predictor."""
+    return {
+        method: {
+            level: {predictor: _refusal(method, level, predictor) for predictor in PREDICTOR_NAMES}
+            for level in GRANULARITIES
+        }
+        for method in METHOD_NAMES
+    }
+
+
+def _refusal(method: str, granularity: str, predictor: str) -> str:
+    try:
+        choose(method, granularity, predictor)
+    except ValueError as error:
+        return str(error).partition(": ")[2]
+    return ""
+
+
+def why_not_inside(method: type[Method], unet: bool) -> str:
+    """Why a method does not work inside a network; empty if it does.
+
+    Args:
+        unet: whether the network is a UNet.
+    """
+    if method.unet == unet:
+        return ""
+    if method.unet:
+        return (
+            f"{method.name} is for UNets such as SD 1.5 and SDXL, and this model is a transformer: "
+            "choose another method"
+        )
+    instead = " or ".join(m.name for m in METHODS if m.unet)
+    return (
+        f"{method.name} is for transformers, and this model is a UNet: use {instead} of the Step Cache "
+        "(Advanced) node, or the Scaling Cache node"
+    )
+
+
+def _why_not(method: type[Method], predictor: Predictor) -> str:
+    inside = method.level is Level.BLOCKS
+    if not any(method.allows(p) for p in (REPEAT, SCALING)):
+        return (
+            f"{predictor.name!r} is not {method.name}'s"  # its predictors are a kind of their own
+        )
+    if predictor.aligned and inside:
+        return (
+            "alignment follows the first blocks, which this method does not run before it decides"
+        )
+    if predictor.aligned:
+        return "alignment follows the first blocks, and a whole step runs none"
+    if inside:
+        return f"{predictor.name!r} follows the noise level, which changes of blocks do not"
+    return "least squares needs coefficients, which this method does not look for"

@@ -1,0 +1,207 @@
+"""Scaling Cache: predict a skipped output as `y0 + alpha * (y1 - y0)`, with y0 the last computed output, y1
+its linear extrapolation and alpha learned during the run or calibrated. The steps to compute are chosen for
+a target speed-up or an error budget, and computed steps repair what skipped ones missed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from typing_extensions import Self
+
+from ..decide.policies import Budget, Listed, Policy, RunPlan
+from ..decide.schedules import even_steps, limit_gap
+from ..outputs import OutputCache
+from ..planning.optimiser import Chain, best_chains, cheapest, target_steps, within_error
+from ..planning.prior import line_chains, steadied
+from ..predict.corrector import Corrector
+from ..predict.predictors import (
+    AUTO,
+    LEAST_SQUARES,
+    ORDER_1,
+    ORDER_2,
+    REPEAT,
+    SCALING,
+    Axis,
+    LeastSquares,
+    Predictor,
+)
+from .base import Inputs, Model, Page, Start, StepMethod, check_range, rising, with_table
+
+# Computed steps at the start where nothing else tells how outputs bend.
+WARMUP = 3
+# What is left in the result of errors of the outputs: pictures of the demo models are then alike at one
+# budget with and without coefficients.
+LEFT = 0.2
+
+
+class Mode(Enum):
+    """How the steps to compute are chosen. The values are what the user reads; the three in the middle are
+    target speed-ups in words."""
+
+    TARGET = "target speed-up"
+    NEAR_LOSSLESS = "near-lossless"
+    BALANCED = "balanced"
+    DRAFT = "fast draft"
+    BUDGET = "error budget"
+
+
+MODES = {mode.value: mode for mode in Mode}
+_IN_WORDS = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0}
+
+
+# As the node offers them.
+PREDICTORS: dict[str, Predictor] = {
+    AUTO.name: AUTO,
+    SCALING.name: SCALING,
+    LEAST_SQUARES.name: LEAST_SQUARES,
+    "order 0": REPEAT,
+    ORDER_1.name: ORDER_1,
+    ORDER_2.name: ORDER_2,
+}
+
+
+@dataclass(frozen=True)
+class ScalingCache(StepMethod):
+    """The settings of the node.
+
+    Attributes:
+        speedup: steps over computed steps to aim at, 1.0 (off) to 4.0; a mode in words has its own.
+        mode: aim at a speed-up or stay within an error budget.
+        budget: allowed mean relative error of the outputs, 0 to 1.
+        predictor: how a skipped output is predicted.
+        warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an error
+            budget, 1 for a target, which places its steps by what they bring (3 where it cannot).
+        max_gap: steps that may be predicted in a row, 1 or more.
+        corrects: whether computed steps make good what the predicted ones before them missed.
+        listed: computed steps in place of a speed-up or a budget; empty for none.
+    """
+
+    name: ClassVar[str] = "Scaling Cache"
+    uses: ClassVar[tuple[str, ...]] = ("speedup", "warmup", "max_gap")
+    uses_coefficients: ClassVar[bool] = True
+    page: ClassVar[Page] = Page(
+        leaves_out="whole step",
+        predictor="scaling, or least squares",
+        needs="none; for least squares a coefficient file",
+        keeps="2 latents, or 3, and 3 in all",
+        waits="one number per computed step",
+        source="this pack",
+    )
+
+    speedup: float = 2.0
+    mode: Mode = Mode.TARGET
+    budget: float = 0.02
+    predictor: Predictor = AUTO
+    warmup: int = 0
+    max_gap: int = 6
+    corrects: bool = True
+    listed: tuple[int, ...] = ()
+
+    def check(self) -> None:
+        check_range("speedup", self.speedup, 1.0, 4.0)
+        check_range("budget", self.budget, 0.0, 1.0)
+        check_range("warmup", self.warmup, 0)
+        check_range("max_gap", self.max_gap, 1)
+        rising("computed_steps", self.listed)
+
+    @classmethod
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+        longest = inputs.max_gap or cls.max_gap
+        return cls(inputs.speedup, warmup=inputs.warmup, max_gap=longest, **inputs.window)
+
+    @classmethod
+    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+        return cls(2.0, listed=tuple(range(steps)) if everything else ())
+
+    @property
+    def off(self) -> bool:
+        if self.listed:
+            return False
+        return self.budget == 0.0 if self.mode is Mode.BUDGET else self.target == 1.0
+
+    @property
+    def target(self) -> float:
+        """Speed-up to aim at, in words or as a number."""
+        return _IN_WORDS.get(self.mode, self.speedup)
+
+    def reads(self, predictor: Predictor) -> bool:
+        return predictor.calibrated
+
+    def own_predictor(self, plan: RunPlan) -> Predictor:
+        return self.predictor
+
+    def start(self, start: Start) -> OutputCache:
+        plan = start.plan
+        if plan.table is not None and plan.log_snr is not None:
+            start = with_table(start, steadied(plan.table, plan.axis))
+        return super().start(start)
+
+    def corrector(self, plan: RunPlan, axis: Axis) -> Corrector | None:
+        return Corrector(plan.sigmas, axis, plan.table) if self._repairs(plan) else None
+
+    def policy(self, plan: RunPlan) -> Policy:
+        if self.listed:
+            return Listed(self._as_listed(plan))
+        chains = self._chains(plan)
+        if self.mode is Mode.BUDGET and chains:
+            return Listed(within_error(chains, LEFT * self.budget).steps)
+        if self.mode is Mode.BUDGET:
+            return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
+        if self.predictor is LEAST_SQUARES and plan.table is None:
+            plan.note("Least squares needs coefficients of this model: scaling is used")
+        wanted = target_steps(plan.steps, self.target)
+        computed = cheapest(chains, wanted).steps if chains else self._expected(plan, wanted)
+        if len(computed) > wanted:
+            why = f"{plan.traits.name} is not known" if plan.traits.unknown else "by the settings"
+            plan.note(
+                f"Less than {self.target:.1f}x: {why}, {len(computed)} of {plan.steps} steps must be "
+                "computed"
+            )
+        return Listed(computed)
+
+    def _expected(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
+        """Computed steps that are expected to serve any model best."""
+        longest = self._longest(plan)
+        if plan.log_snr is None:
+            even = even_steps(plan.steps, wanted, self._warmup(plan), plan.window)
+            return limit_gap(even, plan.steps, longest)
+        magnified = plan.guidance or plan.traits.carries
+        schedule, repairs = (plan.sigmas, plan.log_snr), self._repairs(plan)
+        chains = line_chains(*schedule, self._forced(plan), longest, repairs, magnified)
+        return cheapest(chains, wanted).steps
+
+    def _chains(self, plan: RunPlan) -> Sequence[Chain]:
+        """Calibrated choices of computed steps, fewest first; none without coefficients that fit, or with
+        noise that they were made without."""
+        calibrated = isinstance(self.predictor.bind(plan.table), LeastSquares)
+        if plan.table is None or not calibrated or plan.traits.stochastic or not plan.falls:
+            return ()
+        forced, longest = self._forced(plan), self._longest(plan)
+        return best_chains(plan.table, plan.sigmas, forced, longest, self._repairs(plan))
+
+    def _as_listed(self, plan: RunPlan) -> set[int]:
+        """The user's list; the first step and those outside the window are computed whatever it says."""
+        beyond = [step for step in self.listed if step >= plan.steps]
+        if beyond:
+            plan.note(
+                f"The list of steps goes on to {beyond[-1]}, this run ends with {plan.steps - 1}"
+            )
+        return {*self.listed, *plan.always(), 0}
+
+    def _repairs(self, plan: RunPlan) -> bool:
+        """Not every sampler allows it."""
+        return self.corrects and plan.traits.sums and plan.falls
+
+    def _forced(self, plan: RunPlan) -> frozenset[int]:
+        return plan.always(self._warmup(plan), last=True)
+
+    def _warmup(self, plan: RunPlan) -> int:
+        """Computed steps at the start."""
+        placed = self.mode is not Mode.BUDGET and plan.log_snr is not None
+        return max(self.warmup or (1 if placed else WARMUP), self.predictor.bind(plan.table).least)
+
+    def _longest(self, plan: RunPlan) -> int:
+        return 1 if plan.traits.unknown else self.max_gap

@@ -1,0 +1,1 @@
+"""Which steps are worth computing, from calibrated products of outputs or from what any model does."""

@@ -1,0 +1,132 @@
+"""Repair, at each computed step, what the predicted steps before it missed.
+
+A prediction reaches past the last computed output, and how far it was off shows at the next one. What
+the predicted steps should have been then lies between known outputs, where it is far better known. The
+difference, summed as the sampler sums it, is handed to the sampler with the computed output: no further
+evaluation is needed. Multistep solvers correct themselves likewise (UniC, Zhao et al., arXiv 2302.04867).
+
+With steps k predicted between the computed ones i and j, widths `w_k = sigma_{k+1} - sigma_k`,
+predictions `p_k` and interpolations `q_k` of the derivative d,
+
+    owed = sum_k w_k (q_k - p_k) / (1 - REPLY / sigma_j * sum_k w_k b_k),    d_j <- d_j + owed / w_j
+
+where `b_k` is the weight of `d_j` in `q_k`: `d_j` was evaluated at the x before the repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from .predictors import (
+    Axis,
+    Known,
+    Quantity,
+    Weigher,
+    extrapolation_ratio,
+    held_bytes,
+    lagrange_weights,
+    per_sample,
+    remember,
+    weighted_sum,
+)
+
+# Share of an error of x over sigma by which d is off: 1 if the picture that the model sees stays, 0 if it
+# moves along with x.
+REPLY = 0.5
+# A sample whose output was further than this from the line, relative to its size, went another way than
+# anything between known outputs could tell.
+TRUSTED = 0.4
+_PAST = 2
+
+
+@dataclass
+class Corrector:
+    """State of one sampling run with one evaluation per step. Nothing is read from the device.
+
+    `add` and `repair` take the noisy latent x [batch, ...] and the denoised output with guidance, of each
+    step once and in order.
+
+    Attributes:
+        LATENTS: how many it keeps.
+        sigmas: schedule of the run, the final sigma included.
+        axis: where a sigma lies along which outputs change evenly.
+        table: calibrated outputs, from which the weights follow; None for the parabola over the axis.
+    """
+
+    LATENTS: ClassVar[int] = _PAST + 1
+
+    sigmas: Sequence[float]
+    axis: Axis
+    table: Weigher | None = None
+    _past: list[Known] = field(default_factory=list)
+    _predicted: list[int] = field(default_factory=list)
+    _sum: torch.Tensor | None = None
+
+    def add(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
+        """Take in a predicted output."""
+        sigma, width = self.sigmas[step], self._width(step)
+        if self._sum is None:
+            self._sum = Quantity.DERIVATIVE.of(x, denoised, sigma).mul_(width)
+        else:
+            self._sum.add_(x, alpha=width / sigma).sub_(denoised, alpha=width / sigma)
+        self._predicted.append(step)
+
+    def repair(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
+        """A computed output as the sampler is to have it, in the dtype of x; the same one if nothing is
+        owed."""
+        sigma = self.sigmas[step]
+        derivative = Quantity.DERIVATIVE.of(x, denoised, sigma)
+        owed = self._owed(step, derivative)
+        self._predicted, self._sum = [], None
+        if owed is not None:
+            owed = owed * per_sample(self._trust(sigma, derivative), derivative)
+            # The model would have answered the repaired x like this.
+            derivative = derivative + owed * (REPLY / sigma)
+            denoised = torch.sub(denoised, owed, alpha=sigma / self._width(step)).to(x.dtype)
+        newest = Known(step, sigma, self.axis(sigma), (derivative,))
+        self._past = remember(self._past, newest, _PAST)
+        return denoised
+
+    def clear(self) -> None:
+        """Drop all tensors."""
+        self._past, self._predicted, self._sum = [], [], None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+        own = 0 if self._sum is None else self._sum.numel() * self._sum.element_size()
+        return own + held_bytes(self._past)
+
+    def _owed(self, step: int, derivative: torch.Tensor) -> torch.Tensor | None:
+        """What x lacks after the predicted steps, were the computed output right."""
+        if self._sum is None or not self._past:
+            return None
+        sigma = self.sigmas[step]
+        knots = [Known(step, sigma, self.axis(sigma), (derivative,)), *self._past]
+        totals = [0.0] * len(knots)
+        for k in self._predicted:
+            for i, share in enumerate(self._shares(self.sigmas[k], knots)):
+                totals[i] += self._width(k) * share
+        missing = weighted_sum([knot.value for knot in knots], totals) - self._sum
+        return missing / (1 - REPLY / sigma * totals[0])
+
+    def _shares(self, sigma: float, knots: Sequence[Known]) -> Sequence[float]:
+        """Of the known outputs in the one at sigma."""
+        if self.table is not None:
+            return self.table.weights(sigma, [knot.sigma for knot in knots])
+        return lagrange_weights([knot.at for knot in knots], self.axis(sigma))
+
+    def _width(self, step: int) -> float:
+        return self.sigmas[step + 1] - self.sigmas[step]
+
+    def _trust(self, sigma: float, value: torch.Tensor) -> torch.Tensor:
+        """Share of a repair that is safe, per sample [batch]."""
+        ratio = extrapolation_ratio(self._past, self.axis(sigma))
+        line = [1.0] if ratio is None else [1 + ratio, -ratio]
+        off = value - weighted_sum([known.value for known in self._past], line)
+        size, missed = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (value, off)]
+        return (TRUSTED * size / missed.clamp_min(1e-30)).square().clamp_max(1.0)

@@ -1,0 +1,247 @@
+"""What happened in sampling runs, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+# A sampler that runs once per item of a list makes many runs in one prompt.
+_MOST = 64
+
+
+@dataclass
+class StepRecord:
+    """One step: the decision and what it cost.
+
+    Attributes:
+        step: index in the run.
+        sigma: noise level at its start.
+        reason: why it was computed or predicted.
+        error: estimate that decided, where there is one: of the relative error of predicting the
+            step, or of what the method compares with its threshold.
+        limit: value of `error` up to which the step is predicted.
+        evaluations: evaluations of the model that the sampler asked for.
+        computed: those that the model ran for.
+        seconds: wall time, the sampler's own work included.
+        missed: relative error that a prediction of this computed step would have had, as measured
+            afterwards; None where nothing was there to predict from.
+    """
+
+    step: int
+    sigma: float
+    reason: str
+    error: float | None = None
+    limit: float | None = None
+    evaluations: int = 0
+    computed: int = 0
+    seconds: float = 0.0
+    missed: float | None = None
+
+
+@dataclass
+class RunReport:
+    """Steps of a run as they happen.
+
+    Attributes:
+        planned_steps: steps of the schedule.
+        records: steps so far.
+        notes: sentences for the user, each once.
+        cache_bytes: most bytes held by the cache at one time.
+    """
+
+    planned_steps: int
+    records: list[StepRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cache_bytes: int = 0
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the user, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    @property
+    def evaluations(self) -> int:
+        return sum(r.evaluations for r in self.records)
+
+    @property
+    def computed(self) -> int:
+        """Evaluations that the model ran for."""
+        return sum(r.computed for r in self.records)
+
+    @property
+    def seconds(self) -> float:
+        return sum(r.seconds for r in self.records)
+
+    def seconds_per_step(self, computed: bool) -> float | None:
+        """Typical seconds of a computed or predicted step; the first step often includes loading."""
+        times = [
+            r.seconds for r in self.records[1:] if r.evaluations and (r.computed > 0) is computed
+        ]
+        return median(times) if times else None
+
+    @property
+    def speedup(self) -> float:
+        """Estimated plain time over measured time; 1.0 while nothing was predicted."""
+        per_step = self.seconds_per_step(computed=True)
+        if per_step is None or not self.records:
+            return 1.0
+        first = self.records[0].seconds
+        spent = self.seconds - first
+        plain = per_step * (len(self.records) - 1)
+        return (plain + first) / (spent + first) if spent + first > 0 else 1.0
+
+    def progress(self) -> str:
+        """One line while sampling."""
+        return f"computed {self.computed} of {self.evaluations} so far, {self.speedup:.1f}x"
+
+    def summary(self) -> str:
+        """One paragraph after the run."""
+        if not self.records:
+            return " ".join(self.notes) or "nothing was sampled"
+        line = f"computed {self.computed} of {self.evaluations} evaluations, {self.speedup:.2f}x"
+        computed, predicted = self.seconds_per_step(True), self.seconds_per_step(False)
+        if computed is not None and predicted is not None:
+            line += f" ({_time(computed)} per computed step, {_time(predicted)} per predicted step"
+            line += f", {self.seconds:.1f} s in all, {_size(self.cache_bytes)} cached)"
+            line += (
+                f". Computed steps: {format_ranges([r.step for r in self.records if r.computed])}"
+            )
+        return ". ".join([line, *self.notes])
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready facts of the run."""
+        return {
+            "steps": self.planned_steps,
+            "evaluations": self.evaluations,
+            "computed": self.computed,
+            "speedup": round(self.speedup, 3),
+            "seconds": round(self.seconds, 4),
+            "seconds_computed": self.seconds_per_step(True),
+            "seconds_predicted": self.seconds_per_step(False),
+            "computed_steps": [r.step for r in self.records if r.computed],
+            "cache_bytes": self.cache_bytes,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One sampling run.
+
+    Attributes:
+        name: of the method.
+        report: what happened.
+        node: id of the cache node, None for scripts.
+        sampler: id of the node that sampled, None outside the host's queue.
+        prompt: the host's id of the prompt, None outside the host's queue.
+        plain: whether it ran without a cache, to be compared with.
+        refused: why it was not cached, empty if it was.
+    """
+
+    name: str
+    report: RunReport
+    node: str | None = None
+    sampler: str | None = None
+    prompt: str | None = None
+    plain: bool = False
+    refused: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        facts = {"method": self.name, "node": self.node, "sampler": self.sampler}
+        if self.refused:
+            return {**facts, "refused": self.refused}
+        return {**facts, **self.report.as_dict()}
+
+
+class RunLog:
+    """Runs of one cache node. Belongs to the model that the node made and to all clones of it; holds
+    numbers only."""
+
+    def __init__(self) -> None:
+        self._runs: tuple[FinishedRun, ...] = ()
+
+    def __deepcopy__(self, memo: Any) -> RunLog:
+        """Clones of a model copy its options deeply, and what they sample belongs here too."""
+        return self
+
+    def add(self, run: FinishedRun) -> None:
+        """Keep a run in place of those that the same sampler made for earlier prompts."""
+        kept = [
+            r
+            for r in self._runs
+            if r.prompt is not None and (r.sampler != run.sampler or r.prompt == run.prompt)
+        ]
+        self._runs = (*kept, run)[-_MOST:]
+
+    def latest(self, samplers: Collection[str] = ()) -> list[FinishedRun]:
+        """The runs at these samplers; those of the last prompt if there are none."""
+        found = [r for r in self._runs if r.sampler in samplers]
+        return found or [r for r in self._runs if r.prompt == self._runs[-1].prompt]
+
+
+def seconds(runs: Collection[FinishedRun]) -> float:
+    """Wall time of runs. Two caches on one model see the same run, which counts once."""
+    return _total([(r, r.report.seconds) for r in runs])
+
+
+def estimated_plain_seconds(runs: Collection[FinishedRun]) -> float:
+    """What the runs would have taken without a cache, by the time of their computed steps."""
+    return _total([(r, r.report.seconds * r.report.speedup) for r in runs])
+
+
+def measured_speedup(cached: Collection[FinishedRun], plain: Collection[FinishedRun]) -> float:
+    """Wall time of plain runs over that of the cached ones.
+
+    Both compute their first step; the run that came first also pays for loading there, so the faster one
+    counts for both.
+
+    Raises:
+        ValueError: if there is nothing to compare.
+    """
+    spent, spent_plain = seconds(cached), seconds(plain)
+    first, first_plain = _first(cached), _first(plain)
+    same = min(first, first_plain)
+    spent, spent_plain = spent - first + same, spent_plain - first_plain + same
+    if not (spent > 0 and spent_plain > 0):
+        raise ValueError("reference_model: no time was measured; sample with it in this workflow")
+    return spent_plain / spent
+
+
+def _total(times: Collection[tuple[FinishedRun, float]]) -> float:
+    """Sum over the samplers, of the longest time that one cache node saw there."""
+    nodes: dict[tuple[str | None, str | None], float] = {}
+    for run, spent in times:
+        key = run.sampler, run.node
+        nodes[key] = nodes.get(key, 0.0) + spent
+    samplers: dict[str | None, float] = {}
+    for (sampler, _), spent in nodes.items():
+        samplers[sampler] = max(samplers.get(sampler, 0.0), spent)
+    return sum(samplers.values())
+
+
+def _first(runs: Collection[FinishedRun]) -> float:
+    """Seconds of the first step of the first run."""
+    run = next((r for r in runs if r.report.records), None)
+    return 0.0 if run is None else run.report.records[0].seconds
+
+
+def format_ranges(numbers: Sequence[int]) -> str:
+    """A list such as `0, 2-7`, as `methods.base.parse_ranges` reads it, from rising numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

@@ -1,0 +1,216 @@
+"""Run a model plainly and write down how its outputs relate, as a coefficient file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ...cache_core import VERSION
+from ...cache_core.calibration.block_tables import BlockTable, WatchRun, WatchStack, make_table
+from ...cache_core.calibration.files import CoefficientFile, Provenance
+from ...cache_core.calibration.recording import GramRecorder
+from ...cache_core.decide.signals import SignalKind
+from ...cache_core.methods.base import FEWEST_STEPS
+from ...cache_core.planning.gram import total
+from ...cache_core.predict.predictors import Quantity
+from ...cache_core.run.run import Clock, Run
+from ..families import find_family
+from .cache import Cache, install, remove
+from .coefficients import family as family_of
+from .coefficients import fingerprint
+from .progress import log
+from .sampling import log_snr, sampler_traits, schedule_of
+from .sensitivity import measure_gains, spread
+from .trial_runs import try_out
+
+KEY = "scaling_cache_record"
+# Branches of the recorder: conditionings by index, and what guidance made of them.
+_POSITIVE, _NEGATIVE, _GUIDED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to sample for a calibration.
+
+    Attributes:
+        seeds: one run each per positive conditioning.
+        refine: measure too how errors of each step grow, and try the coefficients out; takes about six
+            further runs for each positive conditioning.
+    """
+
+    seeds: Sequence[int]
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    refine: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < FEWEST_STEPS:
+            raise ValueError(f"steps: must be {FEWEST_STEPS} or more, got {self.steps}")
+
+
+def calibrate(
+    model: Any, positives: Sequence[Any], negative: Any, latent: dict[str, Any], plan: Plan
+) -> CoefficientFile:
+    """Sample plainly, once per conditioning and seed.
+
+    Raises:
+        ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
+    """
+    model = remove(model)
+    schedule = schedule_of(model, plan.sampler_name, plan.scheduler, plan.steps)
+    traits = sampler_traits(comfy.samplers.sampler_object(plan.sampler_name), schedule)
+    if traits.stochastic:
+        raise ValueError(
+            f"sampler_name: {plan.sampler_name} adds noise at each step; calibrate with euler, the "
+            "coefficients serve other samplers"
+        )
+    recorders = [GramRecorder(schedule) for _ in positives]
+    watched, blocks = watch_blocks(model)
+    image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    places = log_snr(model, schedule, image.shape) or schedule
+    gains: list[dict[int, float]] = []
+    for positive, recorder in zip(positives, recorders, strict=True):
+        for i, seed in enumerate(plan.seeds):
+            kept: list[torch.Tensor] | None = [] if plan.refine and i == 0 else None
+            recorded = record(watched, recorder, Clock(schedule, traits.evaluations), kept)
+            result = sample(recorded, positive, negative, latent, plan, seed)
+            recorder.finish_run()
+            if kept is None or len(kept) != len(schedule) - 1:
+                continue
+            again = partial(_again, positive, negative, latent, plan, seed)
+            gains.append(
+                measure_gains(
+                    model, schedule, places, traits.evaluations, kept, result.cpu(), again
+                )
+            )
+    try:
+        table = total([r.table(_POSITIVE, _NEGATIVE) for r in recorders])
+        each = [r.table(_GUIDED) for r in recorders]
+    except ValueError as error:
+        raise ValueError(f"model: cannot be calibrated: {error}") from error
+    found = spread(gains, len(schedule) - 1) if gains else None
+    provenance = Provenance(
+        family=family_of(model),
+        fingerprint=fingerprint(model),
+        sampler=plan.sampler_name,
+        cfg=plan.cfg,
+        shape=tuple(image.shape[1:]),
+        samples=sum(r.samples for r in recorders),
+        pack_version=VERSION,
+        source="Calibrate Cache",
+    )
+    trial = None
+    if plan.refine and len(positives) > 1:
+        # Each prompt with what the others taught, and with a seed that was not calibrated with.
+        seed = max(plan.seeds) + 1
+        again = [partial(_again, p, negative, latent, plan, seed) for p in positives]
+        others = [
+            replace(total([*each[:i], *each[i + 1 :]]), gains=found) for i in range(len(positives))
+        ]
+        trial = try_out(model, list(zip(again, others, strict=True)))
+    guided = replace(total(each), gains=found)
+    return CoefficientFile(provenance, table, guided, blocks(), trial)
+
+
+def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
+    """A clone of the model that also measures its block stack in each run, and what gives the table in
+    the end: None for a model whose blocks cannot be reached, and for a UNet, which has no such stack."""
+    family = find_family(model.model.diffusion_model)
+    if family is None or family.unet:
+        return model, lambda: None
+    offered = (s for s in (SignalKind.MODULATED, SignalKind.TIME_EMBEDDING) if family.offers(s))
+    signal = next(offered, SignalKind.TOKENS)
+    runs: list[Run] = []
+    method = WatchStack(signal)
+    if family.why_not(method, model.model.diffusion_model):
+        method = WatchStack(signal, blocks=False)
+    cache = Cache(method, on_close=runs.append)
+
+    def table() -> BlockTable | None:
+        watched = [r for r in runs if isinstance(r, WatchRun)]
+        measured = [r.measured for r in watched if r.measured is not None]
+        first = [r.first_block for r in watched if r.first_block is not None]
+        each = [r.block_changes for r in watched if r.block_changes is not None]
+        try:
+            return make_table(signal, measured, first, each)
+        except ValueError as error:
+            log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
+            return None
+
+    return install(model, cache), table
+
+
+def _again(
+    positive: Any, negative: Any, latent: dict[str, Any], plan: Plan, seed: int, model: Any
+) -> torch.Tensor:
+    return sample(model, positive, negative, latent, plan, seed)
+
+
+def sample(
+    model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan, seed: int
+) -> torch.Tensor:
+    """One run with the progress bar on the node."""
+    image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    return comfy.sample.sample(
+        model,
+        comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
+        plan.steps,
+        plan.cfg,
+        plan.sampler_name,
+        plan.scheduler,
+        positive,
+        negative,
+        image,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, plan.steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+
+
+def record(
+    model: Any, recorder: GramRecorder, clock: Clock, kept: list[torch.Tensor] | None = None
+) -> Any:
+    """A clone of the model whose next run is recorded.
+
+    Args:
+        kept: list that the derivatives with guidance are added to, on the CPU.
+    """
+    quantity = Quantity.DERIVATIVE
+
+    def predict_noise(
+        executor: Any, x: Any, timestep: Any, model_options: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        moment = clock.tick(float(timestep.reshape(-1)[0]) if clock.measures else None)
+        guided = executor(x, timestep, model_options, *args, **kwargs)
+        if moment.first:
+            value = quantity.of(x, guided, timestep)
+            recorder.observe(_GUIDED, moment.step, value)
+            if kept is not None:
+                kept.append(value.cpu())
+        return guided
+
+    def calc_cond_batch(
+        executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: Any
+    ) -> Any:
+        outputs = executor(model, conds, x, timestep, model_options)
+        for branch, (cond, output) in enumerate(zip(conds, outputs, strict=True)):
+            if cond is not None and branch < _GUIDED and isinstance(output, torch.Tensor):
+                recorder.observe(branch, clock.step, quantity.of(x, output, timestep))
+        return outputs
+
+    recorded = model.clone()
+    recorded.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict_noise)
+    recorded.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
+    return recorded

@@ -1,0 +1,310 @@
+"""What the host is about to sample: schedule, sampler, guidance and memory, as a cache has to know it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import comfy.samplers
+import torch.distributed as dist
+from comfy.model_sampling import CONST
+
+from ...cache_core.decide.layout import Layout
+from ...cache_core.decide.policies import RunPlan, SamplerTraits
+from ...cache_core.methods.base import FEWEST_STEPS, Level, Plain, Start
+from ...cache_core.run.agreement import Agree
+from ...cache_core.run.report import RunReport
+from ...cache_core.run.run import Run
+from . import block_hooks, coefficients, ranks
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Evaluations of each step, and of the first and last ones where they differ.
+
+    The last counts apply to schedules that end at sigma 0, where a sampler has no second point.
+    """
+
+    each: int = 1
+    head: tuple[int, ...] = ()
+    tail: tuple[int, ...] = ()
+    stochastic: bool = False
+    # Whether the option eta = 0 turns the added noise off.
+    eta: bool = False
+    # Whether it sums derivatives, with or without memory of earlier ones.
+    sums: bool = False
+    # Whether it draws polynomials through the last four of them, at their own distances.
+    carries: bool = False
+
+    def evaluations(self, steps: int, ends_at_zero: bool) -> tuple[int, ...]:
+        counts = [self.each] * steps
+        counts[: len(self.head)] = self.head
+        if ends_at_zero and self.tail:
+            counts[-len(self.tail) :] = self.tail
+        return tuple(counts)
+
+
+_ONE = _Entry()
+_SUM = _Entry(sums=True)
+_FOUR = _Entry(sums=True, carries=True)
+_TWO = _Entry(2, tail=(1,))
+_ONE_NOISY = _Entry(stochastic=True)
+_ONE_ETA = _Entry(stochastic=True, eta=True)
+_TWO_ETA = _Entry(2, tail=(1,), stochastic=True, eta=True)
+
+_SAMPLERS: Mapping[str, _Entry] = {
+    **dict.fromkeys(
+        (
+            "euler",
+            "ipndm",
+            "deis",
+            "dpmpp_2m",
+            "res_multistep",
+            "gradient_estimation",
+            "unipc",
+            "unipc_bh2",
+        ),
+        _SUM,
+    ),
+    **dict.fromkeys(("lms", "ipndm_v"), _FOUR),
+    **dict.fromkeys(
+        (
+            "euler_cfg_pp",
+            "dpmpp_2m_cfg_pp",
+            "res_multistep_cfg_pp",
+            "gradient_estimation_cfg_pp",
+        ),
+        _ONE,
+    ),
+    **dict.fromkeys(("ddpm", "lcm", "er_sde", "sa_solver"), _ONE_NOISY),
+    **dict.fromkeys(
+        (
+            "euler_ancestral",
+            "euler_ancestral_cfg_pp",
+            "dpmpp_2m_sde",
+            "dpmpp_2m_sde_gpu",
+            "dpmpp_2m_sde_heun",
+            "dpmpp_2m_sde_heun_gpu",
+            "dpmpp_3m_sde",
+            "dpmpp_3m_sde_gpu",
+            "res_multistep_ancestral",
+            "res_multistep_ancestral_cfg_pp",
+        ),
+        _ONE_ETA,
+    ),
+    **dict.fromkeys(("heun", "dpm_2"), _TWO),
+    **dict.fromkeys(
+        (
+            "dpm_2_ancestral",
+            "dpmpp_2s_ancestral",
+            "dpmpp_2s_ancestral_cfg_pp",
+            "dpmpp_sde",
+            "dpmpp_sde_gpu",
+            "seeds_2",
+        ),
+        _TWO_ETA,
+    ),
+    "heunpp2": _Entry(3, tail=(2, 1)),
+    "seeds_3": _Entry(3, tail=(1,), stochastic=True, eta=True),
+    "sa_solver_pece": _Entry(2, head=(1,), stochastic=True),
+}
+# They choose their own sigmas, so that each evaluation has to be measured, but add no noise.
+_FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
+
+
+def schedule_of(model: Any, sampler_name: str, scheduler: str, steps: int) -> tuple[float, ...]:
+    """Sigmas that the host samples, the final one included: for some samplers it drops one of the
+    scheduler's."""
+    sampler = comfy.samplers.KSampler(
+        model, steps, model.load_device, sampler_name, scheduler, model_options={}
+    )
+    return tuple(float(sigma) for sigma in sampler.sigmas.tolist())
+
+
+def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
+    """Traits of a host sampler object on a schedule.
+
+    A sampler that is not known is measured and taken for a noisy one: that predicts less, and is
+    safe for any.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    name = getattr(function, "__name__", type(sampler).__name__)
+    name = name.removeprefix("sample_").removesuffix("_function")
+    options: Mapping[str, Any] = getattr(sampler, "extra_options", None) or {}
+    churned = bool(options.get("s_churn", 0.0))
+    entry = _SAMPLERS.get(name)
+    if entry is None:
+        return SamplerTraits(name, None, stochastic=churned or name not in _FREE_ODE)
+    silent = entry.eta and options.get("eta") == 0
+    return SamplerTraits(
+        name,
+        entry.evaluations(len(sigmas) - 1, sigmas[-1] == 0),
+        stochastic=churned or (entry.stochastic and not silent),
+        sums=entry.sums and not churned,
+        carries=entry.carries,
+    )
+
+
+# Signal over noise that a model can just tell from noise alone in a latent of 16 x 16, about what suits
+# the demo models. Noise averages out over more positions, so it falls with the root of their number
+# (Esser et al., arXiv 2403.03206, section 5.3.2).
+_TOLD, _POSITIONS = 1 / 30, 16 * 16
+
+
+def log_snr(
+    patcher: Any, schedule: tuple[float, ...], shape: Sequence[int]
+) -> tuple[float, ...] | None:
+    """Logarithm of signal over noise at each sigma of a schedule, which levels off where a model cannot
+    tell the signal; None if it does not rise throughout.
+
+    A flow model mixes `(1 - sigma)` of the picture with sigma of noise, the others add noise of size
+    sigma. Cut off at a thousandth of noise, or below the smallest part that the schedule holds.
+
+    Args:
+        shape: of the latent, [batch, channels, ...].
+    """
+    flow = isinstance(patcher.get_model_object("model_sampling"), CONST)
+    told = _TOLD * math.sqrt(_POSITIONS / max(math.prod(shape[2:]), 1))
+    # A cut within the schedule would put two of its steps in one place, with no line between them.
+    least = min([1e-3, *(0.5 * sigma for sigma in schedule if sigma > 0)])
+    inside = [max(sigma, least) for sigma in schedule]
+    ratios = [(1 - sigma if flow else 1.0) / sigma for sigma in inside]
+    places = tuple(math.log(math.hypot(ratio, told)) for ratio in ratios)
+    falls = all(a > b >= 0 for a, b in pairwise(schedule))
+    return places if falls and all(a < b for a, b in pairwise(places)) else None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A run that is about to begin.
+
+    Attributes:
+        guider: the host's, with model, model options and, where it has one, the guidance scale.
+        sampler: the host's.
+        schedule: sigmas, the final one included.
+        shape: of the latent, [batch, channels, ...].
+        caches: that the model carries.
+    """
+
+    guider: Any
+    sampler: Any
+    schedule: tuple[float, ...]
+    shape: tuple[int, ...]
+    caches: Sequence[Any] = ()
+
+    @property
+    def scale(self) -> float | None:
+        """Of the guidance, None if it works in another way."""
+        return guidance_scale(self.guider)
+
+    @property
+    def patcher(self) -> Any:
+        return self.guider.model_patcher
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The transformer options of the run."""
+        return self.guider.model_options.get("transformer_options", {})
+
+    def between(self, start: float, end: float) -> tuple[int, int]:
+        """Half-open range of the steps between two shares of the denoising."""
+        sampling = self.patcher.get_model_object("model_sampling")
+        # At the ends of the range the host names sigmas that a schedule may pass by rounding.
+        first = float(sampling.percent_to_sigma(start)) if start > 0 else math.inf
+        last = float(sampling.percent_to_sigma(end)) if end < 1 else -math.inf
+        inside = [i for i, sigma in enumerate(self.schedule[:-1]) if last < sigma <= first]
+        return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+
+def agreement(options: Mapping[str, Any]) -> Agree | None:
+    """How the decisions of a run are made the same on all ranks; None where there is one."""
+    shared = dist.is_available() and dist.is_initialized()
+    return ranks.agreement(options) if shared else None
+
+
+def plan(
+    cache: Any, about: Sampling, agree: Agree | None
+) -> tuple[Run, block_hooks.Network | None] | str:
+    """The run of a cache, and inside the network what its hooks know; or why it goes without.
+
+    Args:
+        cache: as the model carries it.
+        about: what is sampled.
+        agree: of the ranks.
+    """
+    method, steps, network = cache.method, len(about.schedule) - 1, None
+    report = RunReport(steps, notes=list(cache.notes))
+    traits = sampler_traits(about.sampler, about.schedule)
+    if isinstance(method, Plain):
+        bare = RunPlan(about.schedule, traits, (0, steps))
+        return method.start(Start(bare, report)), None
+    if method.level is not Level.NEGATIVE and "easycache" in about.options:
+        return "EasyCache or LazyCache is on the same model: remove one of the two nodes"
+    if method.level is Level.BLOCKS:
+        network = block_hooks.network_of(about.patcher, method, about.options)
+        if isinstance(network, str):
+            return network
+    if steps < FEWEST_STEPS:
+        return f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed"
+    window = about.between(method.start_percent, method.end_percent)
+    if window[0] >= window[1]:
+        verb = "predict" if method.level is Level.STEP else "skip"
+        return f"start_percent and end_percent leave no step to {verb}"
+    start = Start(
+        RunPlan(
+            about.schedule,
+            traits,
+            window,
+            report.note,
+            coefficients.table_for(cache, about, traits, agree, report.note),
+            log_snr(about.patcher, about.schedule, about.shape),
+            has_guidance(about.guider),
+        ),
+        report,
+        agree,
+        cache.predictor,
+        about.between,
+        Layout(()) if network is None else network.layout,
+        cache.to_host,
+        negative=not any(other.negative for other in about.caches),
+    )
+    try:
+        return method.start(start), network
+    except ValueError as error:
+        return str(error)
+
+
+def guidance_scale(guider: Any) -> float | None:
+    """The scale at which a guider pulls outputs from the negative to the positive conditioning; None if
+    it works in another way."""
+    # One that does may still hold the scale that all guiders begin with.
+    if getattr(type(guider), "predict_noise", None) is not comfy.samplers.CFGGuider.predict_noise:
+        return None
+    return float(guider.cfg)
+
+
+def has_guidance(guider: Any) -> bool:
+    """Whether guidance pulls the outputs: by a scale, in a guider's own way, or learned by the model,
+    which then takes the scale as an input."""
+    config = getattr(guider.model_patcher.model, "model_config", None)
+    learned = getattr(config, "unet_config", {}).get("guidance_embed", False)
+    return learned or guidance_scale(guider) != 1.0
+
+
+def with_room(model: Any, shape: Any, count: int) -> Any:
+    """A shape of the noise that the host estimates to need so many bytes more; the same if it cannot be
+    told. The host has no way to reserve memory: it takes what sampling needs from that shape.
+
+    Args:
+        model: the host's patcher.
+        count: bytes that a cache will hold on the device.
+    """
+    plain = isinstance(shape, Sequence) and len(shape) and all(isinstance(n, int) for n in shape)
+    own = model.model.memory_required(list(shape)) if plain and count > 0 else 0
+    if own <= 0:
+        return shape
+    *rest, last = shape
+    return [*rest, math.ceil(last * (1 + count / own))]

@@ -1,0 +1,250 @@
+"""The only wrappers of the host: they bracket a sampling run and ask its caches, from the outer to the inner.
+
+OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the batch of conditionings that is
+skipped. Only the frozen caches in the model's options, with the numbers in their logs, live longer than a
+run. Every call into a cache goes through a guard: a fault of ours must not cost the user the picture.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP
+
+from ...cache_core.run.run import Run
+from . import block_hooks, sampling
+from .call_identity import Call, describe_call
+from .progress import (
+    SECONDS_BETWEEN_UPDATES,
+    ProgressText,
+    finished,
+    give_up,
+    log_fault,
+    refused,
+)
+
+KEY = "scaling_cache"
+_T = TypeVar("_T")
+
+
+@dataclass
+class Active:
+    """One cache in one run.
+
+    Attributes:
+        cache: as the model carries it.
+        run: its state.
+        progress: where it reports.
+        network: what its hooks know of the blocks, for a method inside the network.
+        told: seconds at which it last reported.
+    """
+
+    cache: Any
+    run: Run
+    progress: ProgressText
+    network: block_hooks.Network | None = None
+    told: float = 0.0
+
+    def guard(self, do: Callable[..., _T], *args: Any) -> _T | None:
+        """What a call into the cache gives; None where it fails, and then the run stops caching.
+
+        Raises:
+            Exception: the fault, where a picture is computed on several ranks: the others go on to skip,
+                and would leave this one waiting for them.
+        """
+        try:
+            return do(*args)
+        except Exception as error:
+            give_up(self.run, error)
+            return None
+
+    def begin(self, sigma: Callable[[], float], x: Any) -> None:
+        """Start an evaluation; report a few times per second."""
+        self.guard(self.run.begin, sigma, x)
+        now = time.perf_counter()
+        if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
+            self.told = now
+            self.guard(self.progress.update, self.run.report)
+
+    def close(self) -> None:
+        """End the run: drop all tensors, say what it was."""
+        report = self.guard(self.run.close) or self.run.report
+        self.guard(self.progress.finish, f"{self.cache.method.name}: {report.summary()}")
+        if self.cache.on_close is not None:
+            self.guard(self.cache.on_close, self.run)
+
+
+@dataclass
+class Session:
+    """One sampling run as the wrappers see it.
+
+    Attributes:
+        caches: from the outer to the inner.
+        calls: batches of conditionings in this evaluation so far.
+    """
+
+    caches: Sequence[Active]
+    calls: int = 0
+
+
+def session_of(model_options: Any) -> Session | None:
+    """The run that options belong to, if it is cached."""
+    found = ((model_options or {}).get("transformer_options") or {}).get(KEY)
+    return found if isinstance(found, Session) else None
+
+
+def _outer_sample(
+    executor: Any,
+    noise: Any,
+    latent_image: Any,
+    sampler: Any,
+    sigmas: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Make the state of this run, and drop it whatever happens."""
+    guider = executor.class_obj
+    saved = guider.model_options
+    caches = saved.get("transformer_options", {}).get(KEY)
+    if not isinstance(caches, tuple):
+        return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    about = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), tuple(noise.shape), caches)
+    active = [found for cache in caches if (found := _start(cache, about)) is not None]
+    options = create_model_options_clone(saved)
+    options["transformer_options"][KEY] = Session(active)
+    guider.model_options = options
+    try:
+        result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    finally:
+        guider.model_options = saved
+        for each in active:
+            each.close()
+    for each in active:
+        each.cache.log.add(finished(each.cache.method.name, each.run.report, each.cache.node_id))
+    return result
+
+
+def _start(cache: Any, about: sampling.Sampling) -> Active | None:
+    """A run that is planned, or None where it goes without this cache and why was said."""
+    progress = ProgressText(cache.node_id)
+    agree = sampling.agreement(about.options)
+    try:
+        planned = sampling.plan(cache, about, agree)
+        if not isinstance(planned, str):
+            progress.start(cache.method.name, planned[0].report)
+            return Active(cache, planned[0], progress, planned[1])
+    except Exception as error:
+        if agree is not None:
+            raise
+        planned = log_fault("the run could not be planned", error)
+    progress.refuse(planned)
+    cache.log.add(refused(planned, cache.node_id))
+    return None
+
+
+def _prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make room for the caches: the host takes what sampling needs from the shape of the noise."""
+    session, count = session_of(kwargs.get("model_options") or (args[0] if args else None)), 0
+    for active in session.caches if session is not None else ():
+        known = active.network
+        unit = (
+            math.prod(noise_shape) * 4 if known is None else known.stream_bytes(model, noise_shape)
+        )
+        count += active.guard(active.run.expected_bytes, unit, len(conds)) or 0
+    return executor(model, sampling.with_room(model, noise_shape, count), conds, *args, **kwargs)
+
+
+def _predict_noise(
+    executor: Any, x: Any, timestep: Any, model_options: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    """An evaluation: decided once for all calls that it makes, handed over with what is owed."""
+    session = session_of(model_options)
+    if session is None:
+        return executor(x, timestep, model_options, *args, **kwargs)
+    session.calls = 0
+    for active in session.caches:
+        active.begin(lambda: float(timestep.reshape(-1)[0]), x)
+    guided = executor(x, timestep, model_options, *args, **kwargs)
+    for active in session.caches:
+        handed = active.guard(active.run.hand_over, x, guided)
+        guided = guided if handed is None else handed
+    return guided
+
+
+def _calc_cond_batch(
+    executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: Any
+) -> Any:
+    """A batch of conditionings: what the caches can answer is not computed."""
+    session = session_of(model_options)
+    if session is None or not session.caches:
+        return executor(model, conds, x_in, timestep, model_options)
+    first, number = session.caches[0], session.calls
+    session.calls += 1
+    call = first.guard(describe_call, conds, x_in, first.run.sigma, number, model_options)
+    for active in session.caches:
+        if call is None and not active.run.sealed:
+            active.run.stop("the conditionings could not be told apart")
+        if call is not None and active.network is not None:
+            active.network.begin(call)
+
+    def compute(wanted: Any) -> Any:
+        return executor(model, wanted, x_in, timestep, model_options)
+
+    return (
+        compute(conds)
+        if call is None
+        else _answer(session.caches, call, conds, compute, x_in, timestep)
+    )
+
+
+def _answer(
+    caches: Sequence[Active],
+    call: Call,
+    conds: Any,
+    compute: Callable[[Any], Any],
+    x: Any,
+    sigma: Any,
+) -> Any:
+    """Outputs of a batch of conditionings, by the outermost cache and what it leaves to the others."""
+    if not caches:
+        return compute(conds)
+    active, *inner = caches
+    skipped = active.guard(active.run.skips, call.key, x, call.active) or (False,) * len(conds)
+    outputs: Any = [None] * len(conds)
+    if False in skipped:
+        wanted = conds
+        if True in skipped:
+            wanted = [None if skip else c for c, skip in zip(conds, skipped, strict=True)]
+        outputs = _answer(inner, call, wanted, compute, x, sigma)
+    if True in skipped:
+        outputs = [None if skip else out for out, skip in zip(outputs, skipped, strict=True)]
+    done = active.guard(active.run.complete, call.key, x, sigma, outputs, call.active)
+    if done is None:  # a fault: nothing more is left out
+        return _answer(inner, call, conds, compute, x, sigma) if True in skipped else outputs
+    return done
+
+
+def _apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
+    """A call of the network, for the cache inside it."""
+    options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else None)
+    session = session_of({"transformer_options": options})
+    inside = [active for active in session.caches if active.network] if session is not None else []
+    if not inside:
+        return executor(x, t, *args, **kwargs)
+    return block_hooks.apply_model(inside[0], executor, x, t, *args, **kwargs)
+
+
+WRAPPERS: dict[str, Callable[..., Any]] = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
+    WrappersMP.PREDICT_NOISE: _predict_noise,
+    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
+    WrappersMP.APPLY_MODEL: _apply_model,
+}

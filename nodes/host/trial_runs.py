@@ -1,0 +1,48 @@
+"""Try coefficients out against learning during the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...cache_core.calibration.trial import SPEEDUPS, Trial
+from ...cache_core.methods import ScalingCache
+from ...cache_core.planning.gram import GramTable
+from ...cache_core.predict.predictors import LEAST_SQUARES, SCALING
+from .cache import Cache, install
+from .coefficients import NONE
+
+Sample = Callable[[Any], torch.Tensor]
+
+
+def try_out(model: Any, samples: Sequence[tuple[Sample, GramTable]]) -> Trial | None:
+    """Sample plainly, learning, and with coefficients.
+
+    Args:
+        model: that computes everything.
+        samples: each samples a given model with a prompt and seed of its own; with the products of guided
+            outputs to predict from, of other prompts.
+
+    Returns:
+        None if the results cannot be compared.
+    """
+    psnr = np.zeros((len(samples), 2, len(SPEEDUPS)))
+    for prompt, (sample, table) in enumerate(samples):
+        plain = sample(model)
+        for i, speedup in enumerate(SPEEDUPS):
+            learning = ScalingCache(speedup, predictor=SCALING)
+            squares = ScalingCache(speedup, predictor=LEAST_SQUARES)
+            caches = Cache(learning, coefficients=NONE), Cache(squares, table=table)
+            for kind, cache in enumerate(caches):
+                psnr[prompt, kind, i] = _psnr(sample(install(model, cache)), plain)
+    return Trial(psnr) if np.isfinite(psnr).all() else None
+
+
+def _psnr(result: torch.Tensor, plain: torch.Tensor) -> float:
+    """In dB, of latents."""
+    error = float((result - plain).float().square().mean())
+    span = float(plain.max() - plain.min())
+    return 10 * float(np.log10(max(span, 1e-30) ** 2 / max(error, 1e-30)))

@@ -1,0 +1,201 @@
+"""Inputs and outputs of the nodes, each that several nodes have once, and how nodes end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..cache_core.methods.base import Method, Plain
+from ..cache_core.predict.predictors import Predictor
+from .host.cache import Cache, install
+from .host.compat import advanced
+from .host.progress import ProgressText, node_of
+
+CATEGORY = "advanced/model"
+DEVICES = ("model device", "cpu")
+_WORDS = ("cache", "speed", "faster")
+
+
+def number(
+    name: str,
+    default: float,
+    low: float,
+    high: float,
+    tooltip: str,
+    step: float | None = None,
+    folded: bool = False,
+) -> io.Input:
+    """A whole number, or with a step a decimal one.
+
+    Args:
+        folded: away under the advanced inputs, and optional.
+    """
+    more: dict[str, Any] = {"optional": True} if folded else {}
+    if step is None:
+        found = io.Int.Input(
+            name, default=int(default), min=int(low), max=int(high), tooltip=tooltip, **more
+        )
+    else:
+        found = io.Float.Input(
+            name, default=default, min=low, max=high, step=step, tooltip=tooltip, **more
+        )
+    return advanced(found) if folded else found
+
+
+def choice(
+    name: str,
+    options: Sequence[str],
+    tooltip: str,
+    default: str | None = None,
+    folded: bool = False,
+) -> io.Input:
+    """One of some words; the first of them by default."""
+    more: dict[str, Any] = {"optional": True} if folded else {}
+    found = io.Combo.Input(
+        name, options=list(options), default=default or options[0], tooltip=tooltip, **more
+    )
+    return advanced(found) if folded else found
+
+
+def switch(name: str, default: bool, tooltip: str, folded: bool = False) -> io.Input:
+    """On or off."""
+    more: dict[str, Any] = {"optional": True} if folded else {}
+    found = io.Boolean.Input(name, default=default, tooltip=tooltip, **more)
+    return advanced(found) if folded else found
+
+
+def text(name: str, tooltip: str, default: str = "", folded: bool = False) -> io.Input:
+    """A line of text."""
+    more: dict[str, Any] = {"optional": True} if folded else {}
+    found = io.String.Input(name, default=default, tooltip=tooltip, **more)
+    return advanced(found) if folded else found
+
+
+def model() -> io.Input:
+    return io.Model.Input("model", tooltip="The model to make faster.")
+
+
+def speedup(default: float) -> io.Input:
+    words = (
+        "How much faster sampling should be. 1.0 is off, 2.0 computes half of the steps. Higher is faster "
+        "and further from the full result."
+    )
+    return number("speedup", default, 1.0, 4.0, words, step=0.1)
+
+
+def window(start: float = 0.0, end: float = 1.0, verb: str = "Skip") -> list[io.Input]:
+    """Start and end percent."""
+    words = f"{verb} nothing {{}} this share of the denoising is done."
+    return [
+        number("start_percent", start, 0.0, 1.0, words.format("before"), step=0.01),
+        number("end_percent", end, 0.0, 1.0, words.format("after"), step=0.01),
+    ]
+
+
+def budget(default: float, folded: bool = True) -> io.Input:
+    words = (
+        "Error budget mode only: allowed mean error of the model's outputs, as a share of their size. "
+        "0.02 is hard to see; 0 is off."
+    )
+    return number("budget", default, 0.0, 1.0, words, step=0.001, folded=folded)
+
+
+def cache_device() -> io.Input:
+    words = "Where the cache is kept. The CPU saves video memory and costs transfer time."
+    return choice("cache_device", DEVICES, words, folded=True)
+
+
+def blocks(folded: bool = False) -> list[io.Input]:
+    """Lists of blocks for Delta Cache."""
+    words = "Blocks to skip, such as 0, 2-7. The double blocks of a two-stack model."
+    single = "Single blocks to skip, in models that have them."
+    return [text("blocks", words, folded=folded), text("single_blocks", single, folded=folded)]
+
+
+def plain_run() -> list[io.Input]:
+    """What a plain run needs besides the model."""
+    return [
+        io.Conditioning.Input("positive", tooltip="A prompt that is typical of yours."),
+        io.Conditioning.Input("negative", tooltip="The negative prompt."),
+        io.Latent.Input("latent_image", tooltip="An empty latent of your usual size."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=False,
+            tooltip="Seed of the first run; further runs count up from it.",
+        ),
+        number(
+            "steps",
+            30,
+            1,
+            1000,
+            "As many as you sample with, or more: fewer can be served from more.",
+        ),
+        number("cfg", 5.0, 0.0, 100.0, "As you sample.", step=0.1),
+        choice(
+            "sampler_name",
+            comfy.samplers.KSampler.SAMPLERS,
+            "One that adds no noise; the result serves other samplers too.",
+            default="euler",
+        ),
+        choice("scheduler", comfy.samplers.KSampler.SCHEDULERS, "As you sample.", default="simple"),
+    ]
+
+
+def aliases(*more: str) -> list[str]:
+    """Words by which a node is found."""
+    return [*more, *_WORDS]
+
+
+def model_output() -> list[io.Output]:
+    return [io.Model.Output(display_name="model", tooltip="The model, faster.")]
+
+
+def off(cls: Any, model: Any) -> io.NodeOutput:
+    """A model that computes all steps, as the settings ask for; what the node showed is of other ones.
+
+    Its runs are timed, for a report that compares with them.
+    """
+    ProgressText(node_of(cls)).off()
+    return io.NodeOutput(install(model, Cache(Plain())))
+
+
+def refused(cls: Any, model: Any, why: str) -> io.NodeOutput:
+    """The model as it came, and the reason on the node."""
+    ProgressText(node_of(cls)).refuse(why)
+    return io.NodeOutput(model)
+
+
+def cached(
+    cls: Any,
+    model: Any,
+    method: Method | str,
+    device: str,
+    *notes: str,
+    predictor: Predictor | None = None,
+) -> io.NodeOutput:
+    """The model with a cache, or as it came with the reason on the node.
+
+    Args:
+        method: or why this model cannot have it.
+        device: where changes of blocks are kept.
+        predictor: in place of the method's own.
+
+    Raises:
+        ValueError: naming the field, if a setting is out of range or does not fit the network.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"cache_device: must be one of {', '.join(DEVICES)}, got {device!r}")
+    if isinstance(method, str):
+        return refused(cls, model, method)
+    if method.off:
+        return off(cls, model)
+    cache = Cache(
+        method, node_of(cls), predictor=predictor, to_host=device == DEVICES[1], notes=notes
+    )
+    return io.NodeOutput(install(model, cache))
