@@ -117,8 +117,7 @@ class ScalingCache(io.ComfyNode):
                         optional=True,
                         tooltip=(
                             "Coefficients for the predictors auto and least squares. Auto takes a file "
-                            "that was made for this model, and with least squares else what earlier runs "
-                            "taught; none uses neither; or choose a file."
+                            "that was made for this model; none reads no file; or choose a file."
                         ),
                     )
                 ),

@@ -50,7 +50,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                 io.Combo.Input(
                     "sampler_name",
                     options=comfy.samplers.SAMPLER_NAMES,
-                    tooltip="For what ordinary runs with this sampler taught.",
+                    tooltip="Sampler that you sample with.",
                 ),
                 io.Combo.Input(
                     "scheduler",
@@ -61,7 +61,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                     "coefficients",
                     options=[choice for choice in choices() if choice != NONE],
                     default=AUTO,
-                    tooltip="Auto takes a file that was made for this model, else what runs taught.",
+                    tooltip="Auto takes a file that was made for this model; or choose a file.",
                 ),
             ],
             outputs=[
@@ -91,7 +91,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                 f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
                 "know.",
             )
-        found = find_coefficients(coefficients, model, schedule, cfg, traits.name)
+        found = find_coefficients(coefficients, model, schedule, cfg)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(1.0, f"No suggestion: {why}. Calibrate Cache makes them.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from ...cache_core.calibration import GramTable
 from ...cache_core.coefficients import SUFFIX, CoefficientError, CoefficientFile, load
 from ...cache_core.trial import Trial
 from .fingerprint import family, fingerprint
-from .learned import FOLDER as LEARNED
-from .learned import recall
 
 AUTO, NONE = "auto", "none"
 FOLDER = "scaling_cache"
+# Runs of earlier versions left files of their own here; they are neither read nor offered.
+_LEFT_OVER = "learned"
 _SHIPPED = Path(__file__).parents[2] / "coefficients"
 
 
@@ -33,13 +33,11 @@ class Found:
     Attributes:
         guided: products of the guided outputs, None to learn during the run.
         note: sentence for the user, if one is due.
-        learns: whether the run should leave behind what it learns.
         trial: of the file, if it was tried out.
     """
 
     guided: GramTable | None = None
     note: str = ""
-    learns: bool = False
     trial: Trial | None = None
 
 
@@ -58,24 +56,22 @@ def choices() -> list[str]:
 
 
 def _files() -> list[str]:
-    """Files that were made on purpose: what was learned is found by its model."""
     try:
         names = folder_paths.get_filename_list(FOLDER)
     except OSError:
         # The host remembers folders and fails once one of them is gone.
         folder_paths.filename_list_cache.pop(FOLDER, None)
         names = folder_paths.get_filename_list(FOLDER)
-    return [name for name in names if Path(name).parts[0] != LEARNED]
+    return [name for name in names if Path(name).parts[0] != _LEFT_OVER]
 
 
 def find_coefficients(
-    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None, sampler: str = ""
+    choice: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
 ) -> Found:
     """Coefficients for a model on a schedule. What cannot be used is said, never raised.
 
     Args:
         cfg: guidance scale of the run, None if it has none.
-        sampler: its sampler, for what was learned with it; empty to leave that out.
     """
     if choice == NONE:
         return Found()
@@ -92,12 +88,7 @@ def find_coefficients(
             refused = _refused(error)
         except CoefficientError:
             continue  # made for another model: the common case, not worth a word
-    known = recall(patcher, sampler) if sampler else None
-    if known is None or not known.guided.covers(schedule[:-1]):
-        return replace(refused, learns=bool(sampler))
-    count = known.provenance.samples
-    pictures = "1 picture" if count == 1 else f"{count} pictures"
-    return Found(known.guided, f"Coefficients: learned from {pictures}", learns=True)
+    return refused
 
 
 def _refused(error: CoefficientError) -> Found:

@@ -7,13 +7,11 @@ from typing import Any
 
 from ...cache_core.coefficients import LARGEST_FILE
 from .coefficient_files import offered, receive
-from .learned import forget
 
 
 def register_routes() -> None:
     """Nothing to do without a server.
 
-    - `POST /scaling_cache/forget` deletes what was learned.
     - `GET /scaling_cache/coefficients?name=...` sends a file that the nodes offer.
     - `POST /scaling_cache/coefficients` keeps the file of a form, field `file`.
     """
@@ -22,10 +20,6 @@ def register_routes() -> None:
     if server is None:
         return
     from aiohttp import web
-
-    @server.routes.post("/scaling_cache/forget")
-    async def forget_learned(request: Any) -> Any:
-        return web.json_response({"forgotten": forget()})
 
     @server.routes.get("/scaling_cache/coefficients")
     async def send_file(request: Any) -> Any:

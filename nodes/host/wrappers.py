@@ -14,10 +14,8 @@ from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 
-from ...cache_core.agreement import alone
 from ...cache_core.calibration import GramTable
 from ...cache_core.plan import Refusal, plan_run
-from ...cache_core.recording import KnotRecorder
 from ...cache_core.report import RunReport
 from ...cache_core.run import CacheRun
 from ...cache_core.run_log import RunLog
@@ -27,7 +25,6 @@ from . import bracket, cfg, ranks
 from .branches import describe_call
 from .coefficients import AUTO, NONE, Found, find_everywhere, nearer
 from .guidance import guidance_scale, has_guidance
-from .learned import Learner
 from .memory import prepare_sampling
 from .progress import ProgressText
 from .samplers import log_snr, sampler_traits
@@ -65,14 +62,12 @@ class _Session:
         run: the loop.
         progress: where to report.
         calls: calls of CALC_COND_BATCH in this evaluation so far.
-        learner: what the run leaves behind.
     """
 
     name: str
     run: CacheRun
     progress: ProgressText
     calls: int = 0
-    learner: Learner | None = None
 
     @property
     def report(self) -> RunReport:
@@ -80,8 +75,6 @@ class _Session:
 
     def close(self) -> str:
         """Drop all tensors; gives the summary for the user."""
-        if self.learner is not None:
-            self.learner.close()
         return f"{self.name}: {self.run.close().summary()}"
 
 
@@ -115,17 +108,12 @@ def _start(
     patcher, method = guider.model_patcher, cache.method
     traits, scale = sampler_traits(sampling.sampler, schedule), guidance_scale(guider)
     predictor = cache.predictor or method.predictor
-    least_squares = predictor is PredictorKind.LEAST_SQUARES
-    # Scaling Cache itself reads coefficients for that predictor alone, or to see if they were nearer.
-    asked = least_squares or predictor is PredictorKind.AUTO
+    # Scaling Cache itself reads coefficients for least squares alone, or to see if they were nearer.
+    asked = predictor in (PredictorKind.LEAST_SQUARES, PredictorKind.AUTO)
     reads = method.uses_coefficients and (asked or not isinstance(method, Settings))
     choice = cache.coefficients if reads else NONE
     agree = ranks.agreement(options)
-    # What ordinary runs leave behind differs from rank to rank while they write it.
-    learns = least_squares and not traits.stochastic and agree is alone
-    found = find_everywhere(
-        agree, choice, patcher, schedule, scale, traits.name if learns and choice == AUTO else ""
-    )
+    found = find_everywhere(agree, choice, patcher, schedule, scale)
     if cache.table is not None:
         found = Found(cache.table)
     elif predictor is PredictorKind.AUTO:
@@ -147,11 +135,7 @@ def _start(
         run.report.note(found.note)
     if not reads and method.uses_coefficients and cache.coefficients not in (AUTO, NONE):
         run.report.note(f"{cache.coefficients} is not used: choose the predictor least squares")
-    learner = None
-    if found.learns:
-        recorder = KnotRecorder(len(schedule) - 1)
-        learner = Learner(patcher, traits.name, 1.0 if scale is None else scale, recorder)
-    return _Session(method.name, run, progress, learner=learner)
+    return _Session(method.name, run, progress)
 
 
 def _prepare_sampling(
@@ -177,8 +161,6 @@ def _predict_noise(
     session.run.begin(lambda: float(timestep.reshape(-1)[0]), x)
     session.progress.update(session.run.report)
     guided = executor(x, timestep, model_options, *args, **kwargs)
-    if session.learner is not None:
-        session.learner.observe(session.run, x, guided, timestep)
     try:
         return session.run.hand_over(x, guided)
     except Exception as error:
