@@ -1,10 +1,9 @@
 """What a calibration on four prompts gives on others: `python -m benchmarks calibration`.
 
 At equal computed steps, on held-out prompts and seeds, against plain sampling with all steps: evenly
-spaced steps and a line between them (order 1), Scaling Cache as it learns during the run, with what
-earlier runs taught, and with the coefficient file of the bed, and plain sampling with as few steps. One
-file per bed, calibrated with 50 steps euler, cfg 4, shift 3, serves all samplers, scales, shifts and step
-counts here.
+spaced steps and a line between them (order 1), Scaling Cache as it learns during the run and with the
+coefficient file of the bed, and plain sampling with as few steps. One file per bed, calibrated with 50
+steps euler, cfg 4, shift 3, serves all samplers, scales, shifts and step counts here.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,20 +22,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from demo.nodes.vocabulary import Prompt, held_out_prompts
-from testbed.coefficient_folder import look_in
 
 from . import plots, results
 from .beds import BEDS, Bed, Plan, environment, ready, use
-from .lab import batches, tuning_prompts
+from .lab import batches
 from .measures import psnr
 from .ways import even_line
 
 OUT = Path(__file__).parent / "out" / "calibration.json"
-SEED, TEACHING_SEED = 4000, 700
+SEED = 4000
 COMPUTED = {50: (25, 20, 16, 12), 20: (12, 10, 8)}
-EVEN, ONLINE, TAUGHT = "even_order1", "online", "taught"
-CALIBRATED, FEWER = "calibrated", "fewer_steps"
-METHODS = (EVEN, ONLINE, TAUGHT, CALIBRATED, FEWER)
+EVEN, ONLINE, CALIBRATED, FEWER = "even_order1", "online", "calibrated", "fewer_steps"
+METHODS = (EVEN, ONLINE, CALIBRATED, FEWER)
 
 
 @dataclass(frozen=True)
@@ -77,15 +73,15 @@ def plans(bed: Bed, full: bool) -> Iterator[Plan]:
         yield Plan(steps, cfg, shift, sampler)
 
 
-def expected(plan: Plan) -> int:
-    """Rows of a plan."""
-    return len(COMPUTED[plan.steps]) * len(METHODS)
+def missing_rows(plan: Plan, known: list[Row]) -> int:
+    """How many rows of a plan are to be measured. What a method gave that is gone by now stays."""
+    return len(COMPUTED[plan.steps]) * len(METHODS) - sum(r.method in METHODS for r in known)
 
 
 def measure(
     bed: Bed, plan: Plan, prompts: list[Prompt], vae: Any, known: list[Row], tick: Callable[[], Any]
 ) -> list[Row]:
-    """What is missing of one plan.
+    """All rows of one plan: those that there are, and what is missing.
 
     Args:
         known: rows of the plan that there are.
@@ -106,14 +102,12 @@ def measure(
 
     reference = pictures(model)
     places = list(product(COMPUTED[plan.steps], METHODS))
-    missing = [place for place in places if place not in rows]
-    lessons = taught(bed, model, plan) if any(m == TAUGHT for _, m in missing) else None
-    for wanted, method in missing:
+    for wanted, method in [place for place in places if place not in rows]:
         counted: list[int] = []
         if method == FEWER:
             made, counted = pictures(model, wanted), [wanted]
         else:
-            made = pictures(cached(model, bed, method, plan.steps, wanted, lessons, counted))
+            made = pictures(cached(model, bed, method, plan.steps, wanted, counted))
         scores = [round(score, 2) for score in psnr(made, reference).tolist()]
         even = rows.get((wanted, EVEN))
         gains = None if even is None else np.subtract(scores, even.psnr)
@@ -127,39 +121,11 @@ def measure(
             None if gains is None else (float(gains.mean()), float(gains.min())),
             scores,
         )
-    return [rows[place] for place in places]
+    return sorted(rows.values(), key=lambda row: -row.wanted)
 
 
-def taught(bed: Bed, model: Any, plan: Plan) -> Any:
-    """Products that ordinary runs at 2x leave behind: of four training prompts, one after the other."""
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
-    from scaling_cache.nodes.host import learned
-    from scaling_cache.nodes.host.coefficients import AUTO
-    from scaling_cache.nodes.host.wrappers import StepCache, install
-
-    settings = Settings(2.0, predictor=PredictorKind.LEAST_SQUARES)
-    learning = install(model, StepCache(settings, AUTO))
-    path = learned.path_of(model, plan.sampler)
-    path.unlink(missing_ok=True)
-    with TemporaryDirectory() as empty:
-        look_in(Path(empty))
-        for number, prompt in enumerate(tuning_prompts(4)):
-            bed.sample(learning, [prompt], plan, TEACHING_SEED + number)
-    use(bed)
-    found = learned.recall(model, plan.sampler)
-    path.unlink(missing_ok=True)
-    assert found is not None
-    return found.guided
-
-
-def cached(
-    model: Any, bed: Bed, method: str, steps: int, wanted: int, lessons: Any, counted: list[int]
-) -> Any:
-    """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps.
-
-    Args:
-        lessons: products for the method that goes by them.
-    """
+def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: list[int]) -> Any:
+    """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps."""
     from scaling_cache.cache_core.policies import Policy, ScheduledPolicy
     from scaling_cache.cache_core.settings import PredictorKind, Settings
     from scaling_cache.cache_core.traits import StepFrame
@@ -176,7 +142,6 @@ def cached(
     cache = {
         EVEN: StepCache(even_line(steps, wanted), NONE),
         ONLINE: StepCache(Exactly(), NONE),
-        TAUGHT: StepCache(squares, NONE, table=lessons),
         CALIBRATED: StepCache(squares, bed.coefficients.name),
     }[method]
     return counting(install(model, cache), counted)
@@ -229,7 +194,7 @@ def run(options: argparse.Namespace) -> None:
         use(bed)
         vae = bed.load_vae()
         missing = {
-            plan: expected(plan) - len(known.get((bed.name, plan), []))
+            plan: missing_rows(plan, known.get((bed.name, plan), []))
             for plan in plans(bed, options.full)
         }
         todo = [plan for plan, count in missing.items() if count > 0]

@@ -51,7 +51,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                 io.Combo.Input(
                     "sampler_name",
                     options=comfy.samplers.SAMPLER_NAMES,
-                    tooltip="For what ordinary runs with this sampler taught.",
+                    tooltip="Sampler that you sample with.",
                 ),
                 io.Combo.Input(
                     "scheduler",
@@ -62,7 +62,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                     "coefficients",
                     options=[choice for choice in choices() if choice != NONE],
                     default=AUTO,
-                    tooltip="Auto takes a file that was made for this model, else what runs taught.",
+                    tooltip="Auto takes a file that was made for this model; or choose a file.",
                 ),
             ],
             outputs=[

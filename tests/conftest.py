@@ -76,20 +76,6 @@ def comfy() -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def learned_folder(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A folder of its own for what a test's runs leave behind: nothing is learned from other tests."""
-    folder = tmp_path / "learned"
-    if "comfy" in request.fixturenames:
-        request.getfixturevalue("comfy")
-        from scaling_cache.nodes.host import learned
-
-        monkeypatch.setattr(learned, "folder", lambda: folder)
-    return folder
-
-
 def chromium() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):

@@ -80,7 +80,6 @@ def test_search_finds_the_node(page: Page):
         ["coefficients", "auto", True],
         ["computed_steps", "", True],
         ["corrector", True, True],
-        ["forget what was learned", None, True],
     ]
     look(page, "node")
 

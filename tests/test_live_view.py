@@ -215,7 +215,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
     sample(live)
     places = """() => {
         const at = name => %s.widgets.find(w => w.name === name)
-        const [end, last, live] = ['end_percent', 'forget what was learned', 'scaling_cache_live'].map(at)
+        const [end, last, live] = ['end_percent', 'corrector', 'scaling_cache_live'].map(at)
         return { below: live.y - end.y, belowAdvanced: live.y - last.y, height: live.computedHeight }
     }"""
     folded = live.evaluate(places % NODE)
@@ -224,7 +224,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
     unfolded = live.evaluate(places % NODE)
     # A row of the canvas is 24 pixels high.
     assert folded["below"] == unfolded["belowAdvanced"] == 24
-    assert unfolded["below"] == 9 * 24
+    assert unfolded["below"] == 8 * 24
     assert folded["height"] <= HIGHEST
 
 

@@ -156,25 +156,56 @@ def pack_nodes(object_info: dict[str, Any]) -> list[str]:
     return [name for name, info in object_info.items() if info["python_module"] == module]
 
 
-@pytest.mark.parametrize("node", sorted(read(ROOT / "locales" / "en" / "nodeDefs.json")))
-def test_translations_fit_the_node(node: str, object_info: dict[str, Any]):
-    info = object_info[node]
-    english = read(ROOT / "locales" / "en" / "nodeDefs.json")[node]
-    chinese = read(ROOT / "locales" / "zh" / "nodeDefs.json")[node]
-    specs = check.specs_of(info)
-    tooltips = {name: spec[1]["tooltip"] for name, spec in specs.items()}
-    assert {k: v["tooltip"] for k, v in english["inputs"].items()} == tooltips
-    assert english["description"] == info["description"]
-    assert english["display_name"] == info["display_name"]
-    assert set(chinese["inputs"]) == set(tooltips)
-    assert all(entry["name"] and entry["tooltip"] for entry in chinese["inputs"].values())
+def texts(nodes: dict[str, Any], *place: str) -> dict[tuple[str, ...], str]:
+    """The texts of a locale file by their place."""
+    found = {}
+    for key, value in nodes.items():
+        inside = texts(value, *place, key) if isinstance(value, dict) else {(*place, key): value}
+        found |= inside
+    return found
+
+
+def places(name: str, info: dict[str, Any]) -> set[tuple[str, ...]]:
+    """Where the texts of a node stand in a locale file."""
+    inputs = [("inputs", each) for each in check.specs_of(info)]
+    slots = [*inputs, *(("outputs", str(i)) for i in range(len(info["output"])))]
+    of_slots = {(name, *slot, kind) for slot in slots for kind in ("name", "tooltip")}
+    return {(name, "display_name"), (name, "description"), *of_slots}
+
+
+TRANSLATED = sorted(path.name for path in (ROOT / "locales").iterdir() if path.name != "en")
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_text_is_translated_and_no_other(language: str, object_info: dict[str, Any]):
+    wanted = set().union(*(places(name, object_info[name]) for name in pack_nodes(object_info)))
+    translated = texts(read(ROOT / "locales" / language / "nodeDefs.json"))
+    assert set(translated) == wanted
+    assert [place for place, text in translated.items() if not text.strip()] == []
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_translated_settings_are_those_that_there_are(language: str):
+    script = (ROOT / "web" / "live_view.js").read_text(encoding="utf-8")
+    ids = set(re.findall(r'^const SETTING = "(.+)";$', script, re.MULTILINE))
+    translated = texts(read(ROOT / "locales" / language / "settings.json"))
+    keys = [each.replace(".", "_") for each in ids]
+    assert set(translated) == {(key, kind) for key in keys for kind in ("name", "tooltip")}
+
+
+def test_english_texts_are_those_of_the_nodes(object_info: dict[str, Any]):
+    """What a locale lacks the frontend takes from the node, except for the title of the node's menu."""
+    assert [path.name for path in (ROOT / "locales" / "en").iterdir()] == ["nodeDefs.json"]
+    names = {name: object_info[name]["display_name"] for name in pack_nodes(object_info)}
+    assert read(ROOT / "locales" / "en" / "nodeDefs.json") == {
+        name: {"display_name": shown} for name, shown in names.items()
+    }
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_node_is_translated_has_help_and_folds(language: str, object_info: dict[str, Any]):
+def test_every_node_has_help_and_folds(language: str, object_info: dict[str, Any]):
     nodes = pack_nodes(object_info)
     assert len(nodes) == 12
-    assert set(nodes) == set(read(ROOT / "locales" / language / "nodeDefs.json"))
     script = (ROOT / "web" / "fold_advanced.js").read_text()
     for node in nodes:
         text = (ROOT / "web" / "docs" / node / f"{language}.md").read_text(encoding="utf-8")

@@ -11,11 +11,6 @@ from ..planning.gram import GramTable
 ELEMENTS = 2**16
 
 
-# Fewer computed steps than this, or than this share of the run, are too coarse to learn from.
-FEWEST_KNOTS, KNOT_SHARE = 10, 0.45
-_KNOT_ELEMENTS = 2**14
-
-
 class Subset:
     """Elements of an output that stand for all, of one size always the same random ones."""
 
@@ -38,40 +33,6 @@ class Subset:
             order = torch.randperm(flat.shape[1], generator=generator)
             chosen = self._chosen[flat.shape[1]] = order[: self._most].to(flat.device)
         return flat[:, chosen]
-
-
-class KnotRecorder:
-    """Guided outputs at the computed steps of one run, kept on the device until its end."""
-
-    def __init__(self, steps: int) -> None:
-        """
-        Args:
-            steps: of the run.
-        """
-        self._steps = steps
-        self._sigmas: list[float] = []
-        self._rows: list[torch.Tensor] = []
-        self._thin = Subset(_KNOT_ELEMENTS)
-
-    def observe(self, sigma: float, value: torch.Tensor) -> None:
-        """Take in one output [batch, ...]; copied in part."""
-        self._sigmas.append(sigma)
-        self._rows.append(self._thin(value).to(torch.float32, copy=True))
-
-    def table(self) -> GramTable | None:
-        """Products of the outputs, summed over the batch; None if there is too little to learn from.
-
-        Reads the device once.
-        """
-        rows, self._rows = self._rows, []
-        if len(rows) < max(FEWEST_KNOTS, KNOT_SHARE * self._steps):
-            return None
-        stacked = torch.stack(rows).cpu().double().flatten(1)
-        gram = (stacked @ stacked.T).numpy()
-        try:
-            return GramTable(np.array(self._sigmas), gram[None])
-        except ValueError:
-            return None  # not finite, all zero, or not in order
 
 
 class GramRecorder:

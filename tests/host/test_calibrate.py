@@ -389,6 +389,14 @@ def test_a_chosen_file_that_is_not_used_is_named(
     assert "tiny.safetensors is not used: choose the predictor least squares" in said[-1]
 
 
+def test_a_run_teaches_later_ones_nothing(tiny: Any, sample: Any, folder: Path, said: list[str]):
+    cached = put(tiny, speedup=2.0)
+    first = sample(cached, steps=24)
+    assert torch.equal(sample(cached, steps=24), first)
+    assert "Least squares needs coefficients of this model: scaling is used" in said[-1]
+    assert not list(folder.rglob("*"))
+
+
 def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
     """Once more by hand: the recorded outputs are put back with a nudge at one step."""
     from comfy.patcher_extension import WrappersMP

@@ -1,12 +1,9 @@
-"""Suggest Speed-up in the real host: from a file, from what runs taught, and without either."""
+"""Suggest Speed-up in the real host: from a file, and without one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-
-import pytest
-import torch
 
 from .test_calibrate import folder, run  # noqa: F401
 
@@ -49,6 +46,18 @@ def test_without_coefficients_it_says_so(tiny: Any, folder: Path):  # noqa: F811
     assert "damaged" in text
 
 
+def test_what_runs_of_earlier_versions_left_is_not_read(tiny: Any, folder: Path):  # noqa: F811
+    from scaling_cache.nodes.host.coefficient_files import offered
+    from scaling_cache.nodes.host.coefficients import choices
+
+    run(tiny, steps=24)
+    (folder / "learned").mkdir()
+    (folder / "tiny.safetensors").rename(folder / "learned" / "tiny.safetensors")
+    assert choices() == ["auto", "none"]
+    assert offered("learned/tiny.safetensors") is None
+    assert "no coefficients of this model" in ask(tiny)[1]
+
+
 def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path):  # noqa: F811
     run(tiny)
     speedup, text = ask(tiny, sampler_name="euler_ancestral")
@@ -65,20 +74,3 @@ def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):  # noqa: F8
     schedule = schedule_of(tiny, "heun", "simple", 24)
     assert not sampler_traits(sampler_object("heun"), schedule).sums
     assert ask(tiny, sampler_name="heun")[0] < ask(tiny, sampler_name="euler")[0]
-
-
-@pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
-def test_what_runs_taught_serves_too(
-    tiny: Any,
-    sample: Any,
-    folder: Path,  # noqa: F811
-    sampler: str,
-):
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
-    from scaling_cache.nodes.host.wrappers import StepCache, install
-
-    settings = Settings(predictor=PredictorKind.LEAST_SQUARES)
-    with torch.inference_mode():
-        sample(install(tiny, StepCache(settings)), sampler=sampler, steps=24)
-    assert "learned from 1 picture" in ask(tiny, sampler_name=sampler)[1]
-    assert "no coefficients" in ask(tiny, sampler_name="heun")[1]

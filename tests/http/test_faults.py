@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import requests
 
 from demo.host.client import PromptRefused
 from testbed.coefficient_folder import coefficient_file
@@ -183,14 +182,3 @@ def test_a_demo_prompt_with_an_unknown_word_names_the_allowed_ones(host, workflo
     prompt["positive"]["inputs"]["text"] = "red elephant left night"
     with pytest.raises(PromptRefused, match=r"elephant.*allowed are red, green"):
         host.client.run(prompt)
-
-
-def test_what_was_learned_is_used_and_forgotten(host, workflow):
-    learned = host.server.base / "models" / "scaling_cache" / "learned"
-    chosen = workflow(cache={"predictor": "least squares", "coefficients": "auto"}, steps=24)
-    url = f"{host.server.url}/scaling_cache/forget"
-    requests.post(url, timeout=30).raise_for_status()
-    assert host.client.run(chosen).status == "success"
-    assert len(list(learned.iterdir())) == 1
-    assert requests.post(url, timeout=30).json() == {"forgotten": 1}
-    assert not list(learned.iterdir())
