@@ -126,23 +126,23 @@ def measure(
 
 def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: list[int]) -> Any:
     """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps."""
-    from scaling_cache.cache_core.policies import Policy, ScheduledPolicy
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
-    from scaling_cache.cache_core.traits import StepFrame
+    from scaling_cache.cache_core.decide.policies import Listed, Policy, RunPlan
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.predict import predictors
+    from scaling_cache.nodes.host.cache import Cache, install
     from scaling_cache.nodes.host.coefficients import NONE
-    from scaling_cache.nodes.host.wrappers import StepCache, install
 
-    class Exactly(Settings):
+    class Exactly(ScalingCache):
         """Scaling Cache with a number of computed steps in place of a speed-up."""
 
-        def policy(self, frame: StepFrame) -> Policy:
-            return ScheduledPolicy(self.schedule(frame, wanted))
+        def policy(self, frame: RunPlan) -> Policy:
+            return Listed(self.schedule(frame, wanted))
 
-    squares = Exactly(predictor=PredictorKind.LEAST_SQUARES)
+    squares = Exactly(predictor=predictors.LEAST_SQUARES)
     cache = {
-        EVEN: StepCache(even_line(steps, wanted), NONE),
-        ONLINE: StepCache(Exactly(), NONE),
-        CALIBRATED: StepCache(squares, bed.coefficients.name),
+        EVEN: Cache(even_line(steps, wanted), NONE),
+        ONLINE: Cache(Exactly(), NONE),
+        CALIBRATED: Cache(squares, bed.coefficients.name),
     }[method]
     return counting(install(model, cache), counted)
 

@@ -88,10 +88,10 @@ def measure(bed: Bed, model: Any, side: int, repeats: int, network: bool) -> Row
 
 def times(bed: Bed, model: Any, repeats: int, answered: bool) -> Times:
     """Sample plainly and with the cache, in turn."""
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.nodes.host.cache import Cache, install
 
-    config = StepCache(Settings(speedup=SPEEDUP), "none")
+    config = Cache(ScalingCache(speedup=SPEEDUP), "none")
     starts: list[float] = []
     plain, cached = (watched(m, starts, answered) for m in (model, install(model, config)))
 

@@ -115,7 +115,7 @@ class Lab:
     def stochastic(self) -> bool:
         """Whether the sampler adds noise, so that more steps lead elsewhere."""
         import comfy.samplers
-        from scaling_cache.nodes.host.samplers import sampler_traits
+        from scaling_cache.nodes.host.sampling import sampler_traits
 
         sampler = comfy.samplers.sampler_object(self.plan.sampler)
         return sampler_traits(sampler, (1.0, 0.5, 0.0)).stochastic
@@ -178,7 +178,7 @@ def _best(lab: Lab, way: Way, speed: float) -> Trial:
 
 def taught(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Way:
     """The oracle, calibrated on the runs that will be compared. No way to sample may know this much."""
-    from scaling_cache.nodes.host import calibrate
+    from scaling_cache.nodes.host import calibrating as calibrate
 
     groups = list(batches(prompts, lab.bed.batch))
     noise = [seed + number for seed in seeds for number in range(len(groups))]

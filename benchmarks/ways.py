@@ -83,25 +83,27 @@ _INTERVALS = tuple(range(2, 11))
 
 
 def _own(bed: Bed) -> list[Way]:
-    from scaling_cache.cache_core.schedules import computed_for_speedup
-    from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.methods.scaling_cache import Mode
+    from scaling_cache.cache_core.planning.optimiser import target_steps
+    from scaling_cache.cache_core.predict import predictors
+    from scaling_cache.nodes.host.cache import Cache, install
     from scaling_cache.nodes.host.coefficients import NONE
-    from scaling_cache.nodes.host.wrappers import StepCache, install
 
     def with_settings(choice: str = NONE, field: str = "speedup", **fixed: Any) -> Any:
         def make(model: Any, setting: Any) -> Any:
-            return install(model, StepCache(Settings(**fixed, **{field: setting}), choice))
+            return install(model, Cache(ScalingCache(**fixed, **{field: setting}), choice))
 
         return make
 
-    def evenly(plan: Plan, target: float) -> list[Settings]:
-        return [even_line(plan.steps, computed_for_speedup(plan.steps, target))]
+    def evenly(plan: Plan, target: float) -> list[ScalingCache]:
+        return [even_line(plan.steps, target_steps(plan.steps, target))]
 
-    def as_set(model: Any, settings: Settings) -> Any:
-        return install(model, StepCache(settings, NONE))
+    def as_set(model: Any, settings: ScalingCache) -> Any:
+        return install(model, Cache(settings, NONE))
 
     own, file = Group.OURS, bed.coefficients.name
-    squares = PredictorKind.LEAST_SQUARES
+    squares = predictors.LEAST_SQUARES
     return [
         Way("scaling_cache_online", own, candidates=_speedup, make=with_settings()),
         Way(
@@ -128,22 +130,25 @@ def _own(bed: Bed) -> list[Way]:
 
 def even_line(steps: int, computed: int) -> Any:
     """Settings of a line between evenly spaced steps, after a warm-up."""
-    from scaling_cache.cache_core.schedules import even_steps
-    from scaling_cache.cache_core.settings import WARMUP, PredictorKind, Settings
+    from scaling_cache.cache_core.decide.schedules import even_steps
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.methods.scaling_cache import WARMUP
+    from scaling_cache.cache_core.predict import predictors
 
     listed = even_steps(steps, computed, WARMUP)
-    return Settings(listed=listed, predictor=PredictorKind.ORDER_1, corrector=False)
+    return ScalingCache(listed=listed, predictor=predictors.ORDER_1, corrector=False)
 
 
 def oracle(table: Any) -> Way:
     """The pack with products of the very runs that are compared: no file, which other ways might find."""
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.predict import predictors
+    from scaling_cache.nodes.host.cache import Cache, install
     from scaling_cache.nodes.host.coefficients import NONE
-    from scaling_cache.nodes.host.wrappers import StepCache, install
 
     def make(model: Any, speedup: float) -> Any:
-        settings = Settings(speedup, predictor=PredictorKind.LEAST_SQUARES)
-        return install(model, StepCache(settings, NONE, table=table))
+        settings = ScalingCache(speedup, predictor=predictors.LEAST_SQUARES)
+        return install(model, Cache(settings, NONE, table=table))
 
     return Way(ORACLE, Group.ORACLE, candidates=_speedup, make=make)
 
@@ -153,10 +158,10 @@ def _speedup(plan: Plan, target: float) -> list[float]:
 
 
 def _published(model: Any) -> list[Way]:
-    from scaling_cache.cache_core.combinations import BLOCK_METHODS
+    from scaling_cache.cache_core.methods.combinations import BLOCK_METHODS
     from scaling_cache.nodes.cfg_cache import ScalingCfgCache
     from scaling_cache.nodes.families import find_family
-    from scaling_cache.nodes.host.stack import why_unsupported
+    from scaling_cache.nodes.host.block_hooks import why_unsupported
 
     network = model.model.diffusion_model
     family = find_family(network)

@@ -227,7 +227,7 @@ def nodes() -> str:
 def samplers() -> str:
     """Which of the host's samplers have to be counted while they run."""
     import comfy.samplers
-    from scaling_cache.nodes.host.samplers import sampler_traits
+    from scaling_cache.nodes.host.sampling import sampler_traits
 
     schedule = tuple(1 - step / 20 for step in range(21))
     names = comfy.samplers.KSampler.SAMPLERS

@@ -89,7 +89,7 @@ def sample(model: Any) -> None:
 def record(model: Any) -> Recorded:
     """Sample plainly and keep every guided output as `(x - denoised) / sigma`."""
     from comfy.patcher_extension import WrappersMP
-    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.nodes.host.sampling import log_snr
 
     sigmas: list[float] = []
     outputs: list[torch.Tensor] = []
@@ -115,15 +115,15 @@ def record(model: Any) -> Recorded:
 
 def computed_steps(model: Any, **settings: Any) -> list[int]:
     """Steps that Scaling Cache computed in a run, as its summary names them."""
-    from scaling_cache.cache_core.numbers import parse_numbers
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.methods.base import parse_ranges
+    from scaling_cache.nodes.host.cache import Cache, install
 
     with summaries() as texts:
-        sample(install(model, StepCache(Settings(**settings), "none")))
+        sample(install(model, Cache(ScalingCache(**settings), "none")))
     found = re.search(r"Computed steps: ([\d, -]+)", texts[-1])
     assert found is not None
-    return list(parse_numbers("steps", found[1]))
+    return list(parse_ranges("steps", found[1]))
 
 
 @contextmanager
@@ -243,7 +243,7 @@ def schedule_figure(path: Recorded, runs: dict[str, list[int]]) -> Figure:
 def main() -> None:
     import_host()
     import_pack()
-    from scaling_cache.cache_core.settings import Mode
+    from scaling_cache.cache_core.methods.scaling_cache import Mode
 
     with torch.inference_mode():
         model = load_model()

@@ -8,23 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cache_core.settings import PredictorKind, Settings
-from cache_core.signals import Polynomial, Reference, SignalKind
-from cache_core.step_methods import EOC, STEP_METHODS, EasyCache, SmoothCache, StepMethod
-
+from cache_core.decide.signals import Polynomial, Reference, SignalKind
 from cache_core.methods import (
+    EOC,
+    METHODS,
     DBCache,
     DeepCache,
     DeltaCache,
     DiCache,
+    EasyCache,
     FirstBlockCache,
     MagCache,
     Method,
     MixCache,
+    ScalingCache,
+    SmoothCache,
+    StepMethod,
     TaylorSeer,
     TeaCache,
 )
 from cache_core.methods.delta_cache import WAN_14B
+from cache_core.predict import predictors
 
 PAGE = Path(__file__).with_name("methods.md")
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
@@ -96,14 +100,14 @@ def block_row(method: Method) -> tuple[str, ...]:
 def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
     method: Any = kind()
     predictor = method.predictor
-    name = "reuse" if predictor is PredictorKind.ORDER_0 else predictor.value
+    name = "reuse" if predictor is predictors.REPEAT else predictor.value
     kept = f"{predictor.order + 1} latents" if predictor.order else "1 latent"
     waits = "one number per computed step"
     needs = "none"
     if isinstance(method, EasyCache):
         kept += ", and 3 for the run"
         waits = "one number per step, one more per computed step"
-    if isinstance(method, Settings):
+    if isinstance(method, ScalingCache):
         name = "scaling, or least squares"
         kept = "2 latents, or 3, and 3 in all"
         needs = "none; for least squares a coefficient file"
@@ -128,7 +132,7 @@ def step_row(kind: type[StepMethod]) -> tuple[str, ...]:
 def table() -> str:
     """The table in Markdown."""
     rows = [HEAD, ("---",) * len(HEAD)]
-    rows += [step_row(kind) for kind in STEP_METHODS]
+    rows += [step_row(kind) for kind in METHODS]
     rows += [block_row(method) for method in BLOCK_METHODS]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -69,7 +69,7 @@ class Family:
     @cached_property
     def files(self) -> list[str]:
         """Names of the coefficient files, one per stage."""
-        from scaling_cache.nodes.host.calibrate import Plan, calibrate
+        from scaling_cache.nodes.host.calibrating import Plan, calibrate
         from scaling_cache.nodes.host.coefficient_files import save
 
         names: list[str] = []

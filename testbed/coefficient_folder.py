@@ -35,8 +35,8 @@ def looking_in(folder: Path) -> Iterator[Path]:
 def coefficient_file(path: Path, fingerprint: str) -> None:
     """Write a small file made for the model with that fingerprint."""
     import numpy as np
-    from scaling_cache.cache_core.calibration import GramTable
-    from scaling_cache.cache_core.coefficients import CoefficientFile, Provenance, store
+    from scaling_cache.cache_core.calibration.files import CoefficientFile, Provenance, store
+    from scaling_cache.cache_core.planning.gram import GramTable
 
     provenance = Provenance(
         family="Flux",

@@ -41,39 +41,40 @@ def entries() -> tuple[Entry, ...]:
 
 def _on_steps(make: Callable[[int, bool], Any]) -> Callable[[Any, int, bool, str], Any]:
     def put(model: Any, steps: int, everything: bool, file: str) -> Any:
-        from scaling_cache.nodes.host.wrappers import StepCache, install
+        from scaling_cache.nodes.host.cache import Cache, install
 
-        return install(model, StepCache(make(steps, everything), file))
+        return install(model, Cache(make(steps, everything), file))
 
     return put
 
 
 def _on_blocks(make: Callable[[Any, int, bool], Any]) -> Callable[[Any, int, bool, str], Any]:
     def put(model: Any, steps: int, everything: bool, file: str) -> Any:
-        from scaling_cache.nodes.host.stack import StackCache, install
+        from scaling_cache.nodes.host.cache import Cache, install
 
-        return install(model, StackCache(make(model, steps, everything)))
+        return install(model, Cache(make(model, steps, everything)))
 
     return put
 
 
 def _step_entries() -> tuple[Entry, ...]:
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
-    from scaling_cache.cache_core.step_methods import (
+    from scaling_cache.cache_core.methods import (
         EOC,
         EasyCache,
         LazyCache,
+        ScalingCache,
         SmoothCache,
         StepTaylorSeer,
     )
+    from scaling_cache.cache_core.predict import predictors
 
     def scaling(steps: int, everything: bool) -> Any:
         listed = tuple(range(steps)) if everything else ()
-        return Settings(speedup=2.0, listed=listed)
+        return ScalingCache(speedup=2.0, listed=listed)
 
     def least_squares(steps: int, everything: bool) -> Any:
         listed = tuple(range(steps)) if everything else ()
-        return Settings(speedup=2.0, listed=listed, predictor=PredictorKind.LEAST_SQUARES)
+        return ScalingCache(speedup=2.0, listed=listed, predictor=predictors.LEAST_SQUARES)
 
     def following(kind: Any) -> Callable[[int, bool], Any]:
         return lambda steps, everything: kind(0.0 if everything else 10.0, head=2, max_gap=1)
@@ -82,8 +83,8 @@ def _step_entries() -> tuple[Entry, ...]:
         return Entry(name, Level.STEP, _on_steps(make), needs_file)
 
     return (
-        step(Settings.name, scaling),
-        step(f"{Settings.name}, least squares", least_squares, needs_file=True),
+        step(ScalingCache.name, scaling),
+        step(f"{ScalingCache.name}, least squares", least_squares, needs_file=True),
         step(StepTaylorSeer.name, lambda n, all_: StepTaylorSeer(1 if all_ else 2, head=2)),
         step(EasyCache.name, following(EasyCache)),
         step(LazyCache.name, following(LazyCache)),
@@ -94,10 +95,10 @@ def _step_entries() -> tuple[Entry, ...]:
 
 
 def _put_cfg(model: Any, steps: int, everything: bool, file: str) -> Any:
-    from scaling_cache.cache_core.cfg_cache import CfgCache
-    from scaling_cache.nodes.host.cfg import CfgConfig, install
+    from scaling_cache.cache_core.methods import CfgCache
+    from scaling_cache.nodes.host.cache import Cache, install
 
-    return install(model, CfgConfig(CfgCache(1 if everything else 2, start_percent=0.0)))
+    return install(model, Cache(CfgCache(1 if everything else 2, start_percent=0.0)))
 
 
 def _stack_entries() -> tuple[Entry, ...]:
@@ -134,8 +135,8 @@ def _stack_entries() -> tuple[Entry, ...]:
 
 
 def _tea(model: Any, steps: int, everything: bool) -> Any:
+    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
     from scaling_cache.cache_core.methods import TeaCache
-    from scaling_cache.cache_core.signals import Polynomial, SignalKind
     from scaling_cache.nodes.families import find_family
 
     family = find_family(model.model.diffusion_model)

@@ -91,10 +91,10 @@ class Bed:
     def _twice(
         self, plain: torch.Tensor, evaluations: int | None, **more: Any
     ) -> tuple[str, str, int, int]:
-        from scaling_cache.cache_core.settings import Settings
-        from scaling_cache.nodes.host.wrappers import StepCache, install
+        from scaling_cache.cache_core.methods import ScalingCache
+        from scaling_cache.nodes.host.cache import Cache, install
 
-        cached = install(self.model, StepCache(Settings(speedup=2.0), "none"))
+        cached = install(self.model, Cache(ScalingCache(speedup=2.0), "none"))
         try:
             with listening() as lines, watching(cached) as (model, seen):
                 out = self._sample(model, **more)

@@ -49,20 +49,22 @@ def work(rank: int, world: int, folder: str) -> None:
 
 def cases() -> dict[str, tuple[bool, Any]]:
     """Caches by name: whether below the step, and the method. All decide by what they measure."""
+    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
     from scaling_cache.cache_core.methods import (
         DBCache,
         DiCache,
+        EasyCache,
         FirstBlockCache,
+        LazyCache,
         MixCache,
+        ScalingCache,
         TeaCache,
     )
-    from scaling_cache.cache_core.settings import Mode, Settings
-    from scaling_cache.cache_core.signals import Polynomial, SignalKind
-    from scaling_cache.cache_core.step_methods import EasyCache, LazyCache
+    from scaling_cache.cache_core.methods.scaling_cache import Mode
 
     line = Polynomial((1.0, 0.0))
     return {
-        "error budget": (False, Settings(mode=Mode.BUDGET, budget=0.04)),
+        "error budget": (False, ScalingCache(mode=Mode.BUDGET, budget=0.04)),
         "EasyCache": (False, EasyCache(0.5, head=3)),
         "LazyCache": (False, LazyCache(0.3, head=3)),
         "TeaCache": (True, TeaCache(line, 1.6, SignalKind.TIME_EMBEDDING)),
@@ -114,7 +116,8 @@ def exchanging(model: Any, world: int) -> Any:
 
 
 def installed(model: Any, name: str, options: dict[str, Any], reports: list[Any]) -> Any:
-    from scaling_cache.nodes.host import stack, wrappers
+    from scaling_cache.nodes.host import cache as stack
+    from scaling_cache.nodes.host import cache as wrappers
 
     inside, method = cases()[name]
     if inside:
@@ -128,15 +131,15 @@ def installed(model: Any, name: str, options: dict[str, Any], reports: list[Any]
 
 def sampled(model: Any, name: str, options: dict[str, Any]) -> list[int]:
     """Steps that a run computed, or why each was: what all ranks must have in common."""
-    from scaling_cache.cache_core.run import CacheRun
+    from scaling_cache.cache_core.outputs import OutputCache
 
     reports: list[Any] = []
-    close = CacheRun.close
-    CacheRun.close = lambda run: reports.append(close(run)) or reports[-1]
+    close = OutputCache.close
+    OutputCache.close = lambda run: reports.append(close(run)) or reports[-1]
     try:
         sample(installed(model, name, options, reports))
     finally:
-        CacheRun.close = close
+        OutputCache.close = close
     (report,) = reports
     assert not report.notes, report.notes
     assert report.evaluations == STEPS
@@ -201,23 +204,24 @@ def in_groups(model: Any, rank: int) -> dict[str, Any]:
 
 def fault(model: Any, rank: int) -> str:
     """A fault of the cache on one rank ends its run: the others would wait for it for ever."""
-    from scaling_cache.cache_core.run import CacheRun
+    from scaling_cache.cache_core.outputs import OutputCache
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("a bug")
 
     if rank:
         return "RuntimeError: a bug"
-    predict = CacheRun.predict
-    CacheRun.predict = broken
+    predict = OutputCache.predict
+    OutputCache.predict = broken
     try:
         # A schedule that is known before the run needs no other rank.
-        from scaling_cache.cache_core.settings import PredictorKind, Settings
-        from scaling_cache.nodes.host.wrappers import StepCache, install
+        from scaling_cache.cache_core.methods import ScalingCache
+        from scaling_cache.cache_core.predict import predictors
+        from scaling_cache.nodes.host.cache import Cache, install
 
-        sample(install(model, StepCache(Settings(predictor=PredictorKind.ORDER_1), "none")))
+        sample(install(model, Cache(ScalingCache(predictor=predictors.ORDER_1), "none")))
     except RuntimeError as error:
         return f"RuntimeError: {error}"
     finally:
-        CacheRun.predict = predict
+        OutputCache.predict = predict
     return "no error"

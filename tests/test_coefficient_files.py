@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Page, expect
-from scaling_cache.cache_core.coefficients import LARGEST_FILE, load
+from scaling_cache.cache_core.calibration.files import LARGEST_FILE, load
 
 from testbed.coefficient_folder import coefficient_file
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page
-from scaling_cache.cache_core.combinations import METHOD_NAMES, offers
+from scaling_cache.cache_core.methods.combinations import METHOD_NAMES, offers
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 

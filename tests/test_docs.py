@@ -111,7 +111,7 @@ def test_migration_names_every_input_of_the_hosts_own_caches(object_info: dict[s
 @pytest.mark.host
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nodes_and_methods_in_bold_exist(page: Path, object_info: dict[str, Any]):
-    from scaling_cache.cache_core.combinations import METHOD_NAMES
+    from scaling_cache.cache_core.methods.combinations import METHOD_NAMES
 
     names = set(pack_nodes(object_info))
     # Rows of the benchmark carry names of their own.

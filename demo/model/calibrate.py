@@ -34,8 +34,8 @@ def write(path: Path, load: Callable[[], Any], encoded: Encoder, latent: tuple[i
     """Calibrate a model of the demo, on latents of a shape, and write the file."""
     import_host()
     import_pack()
-    from scaling_cache.cache_core.coefficients import store
-    from scaling_cache.nodes.host.calibrate import Plan, calibrate
+    from scaling_cache.cache_core.calibration.files import store
+    from scaling_cache.nodes.host.calibrating import Plan, calibrate
 
     file = calibrate(
         load(),

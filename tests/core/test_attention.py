@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scaling_cache.cache_core import attention
-from scaling_cache.cache_core.attention import AttentionStatistics, preference, spread
+from scaling_cache.cache_core.calibration import attention
+from scaling_cache.cache_core.calibration.attention import AttentionStatistics, preference, spread
 
 SEEDS = st.integers(0, 10_000)
 SIDES = st.integers(1, 9)

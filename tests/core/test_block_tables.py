@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.block_tables import (
+from scaling_cache.cache_core.calibration.block_tables import (
     BlockTable,
     changes_between,
     first_block_steps,
@@ -15,8 +15,8 @@ from scaling_cache.cache_core.block_tables import (
     fit,
     make_table,
 )
-from scaling_cache.cache_core.branch_policies import DistancePolicy
-from scaling_cache.cache_core.signals import Polynomial, SignalKind, relative_change
+from scaling_cache.cache_core.decide.policies import Distance
+from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind, relative_change
 
 
 @given(st.lists(st.floats(-2, 2), min_size=5, max_size=5), st.integers(0, 99))
@@ -106,7 +106,7 @@ def test_changes_between_are_those_that_the_cache_compares():
 @given(st.integers(0, 99), st.floats(0, 3))
 def test_computed_steps_are_those_of_the_policy(seed: int, threshold: float):
     table = changes(seed)
-    policies = [DistancePolicy(threshold, frozenset({0}), None) for _ in table]
+    policies = [Distance(threshold, frozenset({0}), None) for _ in table]
     last, expected = 0, []
     for step in range(table.shape[1]):
         verdicts = [

@@ -6,19 +6,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.cfg_cache import CfgCache, CfgRun, Guidance, split
-from scaling_cache.cache_core.clock import Clock
-from scaling_cache.cache_core.report import RunReport
+from scaling_cache.cache_core.methods import CfgCache
+from scaling_cache.cache_core.negative import Guidance, NegativeCache, split
+from scaling_cache.cache_core.run.report import RunReport
+from scaling_cache.cache_core.run.run import Clock
 
 STEPS = 20
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
 
 
-def make_run(**settings: float) -> CfgRun:
+def make_run(**settings: float) -> NegativeCache:
     clock = Clock(SIGMAS, (1,) * STEPS)
     cache = CfgCache(**{"interval": 4, **settings})
     guidance = Guidance(cache.low, cache.high, (4, 16), (14, STEPS))
-    return CfgRun(cache, clock, (8, STEPS), guidance, RunReport(STEPS))
+    return NegativeCache(cache, clock, (8, STEPS), guidance, RunReport(STEPS))
 
 
 @given(st.integers(2, 20), st.integers(2, 20), st.integers(0, 99))
@@ -37,7 +38,7 @@ def test_bands_add_up_and_split_by_frequency(height: int, width: int, seed: int)
     torch.testing.assert_close(bands.low, low, rtol=1e-4, atol=1e-4)
 
 
-def drive(run: CfgRun, difference: torch.Tensor) -> list[tuple[bool, torch.Tensor]]:
+def drive(run: NegativeCache, difference: torch.Tensor) -> list[tuple[bool, torch.Tensor]]:
     """Whether the negative one was skipped, and the derivative's difference that came out."""
     x = torch.randn(1, 2, 10, 10, generator=torch.Generator().manual_seed(0))
     out = []

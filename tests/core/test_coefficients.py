@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from scaling_cache.cache_core import coefficients
-from scaling_cache.cache_core.block_tables import BlockTable
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.coefficients import (
+from scaling_cache.cache_core.calibration import files as coefficients
+from scaling_cache.cache_core.calibration.block_tables import BlockTable
+from scaling_cache.cache_core.calibration.files import (
     CoefficientError,
     CoefficientFile,
     Provenance,
     load,
     store,
 )
-from scaling_cache.cache_core.signals import SignalKind
-from scaling_cache.cache_core.trial import Trial
+from scaling_cache.cache_core.calibration.trial import Trial
+from scaling_cache.cache_core.decide.signals import SignalKind
+from scaling_cache.cache_core.planning.gram import GramTable
 
 PROVENANCE = Provenance(
     family="WAN21_T2V",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from scaling_cache.cache_core.combinations import (
+from scaling_cache.cache_core.methods import METHODS, DeepCache
+from scaling_cache.cache_core.methods.combinations import (
     AUTO,
     BLOCK_PREDICTORS,
     GRANULARITIES,
@@ -18,7 +19,6 @@ from scaling_cache.cache_core.combinations import (
     predictors,
     why_not_inside,
 )
-from scaling_cache.cache_core.methods import METHODS, DeepCache
 
 from docs.method_table import BLOCK_METHODS, PAGE, filled
 

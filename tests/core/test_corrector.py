@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.corrector import REPLY, TRUSTED, Corrector
+from scaling_cache.cache_core.planning.gram import GramTable
+from scaling_cache.cache_core.predict.corrector import REPLY, TRUSTED, Corrector
 
 STEPS = 12
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))

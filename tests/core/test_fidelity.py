@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scaling_cache.cache_core import fidelity
+from scaling_cache.cache_core.calibration import fidelity
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 

@@ -9,11 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core import measure
-from scaling_cache.cache_core.alpha import FIRST, HIGHEST, OnlineAlpha
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.history import Entry, History
-from scaling_cache.cache_core.predictors import ratio_at
+from scaling_cache.cache_core.planning.gram import GramTable
+from scaling_cache.cache_core.predict import predictors as measure
+from scaling_cache.cache_core.predict.predictors import (
+    FIRST,
+    HIGHEST,
+    History,
+    Known,
+    OnlineAlpha,
+    ratio_at,
+)
 
 
 def drifting(seed: int, sigmas: list[float], batch: int = 2) -> list[torch.Tensor]:
@@ -25,7 +30,7 @@ def drifting(seed: int, sigmas: list[float], batch: int = 2) -> list[torch.Tenso
 def filled(sigmas: list[float], values: list[torch.Tensor]) -> History:
     ring = History(len(sigmas))
     for step, (sigma, value) in enumerate(zip(sigmas, values, strict=True)):
-        ring.push(Entry(sigma, step, value))
+        ring.push(Known(sigma, step, value))
     return ring
 
 

@@ -8,15 +8,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.blocks import Layout, Span
-from scaling_cache.cache_core.branch_policies import RunFrame
-from scaling_cache.cache_core.cfg_cache import Guidance
-from scaling_cache.cache_core.clock import Clock
+from scaling_cache.cache_core.blocks import BlockCache, Branch
+from scaling_cache.cache_core.decide.layout import Layout, Span
+from scaling_cache.cache_core.decide.policies import RunPlan
 from scaling_cache.cache_core.methods import FirstBlockCache, MixCache
-from scaling_cache.cache_core.methods.mixcache import Part, middle_share
-from scaling_cache.cache_core.mix_run import MixRun, run_kind
-from scaling_cache.cache_core.report import RunReport
-from scaling_cache.cache_core.stack_run import Branch, StackRun
+from scaling_cache.cache_core.methods.mixcache import MixRun, Part, middle_share, run_kind
+from scaling_cache.cache_core.negative import Guidance
+from scaling_cache.cache_core.run.report import RunReport
+from scaling_cache.cache_core.run.run import Clock
 
 STEPS = 24
 KINDS = (Part.STEP, Part.NEGATIVE, Part.BLOCKS)
@@ -68,7 +67,7 @@ def test_the_decision_is_the_rule(
     stop: int,
 ):
     method = MixCache(threshold, trigger, head, max_gap, penalty)
-    mixture = method.mixture(RunFrame(STEPS, (0, stop)))
+    mixture = method.mixture(RunPlan(STEPS, (0, stop)))
     found = []
     for step in range(STEPS):
         choice = mixture.decide(step)
@@ -80,7 +79,7 @@ def test_the_decision_is_the_rule(
 
 
 def test_kinds_take_turns_because_of_the_penalty():
-    mixture = MixCache(0.2, 0.2, 0, 9, 0.5).mixture(RunFrame(STEPS, (0, STEPS)))
+    mixture = MixCache(0.2, 0.2, 0, 9, 0.5).mixture(RunPlan(STEPS, (0, STEPS)))
     assert mixture.decide(0).part is None
     mixture.learn({Part.STEP: 0.1, Part.NEGATIVE: 0.12, Part.BLOCKS: 0.9})
     found = [mixture.decide(step).part for step in range(1, 5)]
@@ -88,7 +87,7 @@ def test_kinds_take_turns_because_of_the_penalty():
 
 
 def test_one_kind_alone_ends_where_its_harm_reaches_the_threshold():
-    mixture = MixCache(0.2, 0.2, 0, 9, 0.5).mixture(RunFrame(STEPS, (0, STEPS)))
+    mixture = MixCache(0.2, 0.2, 0, 9, 0.5).mixture(RunPlan(STEPS, (0, STEPS)))
     mixture.decide(0)
     mixture.learn({Part.STEP: 0.1})  # 0.1, 0.15, 0.225
     found = [mixture.decide(step) for step in range(1, 4)]
@@ -102,7 +101,7 @@ def test_the_trigger_is_twice_the_threshold_unless_it_is_set():
 
 
 def test_nothing_is_cached_before_the_trigger_and_always_after_it():
-    mixture = MixCache(9.0, 0.2, 0, 1, 0.0).mixture(RunFrame(STEPS, (0, STEPS)))
+    mixture = MixCache(9.0, 0.2, 0, 1, 0.0).mixture(RunPlan(STEPS, (0, STEPS)))
     found = []
     for step, change in enumerate((0.5, 0.3, 0.1, 0.6, 0.6, 0.6)):
         found.append(mixture.decide(step).part)
@@ -160,7 +159,7 @@ def make_run(method: Any = None, **more: Any) -> MixRun:
 
 def test_only_mixcache_runs_in_its_loop():
     assert run_kind(MixCache()) is MixRun
-    assert run_kind(FirstBlockCache()) is StackRun
+    assert run_kind(FirstBlockCache()) is BlockCache
     with pytest.raises(ValueError, match=r"^method: "):
         make_run(FirstBlockCache())
 

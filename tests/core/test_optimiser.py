@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scaling_cache.cache_core.calibration import GramTable, noise
-from scaling_cache.cache_core.optimiser import (
+from scaling_cache.cache_core.decide.schedules import even_steps
+from scaling_cache.cache_core.planning.gram import GramTable, noise
+from scaling_cache.cache_core.planning.optimiser import (
     best_chains,
     cheapest,
     segment_costs,
     squares,
     within_error,
 )
-from scaling_cache.cache_core.schedules import even_steps
 
 
 def sigmas(steps: int) -> tuple[float, ...]:

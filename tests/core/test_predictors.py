@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.history import Entry, History
-from scaling_cache.cache_core.predictors import (
+from scaling_cache.cache_core.predict.predictors import (
     FURTHEST,
+    History,
+    Known,
     combine,
     extrapolate,
     lagrange_weights,
@@ -27,7 +28,7 @@ def history(sigmas: list[float], field, dtype: torch.dtype = torch.float64) -> H
     """Computed outputs of a field at falling sigmas."""
     ring = History(len(sigmas))
     for step, sigma in enumerate(sigmas):
-        ring.push(Entry(sigma, step, field(sigma).to(dtype)))
+        ring.push(Known(sigma, step, field(sigma).to(dtype)))
     return ring
 
 
@@ -136,7 +137,7 @@ def test_samples_of_a_batch_are_independent(order: list[int], first: float, seco
 def test_history_keeps_one_entry_per_sigma_and_its_capacity():
     ring = History(2)
     for step, sigma in enumerate([3.0, 2.0, 2.0, 1.0]):
-        ring.push(Entry(sigma, step, torch.full((1,), float(step))))
+        ring.push(Known(sigma, step, torch.full((1,), float(step))))
     assert [(e.sigma, e.step) for e in ring] == [(1.0, 3), (2.0, 2)]
     assert ring.nbytes == 8
     with pytest.raises(ValueError, match="capacity"):

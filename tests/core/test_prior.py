@@ -11,16 +11,22 @@ from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.optimiser import cheapest
-from scaling_cache.cache_core.plan import plan_run
-from scaling_cache.cache_core.predictors import lagrange_weights
-from scaling_cache.cache_core.prior import line_chains, polynomial_weights, products, steadied
-from scaling_cache.cache_core.run import CacheRun
-from scaling_cache.cache_core.schedules import influence, limit_gap
-from scaling_cache.cache_core.settings import Settings
-from scaling_cache.cache_core.step_methods.smoothcache import SmoothCache
-from scaling_cache.cache_core.traits import SamplerTraits
+from scaling_cache.cache_core.decide.policies import SamplerTraits
+from scaling_cache.cache_core.decide.schedules import limit_gap
+from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods.base import plan_run
+from scaling_cache.cache_core.methods.smoothcache import SmoothCache
+from scaling_cache.cache_core.outputs import OutputCache
+from scaling_cache.cache_core.planning.gram import GramTable
+from scaling_cache.cache_core.planning.optimiser import cheapest
+from scaling_cache.cache_core.planning.prior import (
+    influence,
+    line_chains,
+    polynomial_weights,
+    products,
+    steadied,
+)
+from scaling_cache.cache_core.predict.predictors import lagrange_weights
 
 
 def flow(steps: int, shift: float = 3.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -182,7 +188,7 @@ def test_a_method_of_others_sees_the_table_as_it_was_measured():
     table = GramTable(np.array(sigmas[:-1]), (values @ values.T)[None])
     traits = SamplerTraits("euler", (1,) * 20, stochastic=False, sums=True)
     window = (math.inf, -math.inf)
-    for method, same in ((SmoothCache(0.1), True), (Settings(), False)):
+    for method, same in ((SmoothCache(0.1), True), (ScalingCache(), False)):
         run = plan_run(method, sigmas, traits, window, guided=table, log_snr=places)
-        assert isinstance(run, CacheRun)
+        assert isinstance(run, OutputCache)
         assert (run.table is table) == same

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.blocks import Layout
-from scaling_cache.cache_core.profiling import (
+from scaling_cache.cache_core.calibration.profiling import (
     RankBy,
     blocks_to_skip,
     mean_changes,
@@ -17,6 +16,7 @@ from scaling_cache.cache_core.profiling import (
     skip_order,
     table,
 )
+from scaling_cache.cache_core.decide.layout import Layout
 
 # Few values, so that equal ones are common.
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scaling_cache.cache_core.recording import ELEMENTS, GramRecorder
+from scaling_cache.cache_core.calibration.recording import ELEMENTS, GramRecorder
 
 SIGMAS = (1.0, 0.7, 0.4, 0.1, 0.0)
 

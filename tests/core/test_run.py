@@ -12,11 +12,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
-from scaling_cache.cache_core.quantity import Quantity
-from scaling_cache.cache_core.run import CacheRun
-from scaling_cache.cache_core.schedules import computed_for_speedup
-from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
+from scaling_cache.cache_core.decide.policies import SamplerTraits
+from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods.base import Refusal, plan_run
+from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.outputs import OutputCache
+from scaling_cache.cache_core.planning.optimiser import target_steps
+from scaling_cache.cache_core.predict import predictors
+from scaling_cache.cache_core.predict.predictors import Quantity
 
 EVERYWHERE = (math.inf, -math.inf)
 Model = Callable[[torch.Tensor, float], list[torch.Tensor]]
@@ -30,9 +33,9 @@ def traits(steps: int, stochastic: bool = False) -> SamplerTraits:
     return SamplerTraits("euler", (1,) * steps, stochastic)
 
 
-def make_run(settings: Settings, steps: int = 20, stochastic: bool = False) -> CacheRun:
+def make_run(settings: ScalingCache, steps: int = 20, stochastic: bool = False) -> OutputCache:
     run = plan_run(settings, schedule(steps), traits(steps, stochastic), EVERYWHERE)
-    assert isinstance(run, CacheRun)
+    assert isinstance(run, OutputCache)
     return run
 
 
@@ -43,7 +46,7 @@ def bending(x: torch.Tensor, sigma: float) -> list[torch.Tensor]:
 
 
 def sample(
-    run: CacheRun, model: Model = bending, batch: int = 1
+    run: OutputCache, model: Model = bending, batch: int = 1
 ) -> tuple[torch.Tensor, list[int], list[list[torch.Tensor]]]:
     """Euler with two conditionings mixed as guidance does; gives x, computed steps and outputs."""
     sigmas = run.clock.sigmas
@@ -68,7 +71,7 @@ def sample(
 def test_computes_what_the_report_says_and_what_is_forced(
     steps: int, speedup: float, predictor: PredictorKind, warmup: int
 ):
-    settings = Settings(speedup=speedup, predictor=predictor, warmup=warmup)
+    settings = ScalingCache(speedup=speedup, predictor=predictor, warmup=warmup)
     run = make_run(settings, steps)
     _, computed, _ = sample(run)
     report = run.close()
@@ -92,16 +95,16 @@ def placed(steps: int, shift: float) -> tuple[tuple[float, ...], tuple[float, ..
 @given(st.integers(20, 60), st.floats(1.2, 3.5), st.floats(1.0, 6.0))
 def test_a_target_is_met(steps: int, speedup: float, shift: float):
     sigmas, places = placed(steps, shift)
-    run = plan_run(Settings(speedup=speedup), sigmas, traits(steps), EVERYWHERE, log_snr=places)
-    assert isinstance(run, CacheRun)
+    run = plan_run(ScalingCache(speedup=speedup), sigmas, traits(steps), EVERYWHERE, log_snr=places)
+    assert isinstance(run, OutputCache)
     _, computed, _ = sample(run)
-    assert len(computed) == computed_for_speedup(steps, speedup)
+    assert len(computed) == target_steps(steps, speedup)
     assert computed[0] == 0
     assert computed[-1] == steps - 1
 
 
 def test_a_predicted_output_is_the_formula():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     sigmas = run.clock.sigmas
     history: list[tuple[float, torch.Tensor]] = []
     checked = 0
@@ -131,22 +134,22 @@ def test_a_field_that_is_linear_in_sigma_is_sampled_exactly():
         field = torch.linspace(-1, 1, x[0].numel()).reshape(x[0].shape)
         return [x - sigma * (field + k * sigma) for k in (1, 2)]
 
-    line = Settings(speedup=3.0, predictor=PredictorKind.ORDER_1)
+    line = ScalingCache(speedup=3.0, predictor=predictors.ORDER_1)
     cached, computed, _ = sample(make_run(line), linear)
-    plain, everything, _ = sample(make_run(Settings(speedup=1.0)), linear)
+    plain, everything, _ = sample(make_run(ScalingCache(speedup=1.0)), linear)
     assert len(computed) < len(everything) == 20
     torch.testing.assert_close(cached, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_owns_what_it_keeps_and_leaves_alone_what_it_is_given():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
 
     def spoiling(x: torch.Tensor, sigma: float) -> list[torch.Tensor]:
         spoiled[:] = [(t, t.clone()) for t in bending(x, sigma)]
         return [t for t, _ in spoiled]
 
     spoiled: list[tuple[torch.Tensor, torch.Tensor]] = []
-    reference, _, _ = sample(make_run(Settings(speedup=2.0)))
+    reference, _, _ = sample(make_run(ScalingCache(speedup=2.0)))
     sigmas = run.clock.sigmas
     x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     for step in range(20):
@@ -168,7 +171,7 @@ def test_owns_what_it_keeps_and_leaves_alone_what_it_is_given():
 
 
 def test_a_conditioning_that_takes_no_part_gives_zeros():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     x = torch.ones(1, 2, 4, 4)
     for step in range(20):
         sigma = torch.tensor([run.clock.sigmas[step]])
@@ -185,7 +188,7 @@ def test_a_conditioning_that_takes_no_part_gives_zeros():
 def test_batch_order_does_not_matter():
     def per_sample(order: list[int]) -> torch.Tensor:
         gain = torch.tensor([1.0, 5.0, -2.0])[order].reshape(-1, 1, 1, 1)
-        run = make_run(Settings(speedup=2.0))
+        run = make_run(ScalingCache(speedup=2.0))
         start = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))[order]
         sigmas = run.clock.sigmas
         x = start
@@ -204,7 +207,7 @@ def test_batch_order_does_not_matter():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_answers_in_the_dtype_of_the_latent(dtype: torch.dtype):
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     x = torch.ones(1, 2, 4, 4, dtype=dtype)
     seen = set()
     for step in range(20):
@@ -220,7 +223,7 @@ def test_answers_in_the_dtype_of_the_latent(dtype: torch.dtype):
 
 
 def test_another_shape_or_key_is_computed_until_it_has_a_history():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     big, small = torch.ones(1, 2, 4, 4), torch.ones(1, 2, 2, 2)
     computed = []
     for step in range(20):
@@ -235,7 +238,7 @@ def test_another_shape_or_key_is_computed_until_it_has_a_history():
 
 
 def make_computed(steps: int) -> list[int]:
-    return sample(make_run(Settings(speedup=2.0), steps))[1]
+    return sample(make_run(ScalingCache(speedup=2.0), steps))[1]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -244,7 +247,7 @@ def test_a_value_that_is_not_finite_stops_caching_and_is_said_once(bad: float):
         outputs = bending(x, sigma)
         return [o * bad for o in outputs] if sigma < 0.6 else outputs
 
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     _, computed, _ = sample(run, failing)
     first_bad = next(s for s in computed if run.clock.sigmas[s] < 0.6)
     assert computed[computed.index(first_bad) :] == list(range(first_bad, 20))
@@ -253,7 +256,7 @@ def test_a_value_that_is_not_finite_stops_caching_and_is_said_once(bad: float):
 
 
 def test_an_output_of_another_shape_stops_caching():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     x = torch.ones(1, 2, 4, 4)
     run.begin(lambda: 0.0)
     assert run.predict("key", x, torch.ones(1), (True,)) is None
@@ -262,7 +265,7 @@ def test_an_output_of_another_shape_stops_caching():
 
 
 def test_a_sampler_off_its_schedule_is_measured_from_then_on():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     x = torch.ones(1, 2, 4, 4)
     read = []
     for step in range(20):
@@ -276,7 +279,7 @@ def test_a_sampler_off_its_schedule_is_measured_from_then_on():
 
 
 def test_nothing_lives_on_after_close():
-    run = make_run(Settings(speedup=2.0))
+    run = make_run(ScalingCache(speedup=2.0))
     _, _, answers = sample(run)
     assert 0 < run.nbytes == run.report.cache_bytes
     refs = [weakref.ref(e.value) for s in run._streams.values() for e in s.history]
@@ -294,19 +297,19 @@ def test_nothing_lives_on_after_close():
 
 @pytest.mark.parametrize("steps", [1, 4, 7])
 def test_short_runs_are_left_alone_with_a_reason(steps: int):
-    refusal = plan_run(Settings(), schedule(steps), traits(steps), EVERYWHERE)
+    refusal = plan_run(ScalingCache(), schedule(steps), traits(steps), EVERYWHERE)
     assert isinstance(refusal, Refusal)
     assert "fewer than 8" in refusal.reason
 
 
 def test_an_empty_window_is_a_reason_too():
-    refusal = plan_run(Settings(), schedule(20), traits(20), (-1.0, -2.0))
+    refusal = plan_run(ScalingCache(), schedule(20), traits(20), (-1.0, -2.0))
     assert isinstance(refusal, Refusal)
     assert "start_percent" in refusal.reason
 
 
 def test_a_noisy_sampler_is_predicted_by_its_denoised_output():
-    run = make_run(Settings(speedup=2.0), stochastic=True)
+    run = make_run(ScalingCache(speedup=2.0), stochastic=True)
     _, computed, _ = sample(run)
     assert run.quantity is Quantity.DENOISED
     assert len(computed) == 10
@@ -325,8 +328,8 @@ def test_both_quantities_come_back():
 # --- error budget
 
 
-def budget_run(budget: float, **more: int) -> tuple[CacheRun, list[int]]:
-    run = make_run(Settings(mode=Mode.BUDGET, budget=budget, **more), 40)
+def budget_run(budget: float, **more: int) -> tuple[OutputCache, list[int]]:
+    run = make_run(ScalingCache(mode=Mode.BUDGET, budget=budget, **more), 40)
     return run, sample(run)[1]
 
 
@@ -373,7 +376,7 @@ def test_a_run_that_bends_more_computes_more_of_the_same_budget():
     def steeper(x: torch.Tensor, sigma: float) -> list[torch.Tensor]:
         return [x - sigma * (math.sin(12 * sigma) + k) * torch.ones_like(x) for k in (1, 2)]
 
-    run = make_run(Settings(mode=Mode.BUDGET, budget=1e-2), 40)
+    run = make_run(ScalingCache(mode=Mode.BUDGET, budget=1e-2), 40)
     assert len(sample(run, steeper)[1]) > len(budget_run(1e-2)[1])
 
 
@@ -383,10 +386,10 @@ def test_the_longest_gap_holds_in_budget_mode():
 
 
 def test_a_list_of_steps_is_computed_as_it_stands():
-    run = make_run(Settings(speedup=1.0, listed=(2, 3, 9, 40)))
+    run = make_run(ScalingCache(speedup=1.0, listed=(2, 3, 9, 40)))
     _, computed, _ = sample(run)
     assert computed == [0, 2, 3, 9]
     summary = run.close().summary()
     assert "Computed steps: 0, 2-3, 9" in summary
     assert "goes on to 40, this run ends with 19" in summary
-    assert not Settings(speedup=1.0, listed=(0, 5)).off
+    assert not ScalingCache(speedup=1.0, listed=(0, 5)).off

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import pytest
-from scaling_cache.cache_core.policies import Decision
-from scaling_cache.cache_core.report import RunReport
-from scaling_cache.cache_core.run_log import (
+from scaling_cache.cache_core.decide.policies import Decision
+from scaling_cache.cache_core.run.report import (
     FinishedRun,
     RunLog,
+    RunReport,
     estimated_plain_seconds,
     measured_speedup,
     seconds,

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scaling_cache.cache_core.clock import Clock
-from scaling_cache.cache_core.schedules import (
+from scaling_cache.cache_core.decide.schedules import (
     centred,
-    computed_for_speedup,
     even_steps,
-    influence,
     limit_gap,
-    line_places,
     steps_in_window,
 )
+from scaling_cache.cache_core.planning.optimiser import target_steps
+from scaling_cache.cache_core.planning.prior import influence, line_places
+from scaling_cache.cache_core.run.run import Clock
 
 STEPS = st.integers(8, 200)
 
@@ -30,7 +29,7 @@ def gaps(computed: tuple[int, ...]) -> list[int]:
 
 @given(STEPS, st.floats(1, 4))
 def test_number_of_computed_steps_is_nearest_in_ratio(steps: int, speedup: float):
-    computed = computed_for_speedup(steps, speedup)
+    computed = target_steps(steps, speedup)
     ratio = max(steps / computed / speedup, speedup / (steps / computed))
     for other in range(1, steps + 1):
         assert ratio <= max(steps / other / speedup, speedup / (steps / other)) + 1e-9
@@ -38,7 +37,7 @@ def test_number_of_computed_steps_is_nearest_in_ratio(steps: int, speedup: float
 
 @given(STEPS, st.floats(1, 4), st.integers(1, 6))
 def test_even_steps(steps: int, speedup: float, warmup: int):
-    wanted = computed_for_speedup(steps, speedup)
+    wanted = target_steps(steps, speedup)
     computed = even_steps(steps, wanted, warmup)
     assert list(computed) == sorted(set(computed))
     assert set(range(warmup)) <= set(computed)
@@ -72,9 +71,9 @@ def test_a_schedule_that_is_short_enough_is_left_alone():
 
 def test_bad_sizes_name_the_field():
     with pytest.raises(ValueError, match="steps"):
-        computed_for_speedup(0, 2.0)
+        target_steps(0, 2.0)
     with pytest.raises(ValueError, match="speedup"):
-        computed_for_speedup(10, 0.5)
+        target_steps(10, 0.5)
 
 
 def test_window_in_sigma():

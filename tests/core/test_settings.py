@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from scaling_cache.cache_core.policies import Decision
-from scaling_cache.cache_core.report import RunReport
-from scaling_cache.cache_core.settings import Mode, Settings, choose
+from scaling_cache.cache_core.decide.policies import Decision
+from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods.base import one_of
+from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.run.report import RunReport
 
 
 @pytest.mark.parametrize(
@@ -25,25 +27,25 @@ from scaling_cache.cache_core.settings import Mode, Settings, choose
 )
 def test_bad_settings_name_the_field_and_what_is_allowed(field: str, value: float, allowed: str):
     with pytest.raises(ValueError, match=f"{field}: must be {allowed}"):
-        Settings(**{field: value})
+        ScalingCache(**{field: value})
 
 
 def test_start_must_not_be_above_end():
     with pytest.raises(ValueError, match="start_percent"):
-        Settings(start_percent=0.6, end_percent=0.5)
+        ScalingCache(start_percent=0.6, end_percent=0.5)
 
 
 def test_choices_are_named():
-    assert choose("mode", Mode, "error budget") is Mode.BUDGET
+    assert one_of("mode", Mode, "error budget") is Mode.BUDGET
     with pytest.raises(ValueError, match="mode: must be one of 'target speed-up', 'near-lossless'"):
-        choose("mode", Mode, "fast")
+        one_of("mode", Mode, "fast")
 
 
 def test_off():
-    assert Settings(speedup=1.0).off
-    assert not Settings(speedup=1.0, mode=Mode.BUDGET).off
-    assert Settings(mode=Mode.BUDGET, budget=0).off
-    assert not Settings().off
+    assert ScalingCache(speedup=1.0).off
+    assert not ScalingCache(speedup=1.0, mode=Mode.BUDGET).off
+    assert ScalingCache(mode=Mode.BUDGET, budget=0).off
+    assert not ScalingCache().off
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_off():
 )
 def test_a_mode_in_words_is_a_target(words: str, target: float):
     for speedup in (1.0, 4.0):
-        settings = Settings(speedup=speedup, mode=choose("mode", Mode, words))
+        settings = ScalingCache(speedup=speedup, mode=one_of("mode", Mode, words))
         assert settings.target == target
         assert not settings.off
 

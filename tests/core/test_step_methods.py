@@ -10,30 +10,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.calibration import GramTable
-from scaling_cache.cache_core.plan import Refusal, SamplerTraits, plan_run
-from scaling_cache.cache_core.predictors import taylor_weights
-from scaling_cache.cache_core.run import CacheRun
-from scaling_cache.cache_core.schedules import every
-from scaling_cache.cache_core.step_methods import (
+from scaling_cache.cache_core.decide.policies import SamplerTraits
+from scaling_cache.cache_core.decide.schedules import every
+from scaling_cache.cache_core.methods import (
     EOC,
-    STEP_METHODS,
+    METHODS,
     EasyCache,
     LazyCache,
     SmoothCache,
     StepTaylorSeer,
 )
-from scaling_cache.cache_core.step_methods.eoc import Judged
-from scaling_cache.cache_core.step_methods.smoothcache import smooth_steps
+from scaling_cache.cache_core.methods.base import Refusal, plan_run
+from scaling_cache.cache_core.methods.eoc import Judged
+from scaling_cache.cache_core.methods.smoothcache import smooth_steps
+from scaling_cache.cache_core.outputs import OutputCache
+from scaling_cache.cache_core.planning.gram import GramTable
+from scaling_cache.cache_core.predict.predictors import taylor_weights
 
 STEPS = 20
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
 EVERYWHERE = (math.inf, -math.inf)
 
 
-def make_run(method: Any, window: tuple[float, float] = EVERYWHERE, **more: Any) -> CacheRun:
+def make_run(method: Any, window: tuple[float, float] = EVERYWHERE, **more: Any) -> OutputCache:
     run = plan_run(method, SIGMAS, SamplerTraits("euler", (1,) * STEPS, False), window, **more)
-    assert isinstance(run, CacheRun)
+    assert isinstance(run, OutputCache)
     return run
 
 
@@ -43,7 +44,7 @@ def field(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return 0.3 * x + grid * math.cos(2 * sigma) + grid**2 * sigma
 
 
-def sample(run: CacheRun) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
+def sample(run: OutputCache) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
     """Euler with two conditionings; gives x, the first derivative and whether it was computed."""
     x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     seen = []
@@ -263,16 +264,16 @@ def test_eoc_adds_its_corrections_in_a_run():
 
 
 def test_another_predictor_of_the_user_takes_the_place_of_eocs_own():
-    from scaling_cache.cache_core.settings import PredictorKind
+    from scaling_cache.cache_core.predict import predictors
 
     _, table = calibrated(5)
     assert make_run(EOC(4), guided=table).own is not None
-    assert make_run(EOC(4), guided=table, predictor=PredictorKind.ORDER_0).own is None
+    assert make_run(EOC(4), guided=table, predictor=predictors.REPEAT).own is None
     assert make_run(EasyCache(), guided=table).own is None
 
 
 def test_methods_have_names_of_their_own():
-    assert len({method.name for method in STEP_METHODS}) == len(STEP_METHODS)
+    assert len({method.name for method in STEP_METHODS}) == len(METHODS)
 
 
 def test_short_runs_are_refused():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scaling_cache.cache_core.optimiser import Chain
-from scaling_cache.cache_core.suggestion import SAFE, VISIBLE, suggest
+from scaling_cache.cache_core.planning.optimiser import Chain
+from scaling_cache.cache_core.planning.suggestion import SAFE, VISIBLE, suggest
 
 
 def chains(*errors: float) -> list[Chain]:

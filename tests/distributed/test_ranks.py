@@ -69,7 +69,7 @@ def test_a_fault_on_one_rank_is_an_error_and_no_silent_wait(world: int):
 
 def test_who_computes_together(comfy: Path):
     from scaling_cache.nodes.host.ranks import Sharing
-    from scaling_cache.nodes.host.raylight import sharing_of
+    from scaling_cache.nodes.host.ray_workers import sharing_of
 
     assert sharing_of({"is_xdit": True, "is_fsdp": False}) is Sharing.AUTO
     assert sharing_of({"is_xdit": True, "is_fsdp": True}) is Sharing.WORLD

@@ -35,13 +35,13 @@ def conditioning(seed: int, **more: Any) -> list[list[Any]]:
 
 def steadied(model: Any, table: Any, schedule: tuple[float, ...]) -> Any:
     """A calibrated table as Scaling Cache takes it on a schedule of the model."""
-    from scaling_cache.cache_core import prior
-    from scaling_cache.cache_core.predictors import snr_place
-    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.cache_core.planning import prior
+    from scaling_cache.cache_core.predict.predictors import snr_axis
+    from scaling_cache.nodes.host.sampling import log_snr
 
     places = log_snr(model, schedule, (1, 16, 1, 8, 8))
     assert places is not None
-    return prior.steadied(table, snr_place(schedule, places))
+    return prior.steadied(table, snr_axis(schedule, places))
 
 
 @dataclass
@@ -110,25 +110,25 @@ def sample(comfy: Path) -> Callable[..., torch.Tensor]:
 @pytest.fixture
 def cached(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Any]]]:
     """The tiny model (or another) with the cache, and the reports of its runs as they end."""
-    from scaling_cache.cache_core.run import CacheRun
-    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.outputs import OutputCache
+    from scaling_cache.nodes.host.cache import Cache, install
     from scaling_cache.nodes.host.coefficients import register_folder
-    from scaling_cache.nodes.host.wrappers import StepCache, install
 
     register_folder()
     reports: list[Any] = []
-    close = CacheRun.close
+    close = OutputCache.close
 
-    def closing(run: CacheRun) -> Any:
+    def closing(run: OutputCache) -> Any:
         report = close(run)
         reports.append(report)
         return report
 
-    monkeypatch.setattr(CacheRun, "close", closing)
+    monkeypatch.setattr(OutputCache, "close", closing)
 
     def make(model: Any = None, **settings: Any) -> tuple[Any, list[Any]]:
         reports.clear()
         base = tiny if model is None else model
-        return install(base, StepCache(Settings(**settings), "none")), reports
+        return install(base, Cache(ScalingCache(**settings), "none")), reports
 
     return make

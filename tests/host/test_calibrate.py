@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scaling_cache.cache_core.calibration import GramTable
+from scaling_cache.cache_core.planning.gram import GramTable
 
 from testbed import networks
 from testbed.coefficient_folder import looking_in
@@ -53,16 +53,17 @@ def run(model: Any, **more: Any) -> Any:
 
 
 def put(model: Any, coefficients: str = "auto", **settings: Any) -> Any:
-    from scaling_cache.cache_core.settings import PredictorKind, Settings
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.predict import predictors
+    from scaling_cache.nodes.host.cache import Cache, install
 
-    settings = {"predictor": PredictorKind.LEAST_SQUARES, **settings}
-    return install(model, StepCache(Settings(**settings), coefficients))
+    settings = {"predictor": predictors.LEAST_SQUARES, **settings}
+    return install(model, Cache(ScalingCache(**settings), coefficients))
 
 
 def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, said: list[str]):
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.optimiser import best_chains, cheapest
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.cache_core.planning.optimiser import best_chains, cheapest
 
     text = run(tiny, positive_2=conditioning(7))
     assert text.startswith("tiny.safetensors: WAN21_T2V, 4 samples, 12 steps euler, cfg 4")
@@ -102,7 +103,7 @@ def test_auto_says_why_a_file_of_this_model_does_not_fit(
 
 def test_the_recorded_products_are_those_of_the_outputs(tiny: Any, sample: Any, folder: Path):
     """Once more from the callback of the sampler, which sees x and the guided picture."""
-    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.calibration.files import load
 
     run(tiny, runs=1, seed=1)
     file = load(folder / "tiny.safetensors")
@@ -137,9 +138,8 @@ def test_what_block_caches_need_is_measured_in_the_same_runs(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
     """Ratios and fit, once more from hooks on the blocks; TeaCache and MagCache then use them."""
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.nodes.magcache import ScalingMagCache
-    from scaling_cache.nodes.teacache import ScalingTeaCache
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.nodes.block_caches import ScalingMagCache, ScalingTeaCache
 
     network = tiny.model.diffusion_model
     inputs, residuals = [], []
@@ -185,9 +185,12 @@ def test_the_threshold_of_first_block_cache_is_known_before_the_run(
     tiny: Any, sample: Any, folder: Path, said: list[str], speedup: float
 ):
     """On the calibrated seed the cache computes the steps that the file says."""
-    from scaling_cache.cache_core.block_tables import first_block_steps, first_block_threshold
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache
+    from scaling_cache.cache_core.calibration.block_tables import (
+        first_block_steps,
+        first_block_threshold,
+    )
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.nodes.block_caches import ScalingFirstBlockCache
 
     text = run(tiny, runs=1, seed=1)
     table = load(folder / "tiny.safetensors").blocks
@@ -206,10 +209,10 @@ def test_the_threshold_of_first_block_cache_is_known_before_the_run(
 @pytest.mark.parametrize("name", ["flux", "sd3", "cosmos", "wan_vace", "hydit"])
 def test_watching_blocks_changes_nothing_else(comfy: Path, name: str):
     """Also where the host adds to the stream between blocks, or early blocks feed late ones."""
-    from scaling_cache.cache_core.block_tables import WatchRun, WatchStack
+    from scaling_cache.cache_core.calibration.block_tables import WatchRun, WatchStack
     from scaling_cache.nodes.families import find_family
-    from scaling_cache.nodes.host import stack
-    from scaling_cache.nodes.host.calibrate import watch_blocks
+    from scaling_cache.nodes.host import cache as stack
+    from scaling_cache.nodes.host.calibrating import watch_blocks
 
     model = networks.build(name)
     plain = networks.sample(model, name, steps=8)
@@ -229,8 +232,8 @@ def test_watching_blocks_changes_nothing_else(comfy: Path, name: str):
 
 def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Path):
     """Both nodes watch the same run, one for the file and one for a picture."""
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.nodes.host.calibrate import Plan
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.nodes.host.calibrating import Plan
     from scaling_cache.nodes.host.profile import measure
     from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks
 
@@ -252,7 +255,7 @@ def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Pat
 
 
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
-    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.calibration.files import load
 
     plain = sample(tiny)
     run(tiny)
@@ -266,14 +269,14 @@ def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: A
 def test_smoothcache_takes_its_schedule_from_the_file(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.step_methods import SmoothCache
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.methods import SmoothCache
+    from scaling_cache.nodes.host.cache import Cache, install
 
     run(tiny)
-    counted, seen = counting(install(tiny, StepCache(SmoothCache(10.0, 2))))
+    counted, seen = counting(install(tiny, Cache(SmoothCache(10.0, 2))))
     sample(counted)
     assert len(seen.sigmas) == 5  # 0 3 6 9 11
-    counted, seen = counting(install(tiny, StepCache(SmoothCache(0.0))))
+    counted, seen = counting(install(tiny, Cache(SmoothCache(0.0))))
     sample(counted)
     assert len(seen.sigmas) == 12
 
@@ -282,9 +285,9 @@ def test_eoc_corrects_what_it_repeats_with_the_file(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
     """Against the sampler's own arithmetic: Euler with the derivatives of the computed steps."""
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.step_methods import EOC
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.cache_core.methods import EOC
+    from scaling_cache.nodes.host.cache import Cache, install
 
     def derivatives(model: Any) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
@@ -300,9 +303,9 @@ def test_eoc_corrects_what_it_repeats_with_the_file(
     plain, every = counting(tiny)
     result = sample(plain)
     sigmas = every.sigmas
-    all_computed = install(tiny, StepCache(EOC(1)))
+    all_computed = install(tiny, Cache(EOC(1)))
     assert torch.equal(sample(all_computed), result)
-    counted, seen = counting(install(tiny, StepCache(EOC(3, judgement=0.05))))
+    counted, seen = counting(install(tiny, Cache(EOC(3, judgement=0.05))))
     found = derivatives(counted)
     assert seen.sigmas == sigmas[::3]
     assert "Coefficients: tiny.safetensors" in said[-1]
@@ -323,14 +326,14 @@ def test_eoc_corrects_what_it_repeats_with_the_file(
         torch.testing.assert_close(derivative, expected, rtol=1e-3, atol=1e-3)
     assert corrected
     said.clear()
-    repeated = derivatives(install(tiny, StepCache(EOC(3), "none")))
+    repeated = derivatives(install(tiny, Cache(EOC(3), "none")))
     assert "as FORA does" in said[-1]
     for step, derivative in enumerate(repeated):
         torch.testing.assert_close(derivative, repeated[step // 3 * 3], rtol=1e-5, atol=1e-5)
 
 
 def test_one_conditioning_is_enough(tiny: Any, folder: Path):
-    from scaling_cache.cache_core.coefficients import load
+    from scaling_cache.cache_core.calibration.files import load
 
     run(tiny, cfg=1.0)
     file = load(folder / "tiny.safetensors")
@@ -382,10 +385,10 @@ def test_a_bad_list_of_steps_is_named(text: str, comfy: Path):
 def test_a_chosen_file_that_is_not_used_is_named(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.settings import PredictorKind
+    from scaling_cache.cache_core.predict import predictors
 
     run(tiny)
-    sample(put(tiny, "tiny.safetensors", predictor=PredictorKind.SCALING))
+    sample(put(tiny, "tiny.safetensors", predictor=predictors.SCALING))
     assert "tiny.safetensors is not used: choose the predictor least squares" in said[-1]
 
 
@@ -400,8 +403,8 @@ def test_a_run_teaches_later_ones_nothing(tiny: Any, sample: Any, folder: Path, 
 def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
     """Once more by hand: the recorded outputs are put back with a nudge at one step."""
     from comfy.patcher_extension import WrappersMP
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.nodes.host.sampling import log_snr
     from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
 
     run(tiny, runs=1, seed=1)
@@ -461,9 +464,9 @@ def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
 def test_a_budget_takes_the_shortest_calibrated_choice(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.optimiser import best_chains
-    from scaling_cache.cache_core.settings import LEFT, Mode
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.cache_core.methods.scaling_cache import LEFT, Mode
+    from scaling_cache.cache_core.planning.optimiser import best_chains
 
     run(tiny)
     plain, every = counting(tiny)
@@ -483,8 +486,8 @@ def tried(folder: Path, *psnr: tuple[float, float]) -> None:
     """Put the outcome of a trial into the file."""
     from dataclasses import replace
 
-    from scaling_cache.cache_core.coefficients import load, store
-    from scaling_cache.cache_core.trial import Trial
+    from scaling_cache.cache_core.calibration.files import load, store
+    from scaling_cache.cache_core.calibration.trial import Trial
 
     path = folder / "tiny.safetensors"
     store(path, replace(load(path), trial=Trial(np.array([psnr, psnr]))))
@@ -493,7 +496,7 @@ def tried(folder: Path, *psnr: tuple[float, float]) -> None:
 def test_auto_takes_what_was_nearer_in_the_trial(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.settings import PredictorKind as Kind
+    from scaling_cache.cache_core.predict import predictors as Kind
 
     run(tiny)
     learning, squares = (
@@ -529,11 +532,11 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
 ):
     """Once more by hand: the PSNR of both against a plain run, of latents, with a seed of its own."""
     import comfy.sample
-    from scaling_cache.cache_core.calibration import total
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.settings import PredictorKind as Kind
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.planning.gram import total
+    from scaling_cache.cache_core.predict import predictors as Kind
+    from scaling_cache.nodes.host.cache import Cache, install
 
     run(tiny, refine=True, steps=24)
     assert load(folder / "tiny.safetensors").trial is None, "there is no other prompt"
@@ -572,8 +575,8 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
         plain = sampled(tiny, prompt)
         for row, kind in enumerate((Kind.SCALING, Kind.LEAST_SQUARES)):
             for column, speedup in enumerate((2.0, 3.0)):
-                settings = Settings(speedup, predictor=kind)
-                cache = StepCache(settings, "none", table=table if row else None)
+                settings = ScalingCache(speedup, predictor=kind)
+                cache = Cache(settings, "none", table=table if row else None)
                 error = float((sampled(install(tiny, cache), prompt) - plain).square().mean())
                 span = float(plain.max() - plain.min())
                 wanted[i, row, column] = 10 * np.log10(span**2 / error)

@@ -44,8 +44,8 @@ def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
 ):
     """Along the run: x after euler's computed step is where its own output and the debt lead."""
     from comfy.patcher_extension import WrappersMP
-    from scaling_cache.cache_core.corrector import Corrector
-    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.cache_core.predict.corrector import Corrector
+    from scaling_cache.nodes.host.sampling import log_snr
 
     model, reports = cached(speedup=2.0)
     raw: dict[int, torch.Tensor] = {}
@@ -91,7 +91,7 @@ def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
 def test_a_fault_of_the_repair_costs_the_cache_and_not_the_picture(
     cached: Any, sample: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    from scaling_cache.cache_core.corrector import Corrector
+    from scaling_cache.cache_core.predict.corrector import Corrector
 
     def fail(*_: Any) -> None:
         raise RuntimeError("no memory")

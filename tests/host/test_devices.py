@@ -14,9 +14,15 @@ STEPS = 12
 
 def caches() -> dict[str, Any]:
     """How to put a cache on a model, by name."""
-    from scaling_cache.cache_core.methods import DiCache, FirstBlockCache, MagCache, MixCache
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.nodes.host import stack, wrappers
+    from scaling_cache.cache_core.methods import (
+        DiCache,
+        FirstBlockCache,
+        MagCache,
+        MixCache,
+        ScalingCache,
+    )
+    from scaling_cache.nodes.host import cache as stack
+    from scaling_cache.nodes.host import cache as wrappers
 
     mag = MagCache(((1.0, *[0.97] * 9),), 0.1, 3, 0.2)
     methods = (mag, FirstBlockCache(0.1), DiCache(0.3), MixCache(0.2, trigger=1.0))
@@ -27,7 +33,7 @@ def caches() -> dict[str, Any]:
         for method in methods
     }
     found["Scaling Cache"] = lambda model, runs: wrappers.install(
-        model, wrappers.StepCache(Settings(), "none")
+        model, wrappers.StepCache(ScalingCache(), "none")
     )
     return found
 

@@ -17,7 +17,7 @@ MOST = 2000
 
 @pytest.fixture(scope="module")
 def events(comfy: Path) -> Any:
-    from scaling_cache.nodes.host import events
+    from scaling_cache.nodes.host import progress as events
 
     return events
 
@@ -28,7 +28,7 @@ def grow(report: Any, step: int, decision: Any, computed: bool = True) -> None:
 
 
 def make(events: Any, steps: int) -> tuple[Any, Any]:
-    from scaling_cache.cache_core.report import RunReport
+    from scaling_cache.cache_core.run.report import RunReport
 
     report = RunReport(steps)
     origin = events.Origin("5:3", "3f0c6a52-6c4e-4f6e-9d3e-0f0f0f0f0f0f", "a" * 36)
@@ -37,7 +37,7 @@ def make(events: Any, steps: int) -> tuple[Any, Any]:
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
 def test_each_step_is_told_once_in_order_and_all_at_the_end(events: Any, pieces: list[int]) -> None:
-    from scaling_cache.cache_core.policies import Decision
+    from scaling_cache.cache_core.decide.policies import Decision
 
     report, told = make(events, sum(pieces))
     rows, step = [], 0
@@ -57,7 +57,7 @@ def test_each_step_is_told_once_in_order_and_all_at_the_end(events: Any, pieces:
 
 @pytest.mark.parametrize("steps", [50, 400])
 def test_many_steps_at_once_are_small_messages(events: Any, steps: int) -> None:
-    from scaling_cache.cache_core.policies import Decision
+    from scaling_cache.cache_core.decide.policies import Decision
 
     report, told = make(events, steps)
     for step in range(steps):
@@ -70,7 +70,7 @@ def test_many_steps_at_once_are_small_messages(events: Any, steps: int) -> None:
 
 
 def test_what_json_does_not_know_is_left_out(events: Any) -> None:
-    from scaling_cache.cache_core.policies import Decision
+    from scaling_cache.cache_core.decide.policies import Decision
 
     report, told = make(events, 8)
     grow(report, 0, Decision(True, "the signal is not finite", float("nan"), float("inf")))
@@ -81,13 +81,13 @@ def test_what_json_does_not_know_is_left_out(events: Any) -> None:
 @pytest.mark.parametrize("node", [None, "7"])
 def test_a_script_sends_nothing(events: Any, tiny: Any, sample: Any, monkeypatch: Any, node: Any):
     """There is no server in this process; with one, the first message would fail here."""
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.nodes.host.cache import Cache, install
 
     def build(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a message was made")
 
-    cached = install(tiny, StepCache(Settings(), "none", node))
+    cached = install(tiny, Cache(ScalingCache(), "none", node))
     plain = sample(cached, steps=12)
     monkeypatch.setattr(events.Origin, "message", build)
     assert torch.equal(sample(cached, steps=12), plain)

@@ -14,9 +14,8 @@ import torch
 @pytest.fixture
 def make(comfy: Any) -> Any:
     """A run with a mark per step: c computed, . predicted."""
-    from scaling_cache.cache_core.policies import Decision
-    from scaling_cache.cache_core.report import RunReport
-    from scaling_cache.cache_core.run_log import FinishedRun
+    from scaling_cache.cache_core.decide.policies import Decision
+    from scaling_cache.cache_core.run.report import FinishedRun, RunReport
 
     def run(marks: str, estimates: bool = False, missed: bool = False, **more: Any) -> Any:
         report = RunReport(len(marks))
@@ -39,7 +38,7 @@ def pictures(count: int = 1, height: int = 64, width: int = 96) -> torch.Tensor:
 
 
 def draw(runs: Any, shown: torch.Tensor, reference: torch.Tensor | None = None, **more: Any):
-    from scaling_cache.cache_core.fidelity import compare_pictures
+    from scaling_cache.cache_core.calibration.fidelity import compare_pictures
     from scaling_cache.nodes.report.facts import Facts
     from scaling_cache.nodes.report.picture import draw
 
@@ -173,7 +172,7 @@ def table(**more: Any) -> str:
 
 
 def test_the_text(make: Any):
-    from scaling_cache.cache_core.fidelity import Fidelity
+    from scaling_cache.cache_core.calibration.fidelity import Fidelity
 
     near = Fidelity(43.217, (50.0, 40.5), 0.98765, (0.99, 0.98), 0.01234, (0.01, 0.02))
     assert table(
@@ -202,7 +201,7 @@ def test_nothing_is_said_of_what_is_not_known(make: Any):
 
 
 def test_the_statistics_are_json_that_browsers_read(make: Any):
-    from scaling_cache.cache_core.fidelity import Fidelity
+    from scaling_cache.cache_core.calibration.fidelity import Fidelity
     from scaling_cache.nodes.report.facts import Facts, as_dict
 
     same = Fidelity(math.inf, (math.inf,), 1.0, (1.0,), 0.0, (0.0,))
@@ -275,7 +274,7 @@ def test_transparency_and_grey(comfy: Any):
 
 
 def test_runs_are_found_through_clones_of_the_model(cached: Any, sample: Any):
-    from scaling_cache.nodes.host.runs import runs_of
+    from scaling_cache.nodes.host.progress import runs_of
 
     model, reports = cached(speedup=2.0)
     clone = model.clone().clone()
@@ -297,7 +296,7 @@ def test_runs_are_found_through_clones_of_the_model(cached: Any, sample: Any):
 
 
 def test_a_node_that_is_off_is_timed_and_changes_nothing(tiny: Any, sample: Any):
-    from scaling_cache.nodes.host.runs import runs_of
+    from scaling_cache.nodes.host.progress import runs_of
     from scaling_cache.nodes.scaling_cache import ScalingCache
 
     (off,) = ScalingCache.execute(tiny, 1.0, "target speed-up", 0.0, 1.0).args
@@ -336,7 +335,7 @@ def test_a_reference_with_a_cache_is_not_timed(cached: Any, sample: Any):
 
 def test_a_run_that_fails_leaves_nothing_in_the_log(tiny: Any, cached: Any, sample: Any):
     from comfy.patcher_extension import WrappersMP
-    from scaling_cache.nodes.host.runs import runs_of
+    from scaling_cache.nodes.host.progress import runs_of
 
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("on purpose")

@@ -75,7 +75,7 @@ def test_a_part_of_a_schedule_that_does_not_end_at_zero(
 
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "uni_pc", "heun", "euler_ancestral"])
 def test_at_1x_every_bit_is_the_hosts(name: str, tiny: Any, sample: Any):
-    from scaling_cache.nodes.host.wrappers import remove
+    from scaling_cache.nodes.host.cache import remove
     from scaling_cache.nodes.scaling_cache import ScalingCache
 
     plain = sample(tiny, name)
@@ -132,7 +132,7 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
 
 def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):
     """Where noise rules, places level off, and later the more positions there are to average over."""
-    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.nodes.host.sampling import log_snr
 
     schedule = tuple(1 - i / 100 for i in range(101))
     small, large = (log_snr(tiny, schedule, (1, 16, 1, n, n)) for n in (16, 128))
@@ -150,7 +150,7 @@ def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):
 @pytest.mark.parametrize("shift", [3.0, 30.0, 300.0])
 def test_no_two_steps_of_a_schedule_share_a_place(shift: float, tiny: Any, sample: Any):
     """However far a schedule leans towards the noise: a line needs two places."""
-    from scaling_cache.nodes.host.samplers import log_snr
+    from scaling_cache.nodes.host.sampling import log_snr
 
     times = [1 - i / 20 for i in range(21)]
     schedule = tuple(shift * t / (1 + (shift - 1) * t) for t in times)

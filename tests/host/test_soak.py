@@ -20,11 +20,11 @@ def test_nothing_outlives_a_run_and_the_next_one_is_fresh(comfy: Path) -> None:
 
 
 def test_tensors_are_found_in_what_a_run_holds(comfy: Path) -> None:
-    from scaling_cache.cache_core.history import Entry, History
+    from scaling_cache.cache_core.predict.predictors import History, Known
 
     history = History(2)
     value = torch.ones(2)
-    history.push(Entry(0.5, 0, value))
+    history.push(Known(0.5, 0, value))
     assert tensors_of({"held": [history]}) == [value]
     history.clear()
     assert tensors_of({"held": [history]}) == []

@@ -11,16 +11,16 @@ from .conftest import counting
 
 
 def put(model: Any, method: Any) -> Any:
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.nodes.host.cache import Cache, install
 
-    return install(model, StepCache(method, "none"))
+    return install(model, Cache(method, "none"))
 
 
 def put_cfg(model: Any, **settings: Any) -> Any:
-    from scaling_cache.cache_core.cfg_cache import CfgCache
-    from scaling_cache.nodes.host.cfg import CfgConfig, install
+    from scaling_cache.cache_core.methods import CfgCache
+    from scaling_cache.nodes.host.cache import Cache, install
 
-    return install(model, CfgConfig(CfgCache(**settings)))
+    return install(model, Cache(CfgCache(**settings)))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def methods() -> dict[str, Any]:
-    from scaling_cache.cache_core.step_methods import EasyCache, LazyCache, StepTaylorSeer
+    from scaling_cache.cache_core.methods import EasyCache, LazyCache, StepTaylorSeer
 
     return {
         "easy": lambda t: EasyCache(t, head=2),
@@ -99,13 +99,13 @@ def test_with_one_conditioning_nothing_changes(tiny: Any, sample: Any, said: lis
 def test_it_works_inside_a_step_cache_in_either_order(
     first: str, tiny: Any, sample: Any, said: list[str]
 ):
-    from scaling_cache.cache_core.settings import Settings
+    from scaling_cache.cache_core.methods import ScalingCache
 
     settings: dict[str, Any] = {"interval": 4, "start_percent": 0.0}
     if first == "cfg":
-        model = put(put_cfg(tiny, **settings), Settings(speedup=2.0))
+        model = put(put_cfg(tiny, **settings), ScalingCache(speedup=2.0))
     else:
-        model = put_cfg(put(tiny, Settings(speedup=2.0)), **settings)
+        model = put_cfg(put(tiny, ScalingCache(speedup=2.0)), **settings)
     model, seen = conditionings(model)
     sample(model)
     # Of 12 steps 6 are computed: 0 1 2, two between, and 11.
@@ -125,12 +125,12 @@ def test_other_samplers(sampler: str, tiny: Any, sample: Any, said: list[str]):
 def test_bad_shapes_and_faults_cost_speed_only(
     tiny: Any, sample: Any, said: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    from scaling_cache.cache_core.cfg_cache import CfgRun
+    from scaling_cache.cache_core.negative import NegativeCache
 
     def fail(*args: Any) -> Any:
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr(CfgRun, "negative", fail)
+    monkeypatch.setattr(NegativeCache, "negative", fail)
     model, seen = conditionings(put_cfg(tiny, interval=3, start_percent=0.0))
     assert torch.equal(sample(model), sample(tiny))
     # The call that failed is run again in full.

@@ -17,9 +17,9 @@ def ask(model: Any, steps: int = 24, **more: Any) -> tuple[float, str]:
 
 
 def test_it_says_what_the_file_expects(tiny: Any, folder: Path):  # noqa: F811
-    from scaling_cache.cache_core.coefficients import load
-    from scaling_cache.cache_core.optimiser import best_chains
-    from scaling_cache.cache_core.suggestion import SAFE
+    from scaling_cache.cache_core.calibration.files import load
+    from scaling_cache.cache_core.planning.optimiser import best_chains
+    from scaling_cache.cache_core.planning.suggestion import SAFE
 
     run(tiny, steps=24)
     speedup, text = ask(tiny)
@@ -68,7 +68,7 @@ def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path): 
 def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):  # noqa: F811
     """Errors of predicted steps are not made good with every sampler."""
     from comfy.samplers import sampler_object
-    from scaling_cache.nodes.host.samplers import sampler_traits, schedule_of
+    from scaling_cache.nodes.host.sampling import sampler_traits, schedule_of
 
     run(tiny)
     schedule = schedule_of(tiny, "heun", "simple", 24)

@@ -314,12 +314,13 @@ def test_applied_twice_the_last_one_counts(cached: Any, sample: Any):
 
 
 def test_only_the_frozen_settings_outlive_a_run(cached: Any, sample: Any):
-    from scaling_cache.nodes.host.wrappers import KEY, StepCache
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.session import KEY
 
     model, _ = cached(speedup=2.0)
     sample(model)
     kept = model.model_options["transformer_options"][KEY]
-    assert isinstance(kept, StepCache)
+    assert isinstance(kept, Cache)
     with pytest.raises(AttributeError):
         kept.method = None
 
@@ -330,7 +331,7 @@ def test_only_the_frozen_settings_outlive_a_run(cached: Any, sample: Any):
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref]:
     """Weak references to all tensors that histories get to hold."""
-    from scaling_cache.cache_core.history import History
+    from scaling_cache.cache_core.predict.predictors import History
 
     refs: list[weakref.ref] = []
     push = History.push
@@ -397,7 +398,7 @@ def test_a_fault_of_the_cache_costs_no_picture(
     sample: Any,
     monkeypatch: Any,
 ):
-    from scaling_cache.cache_core.run import CacheRun
+    from scaling_cache.cache_core.outputs import OutputCache
 
     plain = sample(tiny)
     model, reports = cached(speedup=2.0)
@@ -405,7 +406,7 @@ def test_a_fault_of_the_cache_costs_no_picture(
     def broken(*_: Any) -> Any:
         raise kind(text)
 
-    monkeypatch.setattr(CacheRun, method, broken)
+    monkeypatch.setattr(OutputCache, method, broken)
     assert torch.equal(sample(model), plain)
     assert any(text in note for note in reports[0].notes)
 

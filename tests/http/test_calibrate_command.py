@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scaling_cache.cache_core.coefficients import load
+from scaling_cache.cache_core.calibration.files import load
 
 from cli.client import Host as ApiHost
 from cli.client import HostError

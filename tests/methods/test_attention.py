@@ -63,7 +63,7 @@ def matrix(call: dict[str, Any]) -> np.ndarray:
 
 def statistics(seen: list[tuple[int, np.ndarray]] | None = None) -> Any:
     """Statistics that also write down what they take in."""
-    from scaling_cache.cache_core.attention import AttentionStatistics
+    from scaling_cache.cache_core.calibration.attention import AttentionStatistics
 
     class Recorded(AttentionStatistics):
         def observe(self, block: int, scores: torch.Tensor) -> None:
@@ -75,11 +75,11 @@ def statistics(seen: list[tuple[int, np.ndarray]] | None = None) -> Any:
 
 
 def profiled(model: Any, found: Any) -> Any:
-    from scaling_cache.cache_core.profiling import EveryBlock
-    from scaling_cache.nodes.host.attention import watch
-    from scaling_cache.nodes.host.stack import StackCache, install
+    from scaling_cache.cache_core.calibration.profiling import EveryBlock
+    from scaling_cache.nodes.host.attention_probe import watch
+    from scaling_cache.nodes.host.cache import Cache, install
 
-    return watch(install(model, StackCache(EveryBlock())), found)
+    return watch(install(model, Cache(EveryBlock())), found)
 
 
 def blocks(model: Any) -> int:
@@ -221,7 +221,7 @@ def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_
         gap = np.abs(seen[place][1] - seen[place + 1][1])[0].mean(0)
         patches = gap.reshape(4, 2, 4, 2).mean((1, 3)).flatten()
         contrast += patches / patches.mean()
-    from scaling_cache.cache_core.attention import preference
+    from scaling_cache.cache_core.calibration.attention import preference
 
     scores = torch.stack([found._scores[block] for block in range(5)]).double().numpy()
     np.testing.assert_allclose(found.preferences(5), preference(scores, contrast[None]))
@@ -269,7 +269,7 @@ def filled(nets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any) -> None:
     """One patch of the latent is changed: that is where the contrast is, and the one key that moves is
     the one that stands for it."""
-    from scaling_cache.cache_core.attention import picture_tokens, token_contrast
+    from scaling_cache.cache_core.calibration.attention import picture_tokens, token_contrast
     from scaling_cache.nodes.families import find_family
 
     model = nets.build(name)

@@ -42,10 +42,10 @@ def deep(interval: int = 3, first: int = 1, **more: Any) -> Any:
 
 
 def install(model: Any, method: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.host.stack import StackCache
-    from scaling_cache.nodes.host.stack import install as put
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as put
 
-    return put(model, StackCache(method, **more))
+    return put(model, Cache(method, **more))
 
 
 Place = tuple[str, int]
@@ -450,7 +450,7 @@ class TestFaults:
         said: list[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from scaling_cache.cache_core.stack_run import NetworkCall
+        from scaling_cache.cache_core.blocks import NetworkCall
 
         def fail(*args: Any) -> Any:
             raise RuntimeError("no memory left")
@@ -465,8 +465,8 @@ class TestFaults:
         assert "did not run" not in said[-1]
 
     def test_nothing_outlives_a_run(self, nets: Any, built: Any) -> None:
-        from scaling_cache.nodes.host.blocks import KEY
-        from scaling_cache.nodes.host.stack import StackCache
+        from scaling_cache.nodes.host.block_hooks import KEY
+        from scaling_cache.nodes.host.cache import Cache
 
         runs: list[Any] = []
         cached = install(built["sd15"], deep(3), on_close=runs.append)
@@ -475,7 +475,7 @@ class TestFaults:
         assert [r.nbytes for r in runs] == [0, 0]
         # Two conditionings, 32 channels of 16 by 16, float32.
         assert {r.report.cache_bytes for r in runs} == {2 * 32 * 16 * 16 * 4}
-        assert isinstance(cached.model_options["transformer_options"][KEY], StackCache)
+        assert isinstance(cached.model_options["transformer_options"][KEY], Cache)
 
 
 def test_weights_patched_in_a_deep_block_count(nets: Any, built: Any) -> None:
@@ -498,10 +498,12 @@ class TestWhatFits:
     def test_a_unet_is_refused_by_the_other_methods(
         self, nets: Any, built: Any, said: list[str]
     ) -> None:
-        from scaling_cache.nodes.delta_cache import ScalingDeltaCache
-        from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache
-        from scaling_cache.nodes.magcache import ScalingMagCache
-        from scaling_cache.nodes.teacache import ScalingTeaCache
+        from scaling_cache.nodes.block_caches import (
+            ScalingDeltaCache,
+            ScalingFirstBlockCache,
+            ScalingMagCache,
+            ScalingTeaCache,
+        )
 
         model = built["sdxl"]
         for result in (
@@ -527,7 +529,7 @@ class TestWhatFits:
         assert said[-1].startswith("Not cached. DeepCache is for UNets")
 
     def test_profiling_refuses_a_unet(self, nets: Any, built: Any) -> None:
-        from scaling_cache.nodes.host.calibrate import Plan
+        from scaling_cache.nodes.host.calibrating import Plan
         from scaling_cache.nodes.host.profile import measure
 
         plan = Plan([1], 10, 3.0, "euler", "simple")

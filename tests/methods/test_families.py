@@ -40,15 +40,15 @@ def plain(model: Any, models: dict[str, Any], name: str) -> torch.Tensor:
 
 
 def install(model: Any, method: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.host.stack import StackCache
-    from scaling_cache.nodes.host.stack import install as put
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as put
 
-    return put(model, StackCache(method, **more))
+    return put(model, Cache(method, **more))
 
 
 def tea(threshold: float, kind: str = "MODULATED", **more: Any) -> Any:
+    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
     from scaling_cache.cache_core.methods import TeaCache
-    from scaling_cache.cache_core.signals import Polynomial, SignalKind
 
     return TeaCache(Polynomial((1.0, 0.0)), threshold, SignalKind[kind], **more)
 
@@ -423,16 +423,16 @@ def test_an_unchanged_signal_repeats_the_picture_of_the_formula(name: str, model
     network = model.model.diffusion_model
     _, calls, _ = run(model, name, fbc(0.0), steps=8)
     call = calls[3]
-    from scaling_cache.cache_core.clock import Clock
-    from scaling_cache.cache_core.report import RunReport
-    from scaling_cache.cache_core.stack_run import Branch, StackRun
+    from scaling_cache.cache_core.blocks import BlockCache, Branch
+    from scaling_cache.cache_core.run.report import RunReport
+    from scaling_cache.cache_core.run.run import Clock
     from scaling_cache.nodes.families import find_family
-    from scaling_cache.nodes.host.blocks import KEY, BlockPatch, BlockWalk
+    from scaling_cache.nodes.host.block_hooks import KEY, BlockPatch, BlockWalk
 
     family = find_family(network)
     layout = family.layout(network)
     clock = Clock(tuple(1 - i / 8 for i in range(9)), (1,) * 8)
-    stack = StackRun(fbc(0.5), layout, clock, (0, 8), RunReport(8))
+    stack = BlockCache(fbc(0.5), layout, clock, (0, 8), RunReport(8))
 
     class Session:
         walk: Any = None

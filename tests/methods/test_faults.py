@@ -50,10 +50,10 @@ def network_of(name: str) -> str:
 
 
 def install(model: Any, method: Any, runs: list[Any] | None = None) -> Any:
-    from scaling_cache.nodes.host.stack import StackCache
-    from scaling_cache.nodes.host.stack import install as put
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as put
 
-    return put(model, StackCache(method, on_close=None if runs is None else runs.append))
+    return put(model, Cache(method, on_close=None if runs is None else runs.append))
 
 
 def skipped(run: Any) -> bool:
@@ -64,7 +64,7 @@ def skipped(run: Any) -> bool:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref]:
     """Weak references to all tensors that caches remember or predict."""
-    from scaling_cache.cache_core.stack_run import NetworkCall
+    from scaling_cache.cache_core.blocks import NetworkCall
 
     refs: list[weakref.ref] = []
     remember, add = NetworkCall._remember, NetworkCall.add
@@ -136,7 +136,7 @@ def test_an_end_at_any_step_leaves_nothing(
 def test_no_memory_for_the_cache_costs_no_picture(
     name: str, where: str, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    from scaling_cache.cache_core.stack_run import NetworkCall
+    from scaling_cache.cache_core.blocks import NetworkCall
 
     plain = nets.sample(models["flux"], "flux", steps=STEPS)
     failed = 0
@@ -149,7 +149,7 @@ def test_no_memory_for_the_cache_costs_no_picture(
     cached = install(models["flux"], methods()[name], runs := [])
     kind = NetworkCall
     if name == "MixCache" and where == "keep":
-        from scaling_cache.cache_core.mix_run import MixCall as kind
+        from scaling_cache.cache_core.methods.mixcache import MixCall as kind
     monkeypatch.setattr(kind, where, full)
     result = nets.sample(cached, "flux", steps=STEPS)
     assert failed == 1, "it is not tried again"
@@ -186,13 +186,12 @@ def test_outputs_that_are_no_numbers_end_with_their_run(
 
 def test_twenty_prompts_with_changing_settings(models: dict[str, Any], held: list[weakref.ref]):
     """Each gives what it gives alone, whatever came before it, and nothing stays alive."""
-    from scaling_cache.cache_core.mix_run import MixRun
-    from scaling_cache.cache_core.run import CacheRun
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.cache_core.stack_run import StackRun
-    from scaling_cache.cache_core.step_methods import EasyCache
-    from scaling_cache.nodes.host.wrappers import StepCache
-    from scaling_cache.nodes.host.wrappers import install as install_step
+    from scaling_cache.cache_core.blocks import BlockCache
+    from scaling_cache.cache_core.methods import EasyCache, ScalingCache
+    from scaling_cache.cache_core.methods.mixcache import MixRun
+    from scaling_cache.cache_core.outputs import OutputCache
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as install_step
 
     made = methods()
     shapes = ({}, {"batch": 2}, {"cfg": 1.0}, {"steps": 12}, {"sampler": "heun"})
@@ -202,8 +201,10 @@ def test_twenty_prompts_with_changing_settings(models: dict[str, Any], held: lis
         name = NAMES[number % len(NAMES)]
         model = models[network_of(name)]
         if number % 4 == 3:
-            settings = Settings(speedup=1.5 + number % 3 / 2) if number % 8 == 3 else EasyCache(0.5)
-            cached = install_step(model, StepCache(settings, "none"))
+            settings = (
+                ScalingCache(speedup=1.5 + number % 3 / 2) if number % 8 == 3 else EasyCache(0.5)
+            )
+            cached = install_step(model, Cache(settings, "none"))
         else:
             cached = install(model, made[name])
         return nets.sample(cached, network_of(name), **more)
@@ -213,5 +214,5 @@ def test_twenty_prompts_with_changing_settings(models: dict[str, Any], held: lis
     assert all(torch.equal(forwards[n], backwards[n]) for n in forwards)
     gc.collect()
     assert not [ref for ref in held if ref() is not None]
-    kinds = (CacheRun, StackRun, MixRun)
+    kinds = (OutputCache, BlockCache, MixRun)
     assert not [found for found in gc.get_objects() if type(found) in kinds]

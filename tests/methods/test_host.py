@@ -35,10 +35,10 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def install(model: Any, method: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.host.stack import StackCache
-    from scaling_cache.nodes.host.stack import install as put
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as put
 
-    return put(model, StackCache(method, **more))
+    return put(model, Cache(method, **more))
 
 
 def mag(**more: Any) -> Any:
@@ -122,12 +122,12 @@ def test_a_second_evaluation_follows_the_first(nets: Any, flux: Any) -> None:
 
 
 def test_two_runs_are_equal_and_leave_nothing(nets: Any, flux: Any) -> None:
-    from scaling_cache.nodes.host.blocks import KEY
-    from scaling_cache.nodes.host.stack import StackCache
+    from scaling_cache.nodes.host.block_hooks import KEY
+    from scaling_cache.nodes.host.cache import Cache
 
     cached = install(flux, mag())
     assert torch.equal(nets.sample(cached, "flux"), nets.sample(cached, "flux"))
-    assert isinstance(cached.model_options["transformer_options"][KEY], StackCache)
+    assert isinstance(cached.model_options["transformer_options"][KEY], Cache)
 
 
 def test_an_earlier_replacement_still_runs(nets: Any, flux: Any) -> None:
@@ -141,7 +141,7 @@ def test_an_earlier_replacement_still_runs(nets: Any, flux: Any) -> None:
     patched.set_model_patch_replace(earlier, "dit", "double_block", 1)
     assert steps(nets, flux, install(patched, mag())) == MAG_STEPS
     assert len(seen) == len(MAG_STEPS)
-    from scaling_cache.nodes.host.stack import remove
+    from scaling_cache.nodes.host.cache import remove
 
     kept = remove(install(patched, mag())).model_options["transformer_options"]
     assert list(kept["patches_replace"]["dit"]) == [("double_block", 1)]
@@ -175,11 +175,11 @@ def test_one_block_cache_per_model(nets: Any, flux: Any, said: list[str]) -> Non
 
 
 def test_it_steps_aside_for_the_other_caches(nets: Any, flux: Any, said: list[str]) -> None:
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.nodes.host.wrappers import StepCache
-    from scaling_cache.nodes.host.wrappers import install as put
+    from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as put
 
-    whole = StepCache(Settings(), "none")
+    whole = Cache(ScalingCache(), "none")
     for both in (put(install(flux, mag()), whole), install(put(flux, whole), mag())):
         said.clear()
         nets.sample(both, "flux")
@@ -232,7 +232,7 @@ def test_a_fault_between_two_blocks_runs_the_network_again(
     nets: Any, name: str, part: str, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With hooks and with stand-ins: what was skipped before the fault is computed after all."""
-    from scaling_cache.cache_core.stack_run import NetworkCall
+    from scaling_cache.cache_core.blocks import NetworkCall
 
     model = nets.build(name)
 
@@ -245,8 +245,8 @@ def test_a_fault_between_two_blocks_runs_the_network_again(
 
 
 def test_a_method_from_outside_the_package_runs(nets: Any, flux: Any, said: list[str]) -> None:
-    from scaling_cache.cache_core.blocks import Layout, Span
-    from scaling_cache.cache_core.branch_policies import ListPolicy, RunFrame
+    from scaling_cache.cache_core.decide.layout import Layout, Span
+    from scaling_cache.cache_core.decide.policies import Listed, RunPlan
     from scaling_cache.cache_core.methods import Method
 
     @dataclass(frozen=True)
@@ -256,8 +256,8 @@ def test_a_method_from_outside_the_package_runs(nets: Any, flux: Any, said: list
         def spans(self, layout: Layout) -> tuple[Span, ...]:
             return (Span(0, layout.total - 1),)
 
-        def policy(self, span: Span, layout: Layout, frame: RunFrame) -> ListPolicy:
-            return ListPolicy(frozenset(range(0, frame.steps, 2)))
+        def policy(self, span: Span, layout: Layout, frame: RunPlan) -> Listed:
+            return Listed(frozenset(range(0, frame.steps, 2)))
 
     assert steps(nets, flux, install(flux, EverySecond())) == [0, 2, 4, 6, 8]
     assert said[-1].startswith("Every second: computed 5 of 10")
@@ -272,7 +272,7 @@ class TestNodes:
         assert len(ids) == len(set(ids)) == 12
 
     def test_teacache(self, nets: Any, flux: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.teacache import ScalingTeaCache as Node
+        from scaling_cache.nodes.block_caches import ScalingTeaCache as Node
 
         cached = Node.execute(flux, "auto", 0.4, 0.0, 1.0).result[0]
         nets.sample(cached, "flux")
@@ -290,14 +290,14 @@ class TestNodes:
             Node.execute(flux, "auto", 0.4, 0.0, 1.0, "disk")
 
     def test_a_family_without_a_polynomial(self, nets: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.teacache import ScalingTeaCache
+        from scaling_cache.nodes.block_caches import ScalingTeaCache
 
         sd3 = nets.build("sd3")
         assert ScalingTeaCache.execute(sd3, "auto", 0.4, 0.0, 1.0).result[0] is sd3
         assert said[-1].startswith("Not cached. No published settings fit this SD3 model")
 
     def test_magcache(self, nets: Any, flux: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.magcache import ScalingMagCache as Node
+        from scaling_cache.nodes.block_caches import ScalingMagCache as Node
 
         published = Node.execute(flux, "auto", True, 0.0, 0, 0.0, 0.0, 1.0).result[0]
         found = steps(nets, flux, published, steps=28)
@@ -306,7 +306,7 @@ class TestNodes:
         assert steps(nets, flux, off) == list(range(10))
 
     def test_first_block_cache_on_the_cpu(self, nets: Any, flux: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache as Node
+        from scaling_cache.nodes.block_caches import ScalingFirstBlockCache as Node
 
         here = nets.sample(Node.execute(flux, 0.9, 0.0, 1.0).result[0], "flux")
         assert torch.equal(
@@ -314,7 +314,7 @@ class TestNodes:
         )
 
     def test_delta_cache(self, nets: Any, flux: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.delta_cache import ScalingDeltaCache as Node
+        from scaling_cache.nodes.block_caches import ScalingDeltaCache as Node
 
         def run(settings: str, blocks: str, single: str) -> Any:
             return Node.execute(flux, settings, blocks, single, 6, 2, 0.0, 1.0).result[0]
@@ -333,10 +333,12 @@ class TestNodes:
                 run("custom", blocks, single)
 
     def test_a_model_without_block_hooks(self, comfy: Path, said: list[str]) -> None:
-        from scaling_cache.nodes.delta_cache import ScalingDeltaCache
-        from scaling_cache.nodes.first_block_cache import ScalingFirstBlockCache
-        from scaling_cache.nodes.magcache import ScalingMagCache
-        from scaling_cache.nodes.teacache import ScalingTeaCache
+        from scaling_cache.nodes.block_caches import (
+            ScalingDeltaCache,
+            ScalingFirstBlockCache,
+            ScalingMagCache,
+            ScalingTeaCache,
+        )
 
         class Model:
             class model:
@@ -392,7 +394,11 @@ class TestAdvanced:
         return Node.execute(model, **inputs).result[0]
 
     def test_every_offered_combination_runs(self, nets: Any, flux: Any, said: list[str]) -> None:
-        from scaling_cache.cache_core.combinations import METHOD_NAMES, granularities, predictors
+        from scaling_cache.cache_core.methods.combinations import (
+            METHOD_NAMES,
+            granularities,
+            predictors,
+        )
 
         seen = 0
         unet = nets.build("sd15")
@@ -467,7 +473,11 @@ class TestAdvanced:
         self, nets: Any, flux: Any, field: str
     ) -> None:
         """The frontend greys out the rest: a change of it must change nothing."""
-        from scaling_cache.cache_core.combinations import METHOD_NAMES, Granularity, granularities
+        from scaling_cache.cache_core.methods.combinations import (
+            METHOD_NAMES,
+            Granularity,
+            granularities,
+        )
         from scaling_cache.nodes.recipes import RECIPES, Inputs, make_inside, make_on_steps
 
         unet = nets.build("sd15")
@@ -533,7 +543,7 @@ class TestProfile:
     def test_it_measures_each_block_and_ranks_them(
         self, nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scaling_cache.cache_core.numbers import parse_numbers
+        from scaling_cache.cache_core.methods.base import parse_ranges
         from scaling_cache.nodes.host import profile
 
         measured: list[Any] = []
@@ -554,7 +564,7 @@ class TestProfile:
             halves = zip(deltas[step].chunk(2), deltas[step - 1].chunk(2), strict=True)
             parts = [float((a - b).abs().mean() / b.abs().mean()) for a, b in halves]
             assert changes[0, step] == pytest.approx(sum(parts) / 2, rel=1e-4)
-        chosen = [*parse_numbers("blocks", blocks), *(2 + i for i in parse_numbers("s", single))]
+        chosen = [*parse_ranges("blocks", blocks), *(2 + i for i in parse_ranges("s", single))]
         means = changes[:, 1:].mean(1)
         assert sorted(chosen) == sorted(means.argsort()[:3].tolist())
         assert picture.shape[0] == 1
@@ -562,7 +572,7 @@ class TestProfile:
         assert 0 <= float(picture.min()) < float(picture.max()) <= 1
 
     def test_delta_cache_takes_the_lists(self, nets: Any, flux: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.delta_cache import ScalingDeltaCache
+        from scaling_cache.nodes.block_caches import ScalingDeltaCache
 
         _, blocks, single, _ = self.make(flux, skip=0.4)
         model = ScalingDeltaCache.execute(flux, "custom", blocks, single, 2, 3, 0.0, 1.0).result[0]
@@ -589,7 +599,7 @@ class TestProfile:
     def test_the_criterion_chooses_the_blocks(
         self, rank_by: str, nets: Any, flux: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scaling_cache.cache_core.numbers import parse_numbers
+        from scaling_cache.cache_core.methods.base import parse_ranges
         from scaling_cache.nodes.host import profile
 
         measured: list[Any] = []
@@ -609,7 +619,7 @@ class TestProfile:
         same = np.array([(preferences == p).sum() for p in preferences])
         places["both"] = places["stability"] + places["background"] + (same - 1) / 2
         wanted = sorted(range(5), key=lambda b: (places[rank_by][b], changes[b]))[:2]
-        chosen = [*parse_numbers("blocks", blocks), *(2 + i for i in parse_numbers("s", single))]
+        chosen = [*parse_ranges("blocks", blocks), *(2 + i for i in parse_ranges("s", single))]
         assert chosen == sorted(wanted)
         first, *lines = text.splitlines()
         assert first == f"Blocks to skip (*), by {rank_by}:"
@@ -652,7 +662,7 @@ class TestProfile:
         assert "by stability:" in text
 
     def test_the_heat_map_has_a_column_for_the_foreground(self, comfy: Path) -> None:
-        from scaling_cache.cache_core.blocks import Layout
+        from scaling_cache.cache_core.decide.layout import Layout
         from scaling_cache.nodes.host.profile import Profile, heat_map
 
         layout = Layout((("double_block", 2), ("single_block", 1)))

@@ -42,16 +42,14 @@ def check_room(asked: list[float], held: int, width: int) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_host_is_told_what_a_stack_cache_holds(name: str, asked: list[float]):
     from scaling_cache.cache_core.methods import DeepCache, FirstBlockCache, TaylorSeer
-    from scaling_cache.nodes.host.stack import StackCache, install
+    from scaling_cache.nodes.host.cache import Cache, install
 
     model = nets.build(name)
     methods = (DeepCache(3, order=1),) if name == "sd15" else (TaylorSeer(3), FirstBlockCache(0.9))
     for method in methods:
         runs: list[Any] = []
         nets.sample(model, name, steps=STEPS)
-        nets.sample(
-            install(model, StackCache(method, on_close=runs.append)), name, steps=STEPS, batch=1
-        )
+        nets.sample(install(model, Cache(method, on_close=runs.append)), name, steps=STEPS, batch=1)
         held = runs[0].report.cache_bytes
         assert held > 0
         check_room(asked, held, nets.spec_of(name).latent[-1])
@@ -60,7 +58,7 @@ def test_the_host_is_told_what_a_stack_cache_holds(name: str, asked: list[float]
 def test_tensors_as_documented(comfy: Path):
     """The table of docs/memory.md, for methods that skip up to the end of the network."""
     from scaling_cache.cache_core import methods as found
-    from scaling_cache.nodes.host.stack import StackCache, install
+    from scaling_cache.nodes.host.cache import Cache, install
 
     model = nets.build("flux")
     tensor = 4 * 4 * 32 * 4  # 16 tokens of 32 numbers in float32
@@ -73,7 +71,7 @@ def test_tensors_as_documented(comfy: Path):
         (found.DiCache(0.9), 6),
     ):
         runs: list[Any] = []
-        cached = install(model, StackCache(method, on_close=runs.append))
+        cached = install(model, Cache(method, on_close=runs.append))
         nets.sample(cached, "flux", steps=STEPS)
         assert runs[0].report.cache_bytes == 2 * tensors * tensor, method
         assert runs[0].expected_bytes(tensor, 2) == 2 * tensors * tensor, method
@@ -81,11 +79,11 @@ def test_tensors_as_documented(comfy: Path):
 
 def test_a_cache_in_the_hosts_memory_needs_no_room(asked: list[float]):
     from scaling_cache.cache_core.methods import TaylorSeer
-    from scaling_cache.nodes.host.stack import StackCache, install
+    from scaling_cache.nodes.host.cache import Cache, install
 
     model = nets.build("flux")
     nets.sample(model, "flux", steps=STEPS)
-    nets.sample(install(model, StackCache(TaylorSeer(3), to_host=True)), "flux", steps=STEPS)
+    nets.sample(install(model, Cache(TaylorSeer(3), to_host=True)), "flux", steps=STEPS)
     assert asked[0] == asked[1]
 
 
@@ -93,18 +91,17 @@ def test_a_cache_in_the_hosts_memory_needs_no_room(asked: list[float]):
 def test_the_host_is_told_what_a_step_cache_holds(
     name: str, asked: list[float], monkeypatch: pytest.MonkeyPatch
 ):
-    from scaling_cache.cache_core.run import CacheRun
-    from scaling_cache.cache_core.settings import Settings
-    from scaling_cache.cache_core.step_methods import EasyCache
-    from scaling_cache.nodes.host.wrappers import StepCache, install
+    from scaling_cache.cache_core.methods import EasyCache, ScalingCache
+    from scaling_cache.cache_core.outputs import OutputCache
+    from scaling_cache.nodes.host.cache import Cache, install
 
     reports: list[Any] = []
-    close = CacheRun.close
-    monkeypatch.setattr(CacheRun, "close", lambda run: reports.append(close(run)) or reports[-1])
+    close = OutputCache.close
+    monkeypatch.setattr(OutputCache, "close", lambda run: reports.append(close(run)) or reports[-1])
     model = nets.build("flux")
-    method = Settings() if name == "Scaling Cache" else EasyCache(0.5)
+    method = ScalingCache() if name == "Scaling Cache" else EasyCache(0.5)
     nets.sample(model, "flux", steps=STEPS)
-    nets.sample(install(model, StepCache(method, "none")), "flux", steps=STEPS)
+    nets.sample(install(model, Cache(method, "none")), "flux", steps=STEPS)
     held = reports[0].cache_bytes
     latent = 16 * 8 * 8 * 4
     assert held == latent * (2 * 2 + 3 if name == "Scaling Cache" else 2 + 3)
@@ -113,7 +110,7 @@ def test_the_host_is_told_what_a_step_cache_holds(
 
 def test_bytes_of_a_token_as_documented():
     """The worked example of docs/memory.md."""
-    from scaling_cache.cache_core.attention import picture_tokens
+    from scaling_cache.cache_core.calibration.attention import picture_tokens
 
     # Wan 2.1 14B, 832x480, 81 frames: the VAE leaves 21 frames of 104 x 60; bfloat16, width 5120.
     tokens = picture_tokens(torch.Size((1, 16, 21, 60, 104)), 2)

@@ -46,10 +46,10 @@ def mix(threshold: float, **more: Any) -> Any:
 
 
 def install(model: Any, method: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.host.stack import StackCache
-    from scaling_cache.nodes.host.stack import install as put
+    from scaling_cache.nodes.host.cache import Cache
+    from scaling_cache.nodes.host.cache import install as put
 
-    return put(model, StackCache(method, **more))
+    return put(model, Cache(method, **more))
 
 
 @dataclass
@@ -340,11 +340,11 @@ class TestInTheHost:
     def test_the_negative_conditioning_is_left_to_cfg_cache(
         self, name: str, model: Any, said: list[str]
     ) -> None:
-        from scaling_cache.cache_core.cfg_cache import CfgCache
-        from scaling_cache.nodes.host.cfg import CfgConfig
-        from scaling_cache.nodes.host.cfg import install as put
+        from scaling_cache.cache_core.methods import CfgCache
+        from scaling_cache.nodes.host.cache import Cache
+        from scaling_cache.nodes.host.cache import install as put
 
-        both = put(model, CfgConfig(CfgCache(interval=3, start_percent=0.0)))
+        both = put(model, Cache(CfgCache(interval=3, start_percent=0.0)))
         assert torch.isfinite(nets.sample(install(both, mix(0.5)), name)).all()
         assert any("left to it" in text for text in said)
 
@@ -352,7 +352,7 @@ class TestInTheHost:
     def test_a_fault_costs_speed_only(
         self, name: str, where: str, model: Any, said: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scaling_cache.cache_core.mix_run import MixRun
+        from scaling_cache.cache_core.methods.mixcache import MixRun
 
         def fail(*args: Any) -> Any:
             raise RuntimeError("no memory left")

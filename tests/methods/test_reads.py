@@ -48,18 +48,22 @@ MOST = {
 
 def cached(name: str, model: Any, reports: list[Any]) -> Any:
     """The model with a cache; it must skip something and compute something."""
-    from scaling_cache.cache_core import methods, step_methods
-    from scaling_cache.cache_core.cfg_cache import CfgCache
+    from scaling_cache.cache_core import methods
+    from scaling_cache.cache_core import methods as step_methods
+    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
+    from scaling_cache.cache_core.methods import CfgCache, ScalingCache
     from scaling_cache.cache_core.methods.delta_cache import StackPlan
-    from scaling_cache.cache_core.settings import Mode, PredictorKind, Settings
-    from scaling_cache.cache_core.signals import Polynomial, SignalKind
-    from scaling_cache.nodes.host import cfg, stack, wrappers
+    from scaling_cache.cache_core.methods.scaling_cache import Mode
+    from scaling_cache.cache_core.predict import predictors
+    from scaling_cache.nodes.host import cache as cfg
+    from scaling_cache.nodes.host import cache as stack
+    from scaling_cache.nodes.host import cache as wrappers
 
     line = Polynomial((1.0, 0.0))
     steps: dict[str, Any] = {
-        "Scaling Cache": Settings(),
-        "Scaling Cache, error budget": Settings(mode=Mode.BUDGET, budget=0.9),
-        "Scaling Cache, order 2": Settings(predictor=PredictorKind.ORDER_2),
+        "Scaling Cache": ScalingCache(),
+        "Scaling Cache, error budget": ScalingCache(mode=Mode.BUDGET, budget=0.9),
+        "Scaling Cache, order 2": ScalingCache(predictor=predictors.ORDER_2),
         "TaylorSeer, whole steps": step_methods.StepTaylorSeer(3),
         "EasyCache": step_methods.EasyCache(0.9, head=3, max_gap=2),
         "LazyCache": step_methods.LazyCache(0.9, head=3, max_gap=2),
@@ -90,11 +94,11 @@ def cached(name: str, model: Any, reports: list[Any]) -> Any:
 
 @pytest.mark.parametrize("name", MOST)
 def test_reads_of_the_device(name: str, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    from scaling_cache.cache_core.cfg_cache import CfgRun
-    from scaling_cache.cache_core.run import CacheRun
+    from scaling_cache.cache_core.negative import NegativeCache
+    from scaling_cache.cache_core.outputs import OutputCache
 
     reports: list[Any] = []
-    for kind in (CacheRun, CfgRun):
+    for kind in (OutputCache, NegativeCache):
         close = kind.close
         monkeypatch.setattr(
             kind, "close", lambda run, close=close: reports.append(close(run)) or reports[-1]

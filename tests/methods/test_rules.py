@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.blocks import Layout, Span, spans_of
-from scaling_cache.cache_core.branch_policies import AccumulatingPolicy, BranchPolicy, RunFrame
-from scaling_cache.cache_core.coefficients import CoefficientError
+from scaling_cache.cache_core.calibration.files import CoefficientError
+from scaling_cache.cache_core.calibration.published import load_magcache, load_teacache
+from scaling_cache.cache_core.decide.layout import Layout, Span, spans_of
+from scaling_cache.cache_core.decide.policies import Accumulating, BranchPolicy, RunPlan
+from scaling_cache.cache_core.decide.signals import Polynomial
 from scaling_cache.cache_core.methods import METHODS, DeltaCache, FirstBlockCache, MagCache
+from scaling_cache.cache_core.methods.base import parse_ranges
 from scaling_cache.cache_core.methods.delta_cache import HUNYUAN_VIDEO, WAN_14B, StackPlan
-from scaling_cache.cache_core.numbers import format_numbers, parse_numbers
-from scaling_cache.cache_core.presets import load_magcache, load_teacache
-from scaling_cache.cache_core.signals import Polynomial
+from scaling_cache.cache_core.run.report import format_ranges
 
 ROOT = Path(__file__).parents[2]
 TEA = load_teacache(ROOT / "coefficients" / "teacache.json")
@@ -38,7 +39,7 @@ def computed(policy: BranchPolicy, steps: int, changes: list[float | None] | Non
 
 def schedule(key: str, thr: float, longest: int, retention: float, steps: int, branch: int = 0):
     method = replace(MAG[key].method, threshold=thr, longest=longest, retention=retention)
-    policy = method.policy(Span(0, 39), WAN, RunFrame(steps, (0, steps), branch))
+    policy = method.policy(Span(0, 39), WAN, RunPlan(steps, (0, steps), branch))
     return computed(policy, steps)
 
 
@@ -82,7 +83,7 @@ def test_published_magcache_schedules(key, thr, longest, retention, steps, count
 
 def test_flux_never_skips_step_11_of_28() -> None:
     free = replace(MAG["flux"].method, never=())
-    policy = free.policy(Span(0, 1), WAN, RunFrame(28, (0, 28)))
+    policy = free.policy(Span(0, 1), WAN, RunPlan(28, (0, 28)))
     assert 11 not in computed(policy, 28)
     assert 11 in schedule("flux", 0.24, 5, 0.1, 28)
 
@@ -94,7 +95,7 @@ def test_magcache_settings_are_the_published_ones() -> None:
 
 
 def test_magcache_follows_the_magnitude_only_when_asked() -> None:
-    frame = RunFrame(10, (0, 10))
+    frame = RunPlan(10, (0, 10))
     plain = MagCache(((1.0, *[0.9] * 9),), 1.0, 3, 0.1)
     for method, scale in ((plain, 1.0), (replace(plain, follow_magnitude=True), 0.9 * 0.9)):
         policy = method.policy(Span(0, 1), WAN, frame)
@@ -104,7 +105,7 @@ def test_magcache_follows_the_magnitude_only_when_asked() -> None:
 
 
 def test_published_delta_schedules() -> None:
-    frame = RunFrame(50, (0, 50))
+    frame = RunPlan(50, (0, 50))
     (wan,) = WAN_14B.plans
     assert len(wan.computed(frame)) == 14
     assert 40 - len(wan.blocks) == 12
@@ -133,15 +134,15 @@ def test_teacache_presets_and_polynomials() -> None:
 
 
 def test_the_accumulator_needs_less_than_the_threshold() -> None:
-    policy = AccumulatingPolicy(lambda x: x, 0.5, frozenset({0}), None)
+    policy = Accumulating(lambda x: x, 0.5, frozenset({0}), None)
     assert computed(policy, 5, [None, 0.25, 0.25, 0.25, 0.25]) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("change", [float("nan"), float("inf"), None])
 def test_a_signal_that_is_no_number_computes(change: float | None) -> None:
     for policy in (
-        AccumulatingPolicy(lambda x: x, 9.0, frozenset(), None),
-        FirstBlockCache(0.9).policy(Span(1, 2), WAN, RunFrame(9, (0, 9))),
+        Accumulating(lambda x: x, 9.0, frozenset(), None),
+        FirstBlockCache(0.9).policy(Span(1, 2), WAN, RunPlan(9, (0, 9))),
     ):
         assert policy.decide(4, change).compute
 
@@ -149,9 +150,9 @@ def test_a_signal_that_is_no_number_computes(change: float | None) -> None:
 @pytest.mark.parametrize(
     "policy",
     [
-        AccumulatingPolicy(lambda x: x, 0.5, frozenset({0}), None),
-        FirstBlockCache(0.2).policy(Span(1, 2), WAN, RunFrame(20, (0, 20))),
-        replace(MAG["flux"].method, threshold=0.1).policy(Span(0, 39), WAN, RunFrame(20, (0, 20))),
+        Accumulating(lambda x: x, 0.5, frozenset({0}), None),
+        FirstBlockCache(0.2).policy(Span(1, 2), WAN, RunPlan(20, (0, 20))),
+        replace(MAG["flux"].method, threshold=0.1).policy(Span(0, 39), WAN, RunPlan(20, (0, 20))),
     ],
     ids=["sum", "distance", "magnitude"],
 )
@@ -169,7 +170,7 @@ def test_what_was_compared_says_which_side_of_its_limit_it_was(policy: BranchPol
 
 
 def test_the_longest_gap_holds() -> None:
-    policy = AccumulatingPolicy(lambda x: 0.0, 1.0, frozenset({0}), 2)
+    policy = Accumulating(lambda x: 0.0, 1.0, frozenset({0}), 2)
     assert computed(policy, 7, [None, *[0.1] * 6]) == [0, 3, 6]
 
 
@@ -179,13 +180,13 @@ def test_the_longest_gap_holds() -> None:
 )
 def test_bad_block_lists_name_the_field(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"blocks: .*{said}|blocks: {said}"):
-        spans_of("blocks", parse_numbers("blocks", text), WAN.numbers("double_block"))
+        spans_of("blocks", parse_ranges("blocks", text), WAN.numbers("double_block"))
 
 
 @pytest.mark.parametrize("text", ["a", "1-b", "5-2", "1.5"])
 def test_what_is_not_a_list_names_the_field(text: str) -> None:
     with pytest.raises(ValueError, match="single_blocks: "):
-        parse_numbers("single_blocks", text)
+        parse_ranges("single_blocks", text)
 
 
 def test_single_blocks_need_a_single_stack() -> None:
@@ -235,4 +236,4 @@ def test_methods_have_distinct_names() -> None:
 
 @given(st.sets(st.integers(0, 60)))
 def test_lists_of_blocks_come_back_as_written(blocks: set[int]) -> None:
-    assert parse_numbers("blocks", format_numbers(sorted(blocks))) == tuple(sorted(blocks))
+    assert parse_ranges("blocks", format_ranges(sorted(blocks))) == tuple(sorted(blocks))
