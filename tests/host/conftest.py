@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,36 @@ from typing import Any
 import pytest
 import torch
 
+from demo.host.inprocess import import_host
+from testbed.coefficient_folder import looking_in
+from testbed.observe import listening
+
+import_host()
+import comfy.sample  # noqa: E402
+import comfy.sd  # noqa: E402 - the fault nodes find it loaded inside the host
+from comfy.patcher_extension import WrappersMP  # noqa: E402
+from scaling_cache.cache_core.methods import ScalingCache  # noqa: E402
+from scaling_cache.cache_core.planning import prior  # noqa: E402
+from scaling_cache.cache_core.predict.predictors import snr_axis  # noqa: E402
+from scaling_cache.nodes.host.cache import Cache, install  # noqa: E402
+from scaling_cache.nodes.host.sampling import log_snr  # noqa: E402
+
 WIDTH = 4096
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ready(comfy: Path) -> None:
+    """The host finds what the pack registers."""
+
+
 @pytest.fixture(scope="session")
-def tiny(comfy: Path) -> Any:
+def tiny() -> Any:
     """ModelPatcher of a Wan network with random weights."""
     path = Path(__file__).parents[1] / "http" / "fault_nodes" / "nodes.py"
     spec = importlib.util.spec_from_file_location("fault_nodes", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import comfy.sd  # noqa: F401 - the module above finds it loaded inside the host
-
     spec.loader.exec_module(module)
     return module.tiny_wan(2)
 
@@ -35,10 +52,6 @@ def conditioning(seed: int, **more: Any) -> list[list[Any]]:
 
 def steadied(model: Any, table: Any, schedule: tuple[float, ...]) -> Any:
     """A calibrated table as Scaling Cache takes it on a schedule of the model."""
-    from scaling_cache.cache_core.planning import prior
-    from scaling_cache.cache_core.predict.predictors import snr_axis
-    from scaling_cache.nodes.host.sampling import log_snr
-
     places = log_snr(model, schedule, (1, 16, 1, 8, 8))
     assert places is not None
     return prior.steadied(table, snr_axis(schedule, places))
@@ -53,8 +66,6 @@ class Evaluations:
 
 def counting(model: Any) -> tuple[Any, Evaluations]:
     """A clone whose conditioning batches are counted where nothing of the pack is in between."""
-    from comfy.patcher_extension import WrappersMP
-
     seen = Evaluations()
 
     def count(executor: Any, model: Any, conds: Any, x: Any, timestep: Any, options: Any) -> Any:
@@ -67,7 +78,7 @@ def counting(model: Any) -> tuple[Any, Evaluations]:
 
 
 @pytest.fixture(scope="session")
-def sample(comfy: Path) -> Callable[..., torch.Tensor]:
+def sample() -> Callable[..., torch.Tensor]:
     """The host's KSampler on a tiny latent."""
 
     def run(
@@ -83,8 +94,6 @@ def sample(comfy: Path) -> Callable[..., torch.Tensor]:
         latent: torch.Tensor | None = None,
         **more: Any,
     ) -> torch.Tensor:
-        import comfy.sample
-
         if latent is None:
             latent = torch.zeros(batch, 16, 1, size, size)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
@@ -108,27 +117,31 @@ def sample(comfy: Path) -> Callable[..., torch.Tensor]:
 
 
 @pytest.fixture
-def cached(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Any]]]:
+def cached(tiny: Any) -> Callable[..., tuple[Any, list[Any]]]:
     """The tiny model (or another) with the cache, and the reports of its runs as they end."""
-    from scaling_cache.cache_core.methods import ScalingCache
-    from scaling_cache.cache_core.outputs import OutputCache
-    from scaling_cache.nodes.host.cache import Cache, install
-    from scaling_cache.nodes.host.coefficients import register_folder
-
-    register_folder()
     reports: list[Any] = []
-    close = OutputCache.close
-
-    def closing(run: OutputCache) -> Any:
-        report = close(run)
-        reports.append(report)
-        return report
-
-    monkeypatch.setattr(OutputCache, "close", closing)
 
     def make(model: Any = None, **settings: Any) -> tuple[Any, list[Any]]:
         reports.clear()
-        base = tiny if model is None else model
-        return install(base, Cache(ScalingCache(**settings), "none")), reports
+        cache = Cache(
+            ScalingCache(**settings),
+            coefficients="none",
+            on_close=lambda run: reports.append(run.report),
+        )
+        return install(tiny if model is None else model, cache), reports
 
     return make
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the pack tells the user."""
+    with listening() as lines:
+        yield lines
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where alone the host finds coefficient files."""
+    with looking_in(tmp_path):
+        yield tmp_path

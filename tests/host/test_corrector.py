@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.predict.corrector import Corrector
+from scaling_cache.nodes.host.sampling import log_snr
 
 SUMS = (
     *("euler", "ddim", "lms", "ipndm", "ipndm_v", "deis", "dpmpp_2m", "res_multistep"),
@@ -20,7 +23,7 @@ OTHERS = (
 def both(cached: Any, sample: Any, sampler: str) -> list[torch.Tensor]:
     results = []
     for corrector in (False, True):
-        model, _ = cached(speedup=2.0, corrector=corrector)
+        model, _ = cached(speedup=2.0, corrects=corrector)
         torch.manual_seed(0)
         results.append(sample(model, sampler=sampler, steps=16))
     return results
@@ -43,10 +46,6 @@ def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
     tiny: Any, cached: Any, sample: Any
 ):
     """Along the run: x after euler's computed step is where its own output and the debt lead."""
-    from comfy.patcher_extension import WrappersMP
-    from scaling_cache.cache_core.predict.corrector import Corrector
-    from scaling_cache.nodes.host.sampling import log_snr
-
     model, reports = cached(speedup=2.0)
     raw: dict[int, torch.Tensor] = {}
     given: list[tuple[torch.Tensor, torch.Tensor, float]] = []
@@ -91,8 +90,6 @@ def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
 def test_a_fault_of_the_repair_costs_the_cache_and_not_the_picture(
     cached: Any, sample: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    from scaling_cache.cache_core.predict.corrector import Corrector
-
     def fail(*_: Any) -> None:
         raise RuntimeError("no memory")
 
