@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -31,11 +31,10 @@ class BlockRule(Protocol):
         probe: blocks at the start that run before the decision.
     """
 
-    @property
-    def signal(self) -> SignalKind: ...
+    reference: ClassVar[Reference]
 
     @property
-    def reference(self) -> Reference: ...
+    def signal(self) -> SignalKind: ...
 
     @property
     def probe(self) -> int: ...

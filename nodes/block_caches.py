@@ -143,7 +143,7 @@ class ScalingMagCache(io.ComfyNode):
         preset = resolve(model_type, MagCache.name, model)
         if isinstance(preset, str):
             return inputs.refused(cls, model, why_unsupported(model, MagCache) or preset)
-        own = dict(threshold=magcache_thresh, max_gap=magcache_K, retention=retention_ratio)
+        own = {"threshold": magcache_thresh, "max_gap": magcache_K, "retention": retention_ratio}
         method = replace(
             preset.method,
             follow_magnitude=follow_magnitude,

@@ -55,6 +55,6 @@ class ScalingCacheRaylight(io.ComfyNode):
         end_percent: float,
         budget: float = _DEFAULTS.budget,
     ) -> io.NodeOutput:
-        window = {"start_percent": start_percent, "end_percent": end_percent}
+        window: dict[str, Any] = {"start_percent": start_percent, "end_percent": end_percent}
         put(ray_actors, ScalingCache(speedup, MODES[one_of("mode", MODES, mode)], budget, **window))
         return io.NodeOutput(ray_actors)

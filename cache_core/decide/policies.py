@@ -8,7 +8,7 @@ that must compute makes all of them compute.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
@@ -131,7 +131,7 @@ class Policy(Protocol):
 class Listed:
     """Computes a fixed list of steps. Needs no value from the run, so no synchronisation."""
 
-    def __init__(self, computed: Sequence[int] | frozenset[int]) -> None:
+    def __init__(self, computed: Iterable[int]) -> None:
         self._computed = frozenset(computed)
 
     def decide(self, step: int, change: float | None) -> Decision:
@@ -300,7 +300,8 @@ class Budget:
         # One measurement says little, an old one as well.
         self._curvature = found if self._curvature is None else (self._curvature + found) / 2
         left = self._budget - self._spent
-        chosen = self._spacings.widest(*self._last, self._curvature, left)
+        older, newest = self._last
+        chosen = self._spacings.widest(older, newest, self._curvature, left)
         self._next = self._step + 1 if chosen is None else chosen
 
     def _judge(self, step: int, change: float | None) -> Decision:

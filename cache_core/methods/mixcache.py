@@ -252,7 +252,11 @@ class MixRun(BlockCache):
             return [outputs[0], guidance.negative(key, outputs[0], sigma, moment.step)]
         if self._choice.part is None:
             if guidance is not None and not why_plain(x, active):
-                before, now = guidance.kept(key), guidance.keep(key, outputs, sigma)
+                positive, negative = outputs
+                assert positive is not None
+                assert negative is not None
+                before = guidance.kept(key)
+                now = guidance.keep(key, (positive, negative), sigma)
                 if before is not None and before.low.shape == now.low.shape:
                     self.compare(Part.NEGATIVE, now.whole, before.whole)
             self._read()

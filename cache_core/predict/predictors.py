@@ -536,9 +536,10 @@ def project(past: Sequence[Known], value: torch.Tensor) -> torch.Tensor:
     flat, *known = (v.flatten(1).float() for v in (value, *(k.value for k in past[:2])))
     out = flat.new_zeros((flat.shape[0], _COLUMNS))
     out[:, 3] = dot(flat, flat)
-    if known:
-        change = flat - known[0]
-        out[:, 2] = dot(change, change)
+    if not known:
+        return out
+    change = flat - known[0]
+    out[:, 2] = dot(change, change)
     if len(known) > 1:
         slope = known[0] - known[1]
         out[:, 0] = dot(change, slope)

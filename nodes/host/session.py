@@ -74,7 +74,8 @@ class Active:
     def close(self) -> None:
         """End the run: drop all tensors, say what it was."""
         report = self.guard(self.run.close) or self.run.report
-        self.guard(self.progress.finish, f"{self.cache.method.name}: {report.summary()}")
+        counted = "both conditionings " if self.cache.negative else ""
+        self.guard(self.progress.finish, f"{self.cache.method.name}: {counted}{report.summary()}")
         if self.cache.on_close is not None:
             self.guard(self.cache.on_close, self.run)
 

@@ -7,7 +7,7 @@ or of functions of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -134,7 +134,7 @@ class StandIn:
         return iter(self._walk.layers(self._number, self._block))
 
 
-def changes_blocks(options: dict[str, Any]) -> bool:
+def changes_blocks(options: Mapping[str, Any]) -> bool:
     """Whether another node's patches change what blocks hand on, as those of FreeU do.
 
     What they do to a skipped block would be lost, and what to a live one is unknown.

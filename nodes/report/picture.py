@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...cache_core.run.report import seconds
 from .canvas import (
     CURVE,
     GRID,
