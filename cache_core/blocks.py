@@ -1,7 +1,7 @@
 """The cache below the step: which runs of blocks are skipped in which call of the network.
 
-Beside the calls of every run the host's hooks make these: `open` once per call of the network, then on the
-call `decide` once, and per span either `keep` (it was computed) or `add`.
+Beside the calls of every run the host's hooks make these: `open` once per call of the network, then
+on the call `decide` once, and per span either `keep` (it was computed) or `add`.
 """
 
 from __future__ import annotations
@@ -268,9 +268,9 @@ class NetworkCall:
     def follow(
         self, span: Span, changes: torch.Tensor
     ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
-        """What a span changed in each branch, for one that only compares: the branch's place in the call,
-        the change, and that of the step before, None where there is none. Further evaluations of a step
-        are left out.
+        """What a span changed in each branch, for one that only compares: the branch's place in the
+        call, the change, and that of the step before, None where there is none. Further evaluations
+        of a step are left out.
 
         Args:
             changes: of one stream, all branches together.

@@ -42,18 +42,18 @@ class ScalingTeaCache(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         kinds = "Whose polynomial to use. The lists ending in _ret are Wan's retention mode."
         threshold = (
-            "Higher skips more. 0 takes the value and the window that are recommended for the model, about "
-            "2x. Means the same as in ComfyUI-TeaCache."
+            "Higher skips more. 0 takes the value and the window that are recommended for the "
+            "model, about 2x. Means the same as in ComfyUI-TeaCache."
         )
         strict = (
-            "The published rule to the letter: the polynomial may turn negative and the number of skipped "
-            "steps in a row has no limit."
+            "The published rule to the letter: the polynomial may turn negative and the number of "
+            "skipped steps in a row has no limit."
         )
         gap = "At most so many steps are skipped in a row, 0 for no limit; strict ignores it."
         return _schema(
             TeaCache,
-            ": skips the blocks of the network while a fitted polynomial of the change of their input stays "
-            "below a threshold.",
+            ": skips the blocks of the network while a fitted polynomial of the change of their "
+            "input stays below a threshold.",
             ["teacache"],
             [
                 inputs.choice("model_type", [AUTO, *presets_of(TeaCache.name)], kinds),
@@ -107,8 +107,8 @@ class ScalingMagCache(io.ComfyNode):
         follow = "Scale the repeated change by its measured drift. Not in the paper."
         return _schema(
             MagCache,
-            ": skips the blocks of the network on a schedule that follows from how the size of their change "
-            "was measured to drift.",
+            ": skips the blocks of the network on a schedule that follows from how the size of "
+            "their change was measured to drift.",
             ["magcache"],
             [
                 inputs.choice(
@@ -163,8 +163,8 @@ class ScalingFirstBlockCache(io.ComfyNode):
         gap = "At most so many steps are skipped in a row; 0 is no limit."
         return _schema(
             FirstBlockCache,
-            ": runs the first block of the network and skips the others while its change stays near that of "
-            "the last computed step.",
+            ": runs the first block of the network and skips the others while its change stays "
+            "near that of the last computed step.",
             ["fbcache", "wavespeed"],
             [
                 inputs.number("residual_diff_threshold", 0.1, 0.0, 1.0, threshold, step=0.01),
@@ -196,8 +196,8 @@ class ScalingDeltaCache(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return _schema(
             DeltaCache,
-            " (ProfilingDiT): on most steps a list of blocks is skipped and what each run of them changed on "
-            "the last computed step is added; the other blocks run.",
+            "(ProfilingDiT): on most steps a list of blocks is skipped and what each run of them "
+            "changed on the last computed step is added; the other blocks run.",
             ["profilingdit", "deltacache", "block cache"],
             [
                 inputs.choice(

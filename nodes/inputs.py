@@ -80,8 +80,8 @@ def model() -> io.Input:
 
 def speedup(default: float) -> io.Input:
     words = (
-        "How much faster sampling should be. 1.0 is off, 2.0 computes half of the steps. Higher is faster "
-        "and further from the full result."
+        "How much faster sampling should be. 1.0 is off, 2.0 computes half of the steps. Higher "
+        "is faster and further from the full result."
     )
     return number("speedup", default, 1.0, 4.0, words, step=0.1)
 
@@ -157,7 +157,8 @@ def model_output() -> list[io.Output]:
 
 
 def off(cls: Any, model: Any) -> io.NodeOutput:
-    """A model that computes all steps, as the settings ask for; what the node showed is of other ones.
+    """A model that computes all steps, as the settings ask for; what the node showed is of other
+    ones.
 
     Its runs are timed, for a report that compares with them.
     """

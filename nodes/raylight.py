@@ -22,8 +22,8 @@ class ScalingCacheRaylight(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         workers = io.Custom("RAY_ACTORS")
         mode = (
-            "Target speed-up: compute as few steps as 'speedup' asks for; the GPUs need not talk about it. "
-            "Error budget: predict as long as the estimated error stays within 'budget'."
+            "Target speed-up: compute as few steps as 'speedup' asks for; the GPUs need not talk "
+            "about it. Error budget: predict as long as the estimated error stays within 'budget'."
         )
         return schema(
             node_id="ScalingCacheRaylight",

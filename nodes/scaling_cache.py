@@ -17,9 +17,9 @@ from .host.progress import node_of
 
 _DEFAULTS = Method()
 _MODE = (
-    "Target speed-up: compute as few steps as 'speedup' asks for. Near-lossless, balanced and fast draft: "
-    "1.5x, 2x and 3x, whatever 'speedup' says. Error budget: predict as long as the estimated error stays "
-    "within 'budget'."
+    "Target speed-up: compute as few steps as 'speedup' asks for. Near-lossless, balanced and "
+    "fast draft: 1.5x, 2x and 3x, whatever 'speedup' says. Error budget: predict as long as the "
+    "estimated error stays within 'budget'."
 )
 _PREDICTOR = (
     "How a skipped output is made. Scaling follows the line through the last two outputs as far as it "
@@ -28,20 +28,20 @@ _PREDICTOR = (
     "last output; order 1 and 2 extrapolate."
 )
 _WARMUP = (
-    "Steps at the start that are always computed. 0 leaves them to the target, which places every step; an "
-    "error budget then computes 3."
+    "Steps at the start that are always computed. 0 leaves them to the target, which places every "
+    "step; an error budget then computes 3."
 )
 _COEFFICIENTS = (
-    "Coefficients for the predictors auto and least squares. Auto takes a file that was made for this model; "
-    "none uses none; or choose a file."
+    "Coefficients for the predictors auto and least squares. Auto takes a file that was made for "
+    "this model; none uses none; or choose a file."
 )
 _STEPS = (
     "Steps to compute, such as 0-2, 5, 8, in place of a target. The node names those of a run after it: "
     "copy and edit them. Empty for none."
 )
 _CORRECTOR = (
-    "At each computed step, make good what the skipped ones before it missed. Closer to the full result at "
-    "no cost; works with samplers that add no noise."
+    "At each computed step, make good what the skipped ones before it missed. Closer to the full "
+    "result at no cost; works with samplers that add no noise."
 )
 
 

@@ -1,7 +1,8 @@
 """Which blocks can be skipped: how much the change that each one makes differs from step to step.
 
-A block whose change of the stream stays nearly the same can be skipped and its last change added again
-(Delta Cache). One plain run shows it, see `block_tables`. The other criterion is how little a block prefers the foreground, see `attention`.
+A block whose change of the stream stays nearly the same can be skipped and its last change added
+again (Delta Cache). One plain run shows it, see `block_tables`. The other criterion is how little a
+block prefers the foreground, see `attention`.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def skip_order(
 ) -> list[int]:
     """Blocks by number, the one to skip first at the front.
 
-    The steadiest first, or those that prefer the foreground least, or by the mean of both ranks. Among
-    equals the steadier one goes first.
+    The steadiest first, or those that prefer the foreground least, or by the mean of both ranks.
+    Among equals the steadier one goes first.
 
     Args:
         changes: mean relative change of each block [blocks].

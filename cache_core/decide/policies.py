@@ -1,8 +1,8 @@
 """Decide, at the start of each step, whether it is computed or predicted.
 
-A policy is asked once per step, in order: for a cache of whole steps once for all conditionings, inside the
-network once per conditioning and span of blocks. What was really done comes back with `settle`, since one
-that must compute makes all of them compute.
+A policy is asked once per step, in order: for a cache of whole steps once for all conditionings,
+inside the network once per conditioning and span of blocks. What was really done comes back with
+`settle`, since one that must compute makes all of them compute.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class SamplerTraits:
         name: the host's name, for messages.
         evaluations: model evaluations of each step, None if only the sampler knows.
         stochastic: whether it adds fresh noise between steps.
-        sums: whether the result follows a change of one step's derivative by the width of the step, so
-            that what earlier steps missed can be made good at a later one.
+        sums: whether the result follows a change of one step's derivative by the width of the step,
+            so that what earlier steps missed can be made good at a later one.
         carries: whether it extrapolates so far through earlier derivatives that their errors grow.
     """
 
@@ -81,8 +81,8 @@ class RunPlan:
         window: half-open range of steps that may be predicted, from start and end percent.
         note: keeps a sentence for the user.
         table: calibrated products of the guided outputs, if there are some for this model.
-        log_snr: logarithm of signal over noise at each sigma of the schedule, as far as a model can tell
-            it, rising, if it is known.
+        log_snr: logarithm of signal over noise at each sigma of the schedule, as far as a model can
+            tell it, rising, if it is known.
         guidance: whether guidance pulls the outputs, by its scale or as an input of the model.
     """
 
@@ -123,8 +123,8 @@ class Policy(Protocol):
         ...
 
     def settle(self, computed: bool, missed: float | None = None) -> None:
-        """What was done with the step that was decided last, and the relative error that a prediction of
-        it would have had, where that was measured."""
+        """What was done with the step that was decided last, and the relative error that a
+        prediction of it would have had, where that was measured."""
         ...
 
 
@@ -244,18 +244,19 @@ def area(ahead: float, behind: float) -> float:
 class Budget:
     """Computes as few steps as the estimated mean error allows.
 
-    The error of a linear prediction grows with curvature times `area`, which is the change that this
-    policy is told. The curvature is measured at each computed step; then the widest spacing is taken whose
-    predictions up to the end, at that curvature, stay with those already made within the budget. A step
-    whose own estimate is beyond what is left is computed. A measurement speaks for about its own distance,
-    so a row of predictions is at most one longer than the last one.
+    The error of a linear prediction grows with curvature times `area`, which is the change that
+    this policy is told. The curvature is measured at each computed step; then the widest spacing is
+    taken whose predictions up to the end, at that curvature, stay with those already made within
+    the budget. A step whose own estimate is beyond what is left is computed. A measurement speaks
+    for about its own distance, so a row of predictions is at most one longer than the last one.
     """
 
     def __init__(self, plan: RunPlan, budget: float, forced: frozenset[int], longest: int) -> None:
         """
         Args:
             plan: of the run.
-            budget: allowed mean relative error of the outputs, each step by its influence on the result.
+            budget: allowed mean relative error of the outputs, each step by its influence on the
+                result.
             forced: steps that are always computed.
             longest: steps that may be predicted in a row.
         """
@@ -325,9 +326,10 @@ class Budget:
 class _Spacings:
     """What computing steps so far apart costs from any step on, worked out once for all of a run.
 
-    From a computed step n with the one before it b away, the steps up to the next computed one m have
-    `sum area(a_s - a_n, b) share_s = S2(n, m) + b S1(n, m)`, where S1 and S2 sum the distance and its square.
-    What follows m is known once all later steps are, since the next one after m does not depend on n.
+    From a computed step n with the one before it b away, the steps up to the next computed one m
+    have `sum area(a_s - a_n, b) share_s = S2(n, m) + b S1(n, m)`, where S1 and S2 sum the distance
+    and its square. What follows m is known once all later steps are, since the next one after m
+    does not depend on n.
     """
 
     def __init__(
@@ -375,8 +377,8 @@ class _Spacings:
             self._after[:, n] = np.where(m < steps, cost + self._after[rows, following], 0.0)
 
     def widest(self, older: int, newest: int, curvature: float, left: float) -> int | None:
-        """The next computed step at the widest spacing whose error is within what is left, None if there
-        is none; the number of steps where nothing more is computed."""
+        """The next computed step at the widest spacing whose error is within what is left, None if
+        there is none; the number of steps where nothing more is computed."""
         hop = self._hop[:, newest]
         back = abs(self._axis[newest] - self._axis[older])
         now = self._second[newest, hop - 1] + back * self._first[newest, hop - 1]

@@ -1,5 +1,5 @@
-"""What every method is made of: settings with their checks, a rule, the inputs of the nodes that it looks
-at, its level, and the start of a run."""
+"""What every method is made of: settings with their checks, a rule, the inputs of the nodes that it
+looks at, its level, and the start of a run."""
 
 from __future__ import annotations
 
@@ -194,7 +194,8 @@ class Method:
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> Self:
-        """The smallest one that shows what it does: it computes everything, or about every second step."""
+        """The smallest one that shows what it does: it computes everything, or about every second
+        step."""
         raise NotImplementedError
 
     @classmethod
@@ -302,7 +303,8 @@ class BlockMethod(Method):
         raise NotImplementedError
 
     def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Policy:
-        """A fresh policy for one conditioning of a run, 0 for the positive one of the usual samplers."""
+        """A fresh policy for one conditioning of a run, 0 for the positive one of the usual
+        samplers."""
         raise NotImplementedError
 
     @classmethod
@@ -331,8 +333,8 @@ class BlockMethod(Method):
 def middle_blocks(layout: Layout, first: int = 0, last: int = 0) -> tuple[Span, ...]:
     """All blocks but the first and the last few.
 
-    A run that ends before the last block is cut where one stack follows the other: only there do text
-    and picture come as the host keeps them.
+    A run that ends before the last block is cut where one stack follows the other: only there do
+    text and picture come as the host keeps them.
 
     Args:
         first: blocks at the start that always run; they must be of one stack.
@@ -377,8 +379,8 @@ def parse_ranges(field: str, text: str) -> tuple[int, ...]:
     """Numbers from a list of steps or blocks such as `0, 2-7, 10-20`.
 
     Raises:
-        ValueError: naming the field and the part that is not a number or a range, is larger than any step
-            or block, or does not rise.
+        ValueError: naming the field and the part that is not a number or a range, is larger than
+            any step or block, or does not rise.
     """
     found: list[int] = []
     for part in filter(None, (p.strip() for p in text.split(","))):

@@ -1,6 +1,7 @@
-"""Scaling Cache: predict a skipped output as `y0 + alpha * (y1 - y0)`, with y0 the last computed output, y1
-its linear extrapolation and alpha learned during the run or calibrated. The steps to compute are chosen for
-a target speed-up or an error budget, and computed steps repair what skipped ones missed."""
+"""Scaling Cache: predict a skipped output as `y0 + alpha * (y1 - y0)`, with y0 the last computed
+output, y1 its linear extrapolation and alpha learned during the run or calibrated. The steps to
+compute are chosen for a target speed-up or an error budget, and computed steps repair what skipped
+ones missed."""
 
 from __future__ import annotations
 
@@ -32,14 +33,14 @@ from .base import Inputs, Model, Page, Start, StepMethod, check_range, rising, w
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
-# What is left in the result of errors of the outputs: pictures of the demo models are then alike at one
-# budget with and without coefficients.
+# What is left in the result of errors of the outputs: pictures of the demo models are then alike at
+# one budget with and without coefficients.
 LEFT = 0.2
 
 
 class Mode(Enum):
-    """How the steps to compute are chosen. The values are what the user reads; the three in the middle are
-    target speed-ups in words."""
+    """How the steps to compute are chosen. The values are what the user reads; the three in the
+    middle are target speed-ups in words."""
 
     TARGET = "target speed-up"
     NEAR_LOSSLESS = "near-lossless"
@@ -72,8 +73,9 @@ class ScalingCache(StepMethod):
         mode: aim at a speed-up or stay within an error budget.
         budget: allowed mean relative error of the outputs, 0 to 1.
         predictor: how a skipped output is predicted.
-        warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an error
-            budget, 1 for a target, which places its steps by what they bring (3 where it cannot).
+        warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an
+            error budget, 1 for a target, which places its steps by what they bring (3 where it
+            cannot).
         max_gap: steps that may be predicted in a row, 1 or more.
         corrects: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -174,8 +176,8 @@ class ScalingCache(StepMethod):
         return cheapest(chains, wanted).steps
 
     def _chains(self, plan: RunPlan) -> Sequence[Chain]:
-        """Calibrated choices of computed steps, fewest first; none without coefficients that fit, or with
-        noise that they were made without."""
+        """Calibrated choices of computed steps, fewest first; none without coefficients that fit,
+        or with noise that they were made without."""
         calibrated = isinstance(self.predictor.bind(plan.table), LeastSquares)
         if plan.table is None or not calibrated or plan.traits.stochastic or not plan.falls:
             return ()
@@ -183,7 +185,8 @@ class ScalingCache(StepMethod):
         return best_chains(plan.table, plan.sigmas, forced, longest, self._repairs(plan))
 
     def _as_listed(self, plan: RunPlan) -> set[int]:
-        """The user's list; the first step and those outside the window are computed whatever it says."""
+        """The user's list; the first step and those outside the window are computed whatever it
+        says."""
         beyond = [step for step in self.listed if step >= plan.steps]
         if beyond:
             plan.note(

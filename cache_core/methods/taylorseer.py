@@ -1,9 +1,9 @@
 """TaylorSeer: from reusing to forecasting (Liu et al., arXiv 2503.06923; code Shenyi-Z/TaylorSeer).
 
-Published rule: the first steps are computed, then every N-th; between them features are forecast from
-their differences at computed steps, in units of steps. The published code does so for every attention and
-MLP. Here it is the model's output, one tensor per order and conditioning, or inside the network the change
-of the whole stack.
+Published rule: the first steps are computed, then every N-th; between them features are forecast
+from their differences at computed steps, in units of steps. The published code does so for every
+attention and MLP. Here it is the model's output, one tensor per order and conditioning, or inside
+the network the change of the whole stack.
 """
 
 from __future__ import annotations

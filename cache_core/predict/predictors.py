@@ -1,12 +1,12 @@
 """Predict an output from the computed ones before it, as a weighted sum.
 
-Outputs bend evenly over the logarithm of signal over noise and not over sigma, so the scaled predictor's
-line is drawn over that axis.
+Outputs bend evenly over the logarithm of signal over noise and not over sigma, so the scaled
+predictor's line is drawn over that axis.
 
-Notation: past outputs `(sigma_j, d_j)`, newest j = 0. Order 0 repeats `y0 = d_0`; order 1 is the line
-`y1 = d_0 + (d_0 - d_1) * (sigma - sigma_0) / (sigma_0 - sigma_1)`; the scaled predictor is
-`y0 + alpha * (y1 - y0)`. Weights are numbers or tensors of a shape that goes with the output's; none is
-ever read from the device.
+Notation: past outputs `(sigma_j, d_j)`, newest j = 0. Order 0 repeats `y0 = d_0`; order 1 is the
+line `y1 = d_0 + (d_0 - d_1) * (sigma - sigma_0) / (sigma_0 - sigma_1)`; the scaled predictor is
+`y0 + alpha * (y1 - y0)`. Weights are numbers or tensors of a shape that goes with the output's;
+none is ever read from the device.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Weight = float | torch.Tensor
 Axis = Callable[[float], float]
 # Two outputs that lie close say nothing about what is further off than so many of their distances.
 FURTHEST = 10.0
-# Alpha of the first predictions: over the logarithm of signal over noise outputs bend back, and what is
-# right lies between 0.6 and 0.95 on the demo model.
+# Alpha of the first predictions: over the logarithm of signal over noise outputs bend back, and
+# what is right lies between 0.6 and 0.95 on the demo model.
 FIRST_ALPHA = 0.85
 # Beyond these a measured alpha says that the line is a poor model, not that it should be stretched.
 LOWEST, HIGHEST = 0.0, 1.5
@@ -44,8 +44,8 @@ class Known:
         step: index of the sampler's step.
         sigma: noise level of the evaluation.
         at: place of that sigma on the axis along which outputs change evenly.
-        values: the outputs, one per stream, None for one that is not kept; owned by whoever keeps them,
-            never written to.
+        values: the outputs, one per stream, None for one that is not kept; owned by whoever keeps
+            them, never written to.
         probe: change that the first blocks made then, where the predictor aligns.
     """
 
@@ -96,8 +96,8 @@ class Predictor:
     Attributes:
         name: for people.
         depth: computed steps that are kept.
-        least: computed steps that it starts with; those that find their weights during the run hold the
-            first output until there are more.
+        least: computed steps that it starts with; those that find their weights during the run hold
+            the first output until there are more.
         aligned: whether it compares the change of the first blocks with the kept ones.
         calibrated: whether it asks for a coefficient file.
         outside: whether it works on outputs of the whole network.
@@ -184,7 +184,8 @@ class Scaled(Predictor):
 
 @dataclass(frozen=True)
 class Taylor(Predictor):
-    """Forecast of TaylorSeer (Liu et al., arXiv 2503.06923; code Shenyi-Z/TaylorSeer), in units of steps.
+    """Forecast of TaylorSeer (Liu et al., arXiv 2503.06923; code Shenyi-Z/TaylorSeer), in units of
+    steps.
 
     Attributes:
         order: highest difference, 1 to 3; lower while fewer steps were computed.
@@ -244,10 +245,11 @@ class Auto(LeastSquares):
 
 @dataclass(frozen=True)
 class Align(Predictor):
-    """Trajectory alignment of DiCache (arXiv 2508.17356): as far along the line through the last two
-    changes as the first blocks have gone along theirs.
+    """Trajectory alignment of DiCache (arXiv 2508.17356): as far along the line through the last
+    two changes as the first blocks have gone along theirs.
 
-    With probe p and change r: `r_2 + g (r_1 - r_2)`, `g = mean|p - p_2| / mean|p_1 - p_2|`, clamped.
+    With probe p and change r: `r_2 + g (r_1 - r_2)`, `g = mean|p - p_2| / mean|p_1 - p_2|`,
+    clamped.
 
     Attributes:
         low, high: limits of g.
@@ -286,10 +288,10 @@ TAYLOR_1, TAYLOR_2, TAYLOR_3 = Taylor(1), Taylor(2), Taylor(3)
 class Quantity(Enum):
     """What changes slowly from step to step, and is kept in place of the denoised output.
 
-    DERIVATIVE is `(x - denoised) / sigma`, the ODE derivative dx/dsigma of k-diffusion, the same for
-    flow, eps and v models. Where a sampler adds fresh noise to x it is useless, since it would call
-    that noise picture; DENOISED does not depend on it. OUTPUT_CHANGE and DENOISED_CHANGE are the
-    derivative and the denoised output less x, as EasyCache and LazyCache keep them.
+    DERIVATIVE is `(x - denoised) / sigma`, the ODE derivative dx/dsigma of k-diffusion, the same
+    for flow, eps and v models. Where a sampler adds fresh noise to x it is useless, since it would
+    call that noise picture; DENOISED does not depend on it. OUTPUT_CHANGE and DENOISED_CHANGE are
+    the derivative and the denoised output less x, as EasyCache and LazyCache keep them.
     """
 
     DERIVATIVE = "derivative"
@@ -375,8 +377,8 @@ def per_sample(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def snr_axis(sigmas: tuple[float, ...], log_snr: tuple[float, ...] | None) -> Axis:
-    """Logarithm of signal over noise at any sigma, linear between those of the schedule; sigma itself
-    where it is not known."""
+    """Logarithm of signal over noise at any sigma, linear between those of the schedule; sigma
+    itself where it is not known."""
     if log_snr is None:
         return float
     # Nearly all that is asked for is on the schedule.
@@ -391,8 +393,9 @@ def snr_axis(sigmas: tuple[float, ...], log_snr: tuple[float, ...] | None) -> Ax
 
 
 def extrapolation_ratio(past: Sequence[Known], at: float) -> float | None:
-    """Distance to `at` from the newest entry in units of that between the last two, within what a line is
-    good for; None where no line goes through them: beyond its ends the axis puts all sigmas in one place.
+    """Distance to `at` from the newest entry in units of that between the last two, within what a
+    line is good for; None where no line goes through them: beyond its ends the axis puts all sigmas
+    in one place.
     """
     if len(past) < 2 or past[0].at == past[1].at:
         return None
@@ -422,8 +425,9 @@ def taylor_weights(steps: Sequence[int], step: int) -> tuple[float, ...]:
     """Weights of the published forecast, one per computed step, newest first.
 
     `F_0 = f`, `F_{i+1}` is the difference of `F_i` at two neighbouring computed steps over their
-    distance, and the forecast is `sum F_i x^i / i!` with x steps ahead of the newest. Exact for lines;
-    from order 2 on it differs from the polynomial through the points, as the published code does.
+    distance, and the forecast is `sum F_i x^i / i!` with x steps ahead of the newest. Exact for
+    lines; from order 2 on it differs from the polynomial through the points, as the published code
+    does.
 
     Args:
         steps: computed steps, falling.
@@ -447,8 +451,8 @@ def taylor_weights(steps: Sequence[int], step: int) -> tuple[float, ...]:
 
 
 def remember(past: Sequence[Known], newest: Known, depth: int) -> list[Known]:
-    """Past outputs with a new one, newest first. An older one at the same sigma is replaced: two outputs
-    at one sigma have no slope between them."""
+    """Past outputs with a new one, newest first. An older one at the same sigma is replaced: two
+    outputs at one sigma have no slope between them."""
     return [newest, *(known for known in past if known.sigma != newest.sigma)][:depth]
 
 
@@ -457,8 +461,8 @@ def held_bytes(entries: Sequence[Known]) -> int:
     return sum(v.numel() * v.element_size() for e in entries for v in e.values if v is not None)
 
 
-# What each computed output says of its prediction. All sums are taken per sample of the batch, so images of
-# one batch never influence each other.
+# What each computed output says of its prediction. All sums are taken per sample of the batch, so
+# images of one batch never influence each other.
 
 
 @dataclass
@@ -471,7 +475,8 @@ class History:
         kind: shape, dtype and device of the latents that they belong to.
         past: the outputs, newest first.
         alphas: per sample, how far along the line was right so far.
-        alpha: the same for tensors: one number, or one per sample in a shape that goes with the outputs.
+        alpha: the same for tensors: one number, or one per sample in a shape that goes with the
+            outputs.
     """
 
     depth: int
@@ -491,8 +496,8 @@ class History:
             numbers: of `project`, one row after the other, read from the device.
 
         Returns:
-            Relative error that its prediction would have had, infinite if the output is not finite; None
-            without a line to predict from.
+            Relative error that its prediction would have had, infinite if the output is not finite;
+            None without a line to predict from.
         """
         ratio = extrapolation_ratio(self.past, newest.at)
         rows = [numbers[i : i + _COLUMNS] for i in range(0, len(numbers), _COLUMNS)]
@@ -509,8 +514,8 @@ class History:
 
 
 def place_alphas(histories: Sequence[History], like: torch.Tensor) -> None:
-    """Give each history its alpha for tensors: at most one copy to the device for all of them, none where
-    the samples of each agree. So predictions copy nothing.
+    """Give each history its alpha for tensors: at most one copy to the device for all of them, none
+    where the samples of each agree. So predictions copy nothing.
 
     Args:
         like: an output [batch, ...].

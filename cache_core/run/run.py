@@ -1,9 +1,9 @@
-"""One sampling run as every cache sees it: which step an evaluation belongs to, what was decided, and how
-long it took.
+"""One sampling run as every cache sees it: which step an evaluation belongs to, what was decided,
+and how long it took.
 
-The host's wrappers only translate into these calls, in this order: `begin` once per evaluation; for each
-batch of conditionings `skips`, the model on those that are left, and `complete`; at last `hand_over`. What
-goes wrong within them ends in `stop`: every further step is computed.
+The host's wrappers only translate into these calls, in this order: `begin` once per evaluation; for
+each batch of conditionings `skips`, the model on those that are left, and `complete`; at last
+`hand_over`. What goes wrong within them ends in `stop`: every further step is computed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..decide.policies import Decision
 from .agreement import Agree
 from .report import RunReport, StepRecord
 
-# Samplers convert sigmas through log or time space; this much drift is rounding, not another schedule.
+# Samplers convert sigmas through log or time space; this much drift is rounding, not another
+# schedule.
 SIGMA_TOLERANCE = 1e-3
 _FIRST = Decision(True, "not started")
 _STOPPED = Decision(True, "caching stopped")
@@ -89,8 +90,8 @@ class Clock:
         return Moment(step, sigma, first)
 
     def follows(self, moment: Moment, sigma: float) -> bool:
-        """Whether a measured sigma is the one expected at the first evaluation of a step; from the first
-        that is not, the clock measures."""
+        """Whether a measured sigma is the one expected at the first evaluation of a step; from the
+        first that is not, the clock measures."""
         expected = self.sigmas[moment.step]
         near = abs(sigma - expected) <= SIGMA_TOLERANCE * max(abs(expected), 1e-3)
         self.measures = not (near or not moment.first)
@@ -129,8 +130,8 @@ class Run:
         """Start an evaluation. All evaluations of a step share the decision of its first one.
 
         Args:
-            sigma: reads its noise level; only called by a measuring clock, since on a GPU it waits for
-                the device.
+            sigma: reads its noise level; only called by a measuring clock, since on a GPU it waits
+                for the device.
             x: noisy latent [batch, ...].
         """
         self._finish_evaluation()

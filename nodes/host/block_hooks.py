@@ -1,7 +1,7 @@
 """Inside the network: hooks around blocks, translated into calls of a BlockCache.
 
-The host's replacement hooks, or stand-ins where it has none, ask a walk through the blocks of one call what
-runs. Nothing of a run is in the hooks: the walk comes with the options of the call.
+The host's replacement hooks, or stand-ins where it has none, ask a walk through the blocks of one
+call what runs. Nothing of a run is in the hooks: the walk comes with the options of the call.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ Block = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class OneCall:
-    """What the hooks of a call of the network have of its run: the host may make several calls at once,
-    each on a device of its own."""
+    """What the hooks of a call of the network have of its run: the host may make several calls at
+    once, each on a device of its own."""
 
     walk: Any
 
@@ -373,7 +373,8 @@ class BlockWalk:
         return {"img": args["img"], "txt": args.get("txt")}
 
     def _skipped(self, number: int) -> Span | None:
-        """The skipped span that a block belongs to. Spans may lie within others: the first one counts."""
+        """The skipped span that a block belongs to. Spans may lie within others: the first one
+        counts."""
         return next((s for s in self._run.spans if number in s and self._call.skips(s)), None)
 
     def _enter(self, number: int, args: Args, skipped: Span | None) -> None:

@@ -52,8 +52,9 @@ class Cache:
 
 
 def install(model: Any, cache: Cache) -> Any:
-    """A clone of the model with a cache, or the model itself where that is impossible. One fits on a model, besides one of the negative conditioning: the
-    last one counts, and says what it replaced.
+    """A clone of the model with a cache, or the model itself where that is impossible. One fits on
+    a model, besides one of the negative conditioning: the last one counts, and says what it
+    replaced.
 
     Raises:
         ValueError: if the method does not fit the network, naming the field.
@@ -73,8 +74,8 @@ def install(model: Any, cache: Cache) -> Any:
 
 
 def remove(model: Any, negative: bool | None = None) -> Any:
-    """A clone of the model without caches, or without those of the negative conditioning (True) or of all
-    else (False)."""
+    """A clone of the model without caches, or without those of the negative conditioning (True) or
+    of all else (False)."""
     kept = [c for c in caches_of(model) if negative is not None and c.negative is not negative]
     return _with(model, kept)
 

@@ -154,13 +154,13 @@ def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
 
 
 def nearer(found: Found, choice: str, noisy: bool) -> Found:
-    """What the predictor auto takes of a file: all, unless learning during the run was nearer when it was
-    tried out; a file that was not tried only if the user chose it.
+    """What the predictor auto takes of a file: all, unless learning during the run was nearer when
+    it was tried out; a file that was not tried only if the user chose it.
 
     Args:
         choice: of the user.
-        noisy: whether the sampler adds noise. Files are made without, and with it learning is 1 dB nearer
-            on the demo's image model at cfg 4 and 4 dB on its video model.
+        noisy: whether the sampler adds noise. Files are made without, and with it learning is 1 dB
+            nearer on the demo's image model at cfg 4 and 4 dB on its video model.
     """
     if found.guided is None:
         return found
@@ -192,8 +192,8 @@ def family(patcher: Any) -> str:
 
 
 def fingerprint(patcher: Any) -> str:
-    """Short hash of a model's structure: the same for a finetune and however it was loaded, another for
-    another architecture.
+    """Short hash of a model's structure: the same for a finetune and however it was loaded, another
+    for another architecture.
 
     Weights are left out on purpose: reading them would load an offloaded model, and a table fits
     finetunes of one base.
@@ -202,8 +202,8 @@ def fingerprint(patcher: Any) -> str:
 
 
 def fingerprints(patcher: Any) -> frozenset[str]:
-    """All that files of this model may bear: files of earlier versions tell how it was loaded too, by the
-    dtype that the host writes into the network's settings."""
+    """All that files of this model may bear: files of earlier versions tell how it was loaded too,
+    by the dtype that the host writes into the network's settings."""
     network = dict(_network(patcher))
     older = {_hash(patcher, {**network, "dtype": dtype}) for dtype in (None, *_DTYPES)}
     return frozenset({fingerprint(patcher), _hash(patcher, network), *older})
@@ -240,8 +240,8 @@ def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
     table = file.table
     if not table.covers(schedule[:-1]):
         raise _OutOfRange(
-            f"coefficients: {name} covers sigma {table.sigmas[0]:.3g} to {table.sigmas[-1]:.3g}, this run "
-            f"goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
+            f"coefficients: {name} covers sigma {table.sigmas[0]:.3g} to {table.sigmas[-1]:.3g}, "
+            f"this run goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
         )
     guided = file.guided if cfg is None else file.guided_at(cfg)
     return Found(guided, f"Coefficients: {name}", file.trial)

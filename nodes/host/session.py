@@ -1,8 +1,10 @@
-"""The only wrappers of the host: they bracket a sampling run and ask its caches, from the outer to the inner.
+"""The only wrappers of the host: they bracket a sampling run and ask its caches, from the outer to
+the inner.
 
-OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the batch of conditionings that is
-skipped. Only the frozen caches in the model's options, with the numbers in their logs, live longer than a
-run. Every call into a cache goes through a guard: a fault of ours must not cost the user the picture.
+OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the batch of conditionings
+that is skipped. Only the frozen caches in the model's options, with the numbers in their logs, live
+longer than a run. Every call into a cache goes through a guard: a fault of ours must not cost the
+user the picture.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ class Active:
         """What a call into the cache gives; None where it fails, and then the run stops caching.
 
         Raises:
-            Exception: the fault, where a picture is computed on several ranks: the others go on to skip,
-                and would leave this one waiting for them.
+            Exception: the fault, where a picture is computed on several ranks: the others go on to
+                skip, and would leave this one waiting for them.
         """
         try:
             return do(*args)
