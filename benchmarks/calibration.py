@@ -126,7 +126,6 @@ def measure(
 
 def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: list[int]) -> Any:
     """A clone of the model with Scaling Cache, or with an evenly spaced line; adds its computed steps."""
-    from scaling_cache.cache_core.decide.policies import Listed, Policy, RunPlan
     from scaling_cache.cache_core.methods import ScalingCache
     from scaling_cache.cache_core.predict import predictors
     from scaling_cache.nodes.host.cache import Cache, install
@@ -135,14 +134,15 @@ def cached(model: Any, bed: Bed, method: str, steps: int, wanted: int, counted: 
     class Exactly(ScalingCache):
         """Scaling Cache with a number of computed steps in place of a speed-up."""
 
-        def policy(self, frame: RunPlan) -> Policy:
-            return Listed(self.schedule(frame, wanted))
+        @property
+        def target(self) -> float:
+            return steps / wanted
 
     squares = Exactly(predictor=predictors.LEAST_SQUARES)
     cache = {
-        EVEN: Cache(even_line(steps, wanted), NONE),
-        ONLINE: Cache(Exactly(), NONE),
-        CALIBRATED: Cache(squares, bed.coefficients.name),
+        EVEN: Cache(even_line(steps, wanted), coefficients=NONE),
+        ONLINE: Cache(Exactly(), coefficients=NONE),
+        CALIBRATED: Cache(squares, coefficients=bed.coefficients.name),
     }[method]
     return counting(install(model, cache), counted)
 

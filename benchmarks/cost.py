@@ -91,7 +91,7 @@ def times(bed: Bed, model: Any, repeats: int, answered: bool) -> Times:
     from scaling_cache.cache_core.methods import ScalingCache
     from scaling_cache.nodes.host.cache import Cache, install
 
-    config = Cache(ScalingCache(speedup=SPEEDUP), "none")
+    config = Cache(ScalingCache(speedup=SPEEDUP), coefficients="none")
     starts: list[float] = []
     plain, cached = (watched(m, starts, answered) for m in (model, install(model, config)))
 

@@ -92,7 +92,9 @@ def _own(bed: Bed) -> list[Way]:
 
     def with_settings(choice: str = NONE, field: str = "speedup", **fixed: Any) -> Any:
         def make(model: Any, setting: Any) -> Any:
-            return install(model, Cache(ScalingCache(**fixed, **{field: setting}), choice))
+            return install(
+                model, Cache(ScalingCache(**fixed, **{field: setting}), coefficients=choice)
+            )
 
         return make
 
@@ -100,7 +102,7 @@ def _own(bed: Bed) -> list[Way]:
         return [even_line(plan.steps, target_steps(plan.steps, target))]
 
     def as_set(model: Any, settings: ScalingCache) -> Any:
-        return install(model, Cache(settings, NONE))
+        return install(model, Cache(settings, coefficients=NONE))
 
     own, file = Group.OURS, bed.coefficients.name
     squares = predictors.LEAST_SQUARES
@@ -136,7 +138,7 @@ def even_line(steps: int, computed: int) -> Any:
     from scaling_cache.cache_core.predict import predictors
 
     listed = even_steps(steps, computed, WARMUP)
-    return ScalingCache(listed=listed, predictor=predictors.ORDER_1, corrector=False)
+    return ScalingCache(listed=listed, predictor=predictors.ORDER_1, corrects=False)
 
 
 def oracle(table: Any) -> Way:
@@ -148,7 +150,7 @@ def oracle(table: Any) -> Way:
 
     def make(model: Any, speedup: float) -> Any:
         settings = ScalingCache(speedup, predictor=predictors.LEAST_SQUARES)
-        return install(model, Cache(settings, NONE, table=table))
+        return install(model, Cache(settings, coefficients=NONE, table=table))
 
     return Way(ORACLE, Group.ORACLE, candidates=_speedup, make=make)
 
@@ -157,65 +159,74 @@ def _speedup(plan: Plan, target: float) -> list[float]:
     return [target]
 
 
+# Settings to search of the methods whose threshold is a share; of the others it is a sum.
+_BY_SHARE = ("First Block Cache", "DBCache", "SmoothCache")
+# The highest difference of a forecast, one row each.
+_ORDERS = (1, 2, 3)
+
+
 def _published(model: Any) -> list[Way]:
-    from scaling_cache.cache_core.methods.combinations import BLOCK_METHODS
-    from scaling_cache.nodes.cfg_cache import ScalingCfgCache
-    from scaling_cache.nodes.families import find_family
+    """Every method but the pack's own, on every level that fits the model."""
+    from scaling_cache.cache_core.methods import METHODS, Level, ScalingCache
     from scaling_cache.nodes.host.block_hooks import why_unsupported
+
+    fixed = _fixed(model)
+    return [
+        way
+        for kind in METHODS
+        if kind is not ScalingCache
+        and not (kind.level is Level.BLOCKS and why_unsupported(model, kind))
+        for way in _rows_of(kind, fixed.get(kind.name, {}))
+    ]
+
+
+def _rows_of(kind: Any, fixed: dict[str, Any]) -> list[Way]:
+    """The rows of a method, one for each order of those that have one.
+
+    Args:
+        fixed: inputs that are not searched.
+    """
+    from scaling_cache.cache_core.methods import Level
+
+    name, inside = kind.name, kind.level is Level.BLOCKS
+    field = "threshold" if "threshold" in kind.uses else "interval"
+    sums = _SHARES if name in _BY_SHARE else _SUMS
+    settings = sums if field == "threshold" else _INTERVALS
+    if kind.level is Level.NEGATIVE:
+        return [Way(name, Group.PUBLISHED, field, settings, make=_guidance)]
+    fixed = {"granularity": kind.level.value, **fixed}
+    rows = {name: fixed}
+    if "order" in kind.uses:
+        rows = {f"{name} {i}{', blocks' * inside}": {**fixed, "order": i} for i in _ORDERS}
+    free = fixed.get("first_blocks", 1) if inside and kind.probes else 0
+    return [
+        Way(row, Group.PUBLISHED, field, settings, make=_advanced(name, field, more), free=free)
+        for row, more in rows.items()
+    ]
+
+
+def _fixed(model: Any) -> dict[str, dict[str, Any]]:
+    """Inputs by method that are not searched: as published, in shares of the depth of large models."""
+    from scaling_cache.nodes.families import find_family
 
     network = model.model.diffusion_model
     family = find_family(network)
     depth = 0 if family is None else family.layout(network).total
-    # Shares of the depth as published for large models.
-    first, probe = max(depth // 8, 1), max(depth // 4, 1)
-    listed = f"{first}-{first + 3 * depth // 4 - 1}"
+    first = max(depth // 8, 1)
+    return {
+        "DBCache": {"first_blocks": max(depth // 4, 1)},
+        "Delta Cache": {"blocks": f"{first}-{first + 3 * depth // 4 - 1}", "warmup": 6},
+        "EasyCache": {"warmup": 5},
+        "LazyCache": {"warmup": 5},
+        "EOC": {"warmup": 1},
+    }
 
-    def way(
-        method: str,
-        settings: Sequence[Any],
-        field: str = "threshold",
-        name: str = "",
-        free: int = 0,
-        **fixed: Any,
-    ) -> Way | None:
-        inside = method in BLOCK_METHODS and fixed.get("granularity") != "whole step"
-        if inside and why_unsupported(model, BLOCK_METHODS[method]):
-            return None
-        make = _advanced(method, field, fixed)
-        return Way(name or method, Group.PUBLISHED, field, settings, make=make, free=free)
 
-    def guidance(model: Any, interval: int) -> Any:
-        # From the share of the denoising at which FasterCache begins.
-        return ScalingCfgCache.execute(model, interval, 0.36, 1.0).args[0]
+def _guidance(model: Any, interval: int) -> Any:
+    """CFG Cache, from the share of the denoising at which FasterCache begins."""
+    from scaling_cache.nodes.cfg_cache import ScalingCfgCache
 
-    found = [
-        way("TeaCache", _SUMS),
-        way("MagCache", _SUMS),
-        way("First Block Cache", _SHARES, free=1),
-        way("DBCache", _SHARES, free=probe, first_blocks=probe),
-        way("DiCache", _SUMS, free=1),
-        way("Delta Cache", _INTERVALS, "interval", blocks=listed, warmup=6),
-        way("MixCache", _SUMS),
-        way("DeepCache", _INTERVALS, "interval"),
-        way("EasyCache", _SUMS, warmup=5),
-        way("LazyCache", _SUMS, warmup=5),
-        way("SmoothCache", _SHARES),
-        way("EOC", _INTERVALS, "interval", warmup=1),
-        *(
-            way(
-                "TaylorSeer",
-                _INTERVALS,
-                "interval",
-                f"TaylorSeer {order}{', blocks' * (level == 'blocks')}",
-                order=order,
-                granularity=level,
-            )
-            for level in ("whole step", "blocks")
-            for order in (1, 2, 3)
-        ),
-        Way("CFG Cache", Group.PUBLISHED, "interval", _INTERVALS, make=guidance),
-    ]
-    return [each for each in found if each is not None]
+    return ScalingCfgCache.execute(model, interval, 0.36, 1.0).args[0]
 
 
 def _advanced(method: str, field: str, fixed: dict[str, Any]) -> Callable[[Any, Any], Any]:

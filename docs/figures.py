@@ -120,7 +120,7 @@ def computed_steps(model: Any, **settings: Any) -> list[int]:
     from scaling_cache.nodes.host.cache import Cache, install
 
     with summaries() as texts:
-        sample(install(model, Cache(ScalingCache(**settings), "none")))
+        sample(install(model, Cache(ScalingCache(**settings), coefficients="none")))
     found = re.search(r"Computed steps: ([\d, -]+)", texts[-1])
     assert found is not None
     return list(parse_ranges("steps", found[1]))
