@@ -9,26 +9,39 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.calibration.fidelity import Fidelity, compare_pictures
+from scaling_cache.cache_core.run.report import FinishedRun, RunReport, StepRecord
+from scaling_cache.nodes.cache_report import cached_runs, compare, plain_runs
+from scaling_cache.nodes.host.progress import runs_of
+from scaling_cache.nodes.report import picture
+from scaling_cache.nodes.report.canvas import (
+    COMPUTED,
+    CURVE,
+    PREDICTED,
+    PREDICTED_EDGE,
+    font,
+    wrap,
+)
+from scaling_cache.nodes.report.facts import Facts, as_dict, text
+from scaling_cache.nodes.report.gallery import choose, difference, full_colour, heat
+from scaling_cache.nodes.report.latents import frames, preview
+from scaling_cache.nodes.report.timeline import curve_of, nice_above, ticks
+from scaling_cache.nodes.scaling_cache import ScalingCache
 
 
-@pytest.fixture
-def make(comfy: Any) -> Any:
+def make(marks: str, estimates: bool = False, missed: bool = False, **more: Any) -> FinishedRun:
     """A run with a mark per step: c computed, . predicted."""
-    from scaling_cache.cache_core.decide.policies import Decision
-    from scaling_cache.cache_core.run.report import FinishedRun, RunReport
-
-    def run(marks: str, estimates: bool = False, missed: bool = False, **more: Any) -> Any:
-        report = RunReport(len(marks))
-        for step, mark in enumerate(marks):
-            computed = mark == "c"
-            error = 0.03 if computed else 0.01
-            known = (error, 0.02) if estimates and step > 2 else (None, None)
-            report.begin_step(step, 1 - step / len(marks), Decision(computed, "test", *known))
-            report.end_evaluation(computed, 1.0 if computed else 0.0)
-            report.records[-1].missed = 0.05 if missed and computed and step > 1 else None
-        return FinishedRun("Test Cache", report, "7", "9", "p", **more)
-
-    return run
+    report = RunReport(len(marks))
+    for step, mark in enumerate(marks):
+        computed = mark == "c"
+        error = 0.03 if computed else 0.01
+        known = (error, 0.02) if estimates and step > 2 else (None, None)
+        record = StepRecord(step, 1 - step / len(marks), "test", *known, 1, int(computed))
+        record.seconds = 1.0 if computed else 0.0
+        record.missed = 0.05 if missed and computed and step > 1 else None
+        report.records.append(record)
+    return FinishedRun("Test Cache", report, "7", "9", "p", **more)
 
 
 def pictures(count: int = 1, height: int = 64, width: int = 96) -> torch.Tensor:
@@ -38,13 +51,9 @@ def pictures(count: int = 1, height: int = 64, width: int = 96) -> torch.Tensor:
 
 
 def draw(runs: Any, shown: torch.Tensor, reference: torch.Tensor | None = None, **more: Any):
-    from scaling_cache.cache_core.calibration.fidelity import compare_pictures
-    from scaling_cache.nodes.report.facts import Facts
-    from scaling_cache.nodes.report.picture import draw
-
     fidelity = None if reference is None else compare_pictures(shown, reference)
     facts = Facts(runs, fidelity=fidelity, count=len(shown), size="96 x 64", **more)
-    return draw(facts, shown, reference)
+    return picture.draw(facts, shown, reference)
 
 
 def count(image: torch.Tensor, colour: str) -> int:
@@ -58,7 +67,7 @@ def count(image: torch.Tensor, colour: str) -> int:
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 30, 50, 200, 1000])
 @pytest.mark.parametrize("shown", [1, 2, 4, 21])
-def test_any_number_of_steps_and_pictures(make: Any, steps: int, shown: int):
+def test_any_number_of_steps_and_pictures(steps: int, shown: int):
     marks = "".join("c" if i % 3 == 0 else "." for i in range(steps))
     image = draw([make(marks, estimates=True)], pictures(shown), pictures(shown) // 2)
     assert image.dtype == torch.float32
@@ -69,9 +78,7 @@ def test_any_number_of_steps_and_pictures(make: Any, steps: int, shown: int):
     assert float(image.max()) == 1
 
 
-def test_the_bar_shows_how_many_steps_were_computed(make: Any):
-    from scaling_cache.nodes.report.canvas import COMPUTED, PREDICTED, PREDICTED_EDGE
-
+def test_the_bar_shows_how_many_steps_were_computed():
     image = draw([make("c" * 10 + "." * 30)], pictures())
     computed = count(image, COMPUTED)
     predicted = count(image, PREDICTED) + count(image, PREDICTED_EDGE)
@@ -81,15 +88,11 @@ def test_the_bar_shows_how_many_steps_were_computed(make: Any):
 @pytest.mark.parametrize(
     ("kind", "drawn"), [({"estimates": True}, True), ({"missed": True}, True), ({}, False)]
 )
-def test_a_curve_where_there_is_an_error(make: Any, kind: dict[str, bool], drawn: bool):
-    from scaling_cache.nodes.report.canvas import CURVE
-
+def test_a_curve_where_there_is_an_error(kind: dict[str, bool], drawn: bool):
     assert (count(draw([make("ccc.c.c.c.", **kind)], pictures()), CURVE) > 500) == drawn
 
 
-def test_the_curve_that_decided_comes_first(make: Any):
-    from scaling_cache.nodes.report.timeline import curve_of
-
+def test_the_curve_that_decided_comes_first():
     def points(run: Any) -> Any:
         curve = curve_of(run.report.records)
         return None if curve is None else (list(curve.points), list(curve.limits), curve.top)
@@ -105,16 +108,12 @@ def test_the_curve_that_decided_comes_first(make: Any):
 @pytest.mark.parametrize(
     ("value", "top"), [(0, 1), (0.9, 1), (1, 1), (1.01, 1.5), (0.021, 0.03), (950, 1000), (41, 50)]
 )
-def test_axes_end_at_round_numbers(comfy: Any, value: float, top: float):
-    from scaling_cache.nodes.report.timeline import nice_above
-
+def test_axes_end_at_round_numbers(value: float, top: float):
     assert nice_above(value) == pytest.approx(top)
 
 
 @pytest.mark.parametrize("count", [1, 8, 30, 50, 200, 1000])
-def test_steps_are_numbered_without_crowding(comfy: Any, count: int):
-    from scaling_cache.nodes.report.timeline import ticks
-
+def test_steps_are_numbered_without_crowding(count: int):
     assert 1 <= len(ticks(count)) <= 12
     assert ticks(count)[0] == 0
     assert ticks(count)[-1] < count
@@ -130,15 +129,11 @@ def test_steps_are_numbered_without_crowding(comfy: Any, count: int):
         (21, 19, [0, 7, 19, 20]),
     ],
 )
-def test_the_worst_picture_is_among_the_shown(comfy: Any, total: int, worst: Any, chosen: Any):
-    from scaling_cache.nodes.report.gallery import choose
-
+def test_the_worst_picture_is_among_the_shown(total: int, worst: Any, chosen: Any):
     assert choose(total, worst) == chosen
 
 
-def test_the_difference_is_white_where_there_is_none_and_dark_from_its_end_on(comfy: Any):
-    from scaling_cache.nodes.report.gallery import difference, full_colour, heat
-
+def test_the_difference_is_white_where_there_is_none_and_dark_from_its_end_on():
     reference = torch.full((40, 40, 3), 100, dtype=torch.uint8)
     picture = reference.clone()
     picture[:20] += 12
@@ -152,9 +147,7 @@ def test_the_difference_is_white_where_there_is_none_and_dark_from_its_end_on(co
     assert colours[0, 0].astype(int).sum() < colours[10, 10].astype(int).sum()
 
 
-def test_a_long_note_is_broken_and_odd_signs_do_not_hurt(make: Any):
-    from scaling_cache.nodes.report.canvas import font, wrap
-
+def test_a_long_note_is_broken_and_odd_signs_do_not_hurt():
     lines = wrap("a word and 另一个 " * 40, 15, 500)
     assert len(lines) > 3
     assert max(font(15).getlength(line) for line in lines) <= 500
@@ -166,14 +159,10 @@ def test_a_long_note_is_broken_and_odd_signs_do_not_hurt(make: Any):
 
 
 def table(**more: Any) -> str:
-    from scaling_cache.nodes.report.facts import Facts, text
-
     return text(Facts(**more))
 
 
-def test_the_text(make: Any):
-    from scaling_cache.cache_core.calibration.fidelity import Fidelity
-
+def test_the_text():
     near = Fidelity(43.217, (50.0, 40.5), 0.98765, (0.99, 0.98), 0.01234, (0.01, 0.02))
     assert table(
         runs=[make("ccc.c.")], plain=[make("cccccc", plain=True)], fidelity=near, count=2
@@ -187,23 +176,20 @@ def test_the_text(make: Any):
     ]
 
 
-def test_an_estimate_is_called_so(make: Any):
+def test_an_estimate_is_called_so():
     said = table(runs=[make("cccc....")])
     assert "Speed-up: 2.00x; estimated from the computed steps" in said
     assert "against 8.00 s without the cache, estimated" in said
 
 
-def test_nothing_is_said_of_what_is_not_known(make: Any):
+def test_nothing_is_said_of_what_is_not_known():
     assert table() == ""
     said = table(runs=[make("cccc", plain=True)])
     assert "Speed-up" not in said
     assert "Time: 4.00 s; without a cache" in said
 
 
-def test_the_statistics_are_json_that_browsers_read(make: Any):
-    from scaling_cache.cache_core.calibration.fidelity import Fidelity
-    from scaling_cache.nodes.report.facts import Facts, as_dict
-
+def test_the_statistics_are_json_that_browsers_read():
     same = Fidelity(math.inf, (math.inf,), 1.0, (1.0,), 0.0, (0.0,))
     facts = as_dict(Facts([make("ccc.c.")], fidelity=same))
     read = json.loads(json.dumps(facts, allow_nan=False))
@@ -228,9 +214,7 @@ def test_the_statistics_are_json_that_browsers_read(make: Any):
         ((1, 64, 100), (1, 1, 64, 100)),
     ],
 )
-def test_latents_of_pictures_video_and_sound(comfy: Any, shape: Any, found: Any):
-    from scaling_cache.nodes.report.latents import frames, preview
-
+def test_latents_of_pictures_video_and_sound(shape: Any, found: Any):
     samples = torch.randn(shape)
     made = frames("latent", {"samples": samples})
     assert tuple(made.shape) == found
@@ -241,9 +225,7 @@ def test_latents_of_pictures_video_and_sound(comfy: Any, shape: Any, found: Any)
 
 
 @pytest.mark.parametrize("samples", [torch.zeros(3, 4), None, [torch.zeros(1, 4, 8, 8)]])
-def test_other_latents_are_refused(comfy: Any, samples: Any):
-    from scaling_cache.nodes.report.latents import frames
-
+def test_other_latents_are_refused(samples: Any):
     with pytest.raises(ValueError, match=r"^reference_latent: "):
         frames("reference_latent", {"samples": samples})
 
@@ -251,9 +233,7 @@ def test_other_latents_are_refused(comfy: Any, samples: Any):
 # --- pictures and runs that the node is given
 
 
-def test_sizes_must_agree(comfy: Any):
-    from scaling_cache.nodes.cache_report import compare
-
+def test_sizes_must_agree():
     with pytest.raises(ValueError, match=r"^reference_images: .* 4 of 32 x 16, got 1 of 32 x 16"):
         compare(torch.zeros(4, 16, 32, 3), torch.zeros(1, 16, 32, 3))
     latents = [{"samples": torch.zeros(1, 4, 8, n)} for n in (8, 9)]
@@ -263,9 +243,7 @@ def test_sizes_must_agree(comfy: Any):
         compare(torch.zeros(0, 16, 32, 3))
 
 
-def test_transparency_and_grey(comfy: Any):
-    from scaling_cache.nodes.cache_report import compare
-
+def test_transparency_and_grey():
     for channels in (1, 3, 4):
         made = compare(torch.ones(1, 16, 16, channels), torch.ones(1, 16, 16, 3))
         assert tuple(made.pictures.shape) == (1, 16, 16, 3)
@@ -274,8 +252,6 @@ def test_transparency_and_grey(comfy: Any):
 
 
 def test_runs_are_found_through_clones_of_the_model(cached: Any, sample: Any):
-    from scaling_cache.nodes.host.progress import runs_of
-
     model, reports = cached(speedup=2.0)
     clone = model.clone().clone()
     assert runs_of(clone, set()) == []
@@ -296,9 +272,6 @@ def test_runs_are_found_through_clones_of_the_model(cached: Any, sample: Any):
 
 
 def test_a_node_that_is_off_is_timed_and_changes_nothing(tiny: Any, sample: Any):
-    from scaling_cache.nodes.host.progress import runs_of
-    from scaling_cache.nodes.scaling_cache import ScalingCache
-
     (off,) = ScalingCache.execute(tiny, 1.0, "target speed-up", 0.0, 1.0).args
     assert torch.equal(sample(off, "heun"), sample(tiny, "heun"))
     (run,) = runs_of(off, set())
@@ -312,8 +285,6 @@ def test_a_node_that_is_off_is_timed_and_changes_nothing(tiny: Any, sample: Any)
 
 
 def test_a_model_without_a_cache_of_this_pack_has_no_runs(tiny: Any):
-    from scaling_cache.nodes.cache_report import cached_runs, plain_runs
-
     runs, said = cached_runs(tiny, set())
     assert runs == []
     assert said[0].startswith("No statistics")
@@ -323,8 +294,6 @@ def test_a_model_without_a_cache_of_this_pack_has_no_runs(tiny: Any):
 
 
 def test_a_reference_with_a_cache_is_not_timed(cached: Any, sample: Any):
-    from scaling_cache.nodes.cache_report import plain_runs
-
     model, _ = cached(speedup=2.0)
     sample(model)
     assert plain_runs(model, set()) == (
@@ -334,9 +303,6 @@ def test_a_reference_with_a_cache_is_not_timed(cached: Any, sample: Any):
 
 
 def test_a_run_that_fails_leaves_nothing_in_the_log(tiny: Any, cached: Any, sample: Any):
-    from comfy.patcher_extension import WrappersMP
-    from scaling_cache.nodes.host.progress import runs_of
-
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("on purpose")
 

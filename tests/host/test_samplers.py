@@ -6,15 +6,15 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import comfy.sample
+import comfy.samplers
 import pytest
 import torch
+from scaling_cache.nodes.host.cache import remove
+from scaling_cache.nodes.host.sampling import log_snr
+from scaling_cache.nodes.scaling_cache import ScalingCache
 
-from demo.host.inprocess import import_host
-
-from .conftest import counting
-
-import_host()
-import comfy.samplers  # noqa: E402
+from .conftest import conditioning, counting
 
 ADAPTIVE = {"dpm_adaptive"}
 # Evaluate at sigmas of their own choice, so no step schedule says how many they need.
@@ -75,9 +75,6 @@ def test_a_part_of_a_schedule_that_does_not_end_at_zero(
 
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "uni_pc", "heun", "euler_ancestral"])
 def test_at_1x_every_bit_is_the_hosts(name: str, tiny: Any, sample: Any):
-    from scaling_cache.nodes.host.cache import remove
-    from scaling_cache.nodes.scaling_cache import ScalingCache
-
     plain = sample(tiny, name)
     (off,) = ScalingCache.execute(tiny, 1.0, "target speed-up", 0.0, 1.0).args
     assert torch.equal(sample(off, name), plain)
@@ -100,15 +97,11 @@ def test_every_scheduler(scheduler: str, cached: Any, sample: Any):
 
 
 def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
-    import comfy.sample
-
     def my_own(model: Any, x: Any, sigmas: Any, extra_args: Any, **_: Any) -> Any:
         for now, after in pairwise(sigmas):
             denoised = model(x, now * x.new_ones([x.shape[0]]), **extra_args)
             x = denoised + (x - denoised) * after / now
         return x
-
-    from .conftest import conditioning
 
     model, reports = cached(speedup=3.0)
     noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -132,8 +125,6 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
 
 def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):
     """Where noise rules, places level off, and later the more positions there are to average over."""
-    from scaling_cache.nodes.host.sampling import log_snr
-
     schedule = tuple(1 - i / 100 for i in range(101))
     small, large = (log_snr(tiny, schedule, (1, 16, 1, n, n)) for n in (16, 128))
     assert small is not None
@@ -150,8 +141,6 @@ def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):
 @pytest.mark.parametrize("shift", [3.0, 30.0, 300.0])
 def test_no_two_steps_of_a_schedule_share_a_place(shift: float, tiny: Any, sample: Any):
     """However far a schedule leans towards the noise: a line needs two places."""
-    from scaling_cache.nodes.host.sampling import log_snr
-
     times = [1 - i / 20 for i in range(21)]
     schedule = tuple(shift * t / (1 + (shift - 1) * t) for t in times)
     places = log_snr(tiny, schedule, (1, 16, 1, 8, 8))
