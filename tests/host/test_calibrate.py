@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import comfy.sample
 import numpy as np
 import pytest
 import torch
-from scaling_cache.cache_core.planning.gram import GramTable
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.calibration.block_tables import (
+    WatchStack,
+    first_block_steps,
+    first_block_threshold,
+)
+from scaling_cache.cache_core.calibration.files import load, store
+from scaling_cache.cache_core.calibration.trial import Trial
+from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
+from scaling_cache.cache_core.methods.base import parse_ranges
+from scaling_cache.cache_core.methods.scaling_cache import LEFT, Mode
+from scaling_cache.cache_core.planning.gram import GramTable, total
+from scaling_cache.cache_core.planning.optimiser import best_chains, cheapest
+from scaling_cache.cache_core.predict.predictors import AUTO, LEAST_SQUARES, SCALING
+from scaling_cache.nodes.block_caches import (
+    ScalingFirstBlockCache,
+    ScalingMagCache,
+    ScalingTeaCache,
+)
+from scaling_cache.nodes.calibrate_cache import ScalingCalibrateCache
+from scaling_cache.nodes.families import find_family
+from scaling_cache.nodes.host.cache import Cache, install
+from scaling_cache.nodes.host.calibrating import Plan, watch_blocks
+from scaling_cache.nodes.host.profile import measure
+from scaling_cache.nodes.host.sampling import log_snr
+from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
+from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks
+from scaling_cache.nodes.scaling_cache import ScalingCache as Node
 
 from testbed import networks
-from testbed.coefficient_folder import looking_in
 
 from .conftest import conditioning, counting, steadied
 
 
-@pytest.fixture
-def folder(tmp_path: Path, comfy: Path) -> Iterator[Path]:
-    with looking_in(tmp_path):
-        yield tmp_path
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    from scaling_cache.nodes.host.progress import ProgressText
-
-    texts: list[str] = []
-    monkeypatch.setattr(ProgressText, "finish", lambda self, text: texts.append(text))
-    return texts
-
-
 def run(model: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.calibrate_cache import ScalingCalibrateCache as Node
-
     inputs: dict[str, Any] = {
         "positive": conditioning(2),
         "negative": conditioning(3),
@@ -49,22 +59,15 @@ def run(model: Any, **more: Any) -> Any:
         **more,
     }
     with torch.inference_mode():
-        return Node.execute(model, **inputs).result[0]
+        return ScalingCalibrateCache.execute(model, **inputs).result[0]
 
 
 def put(model: Any, coefficients: str = "auto", **settings: Any) -> Any:
-    from scaling_cache.cache_core.methods import ScalingCache
-    from scaling_cache.cache_core.predict import predictors
-    from scaling_cache.nodes.host.cache import Cache, install
-
-    settings = {"predictor": predictors.LEAST_SQUARES, **settings}
-    return install(model, Cache(ScalingCache(**settings), coefficients))
+    settings = {"predictor": LEAST_SQUARES, **settings}
+    return install(model, Cache(ScalingCache(**settings), coefficients=coefficients))
 
 
 def test_a_calibrated_model_uses_its_file(tiny: Any, sample: Any, folder: Path, said: list[str]):
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.cache_core.planning.optimiser import best_chains, cheapest
-
     text = run(tiny, positive_2=conditioning(7))
     assert text.startswith("tiny.safetensors: WAN21_T2V, 4 samples, 12 steps euler, cfg 4")
     file = load(folder / "tiny.safetensors")
@@ -103,8 +106,6 @@ def test_auto_says_why_a_file_of_this_model_does_not_fit(
 
 def test_the_recorded_products_are_those_of_the_outputs(tiny: Any, sample: Any, folder: Path):
     """Once more from the callback of the sampler, which sees x and the guided picture."""
-    from scaling_cache.cache_core.calibration.files import load
-
     run(tiny, runs=1, seed=1)
     file = load(folder / "tiny.safetensors")
     derivatives = []
@@ -113,7 +114,6 @@ def test_the_recorded_products_are_those_of_the_outputs(tiny: Any, sample: Any, 
         derivatives.append(((x - denoised) / file.guided.sigmas[step]).flatten().double())
 
     noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    import comfy.sample
 
     with torch.inference_mode():
         comfy.sample.sample(
@@ -138,9 +138,6 @@ def test_what_block_caches_need_is_measured_in_the_same_runs(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
     """Ratios and fit, once more from hooks on the blocks; TeaCache and MagCache then use them."""
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.nodes.block_caches import ScalingMagCache, ScalingTeaCache
-
     network = tiny.model.diffusion_model
     inputs, residuals = [], []
     handles = [
@@ -185,13 +182,6 @@ def test_the_threshold_of_first_block_cache_is_known_before_the_run(
     tiny: Any, sample: Any, folder: Path, said: list[str], speedup: float
 ):
     """On the calibrated seed the cache computes the steps that the file says."""
-    from scaling_cache.cache_core.calibration.block_tables import (
-        first_block_steps,
-        first_block_threshold,
-    )
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.nodes.block_caches import ScalingFirstBlockCache
-
     text = run(tiny, runs=1, seed=1)
     table = load(folder / "tiny.safetensors").blocks
     assert table is not None
@@ -207,18 +197,13 @@ def test_the_threshold_of_first_block_cache_is_known_before_the_run(
 
 
 @pytest.mark.parametrize("name", ["flux", "sd3", "cosmos", "wan_vace", "hydit"])
-def test_watching_blocks_changes_nothing_else(comfy: Path, name: str):
+def test_watching_blocks_changes_nothing_else(name: str):
     """Also where the host adds to the stream between blocks, or early blocks feed late ones."""
-    from scaling_cache.cache_core.calibration.block_tables import WatchRun, WatchStack
-    from scaling_cache.nodes.families import find_family
-    from scaling_cache.nodes.host import cache as stack
-    from scaling_cache.nodes.host.calibrating import watch_blocks
-
     model = networks.build(name)
     plain = networks.sample(model, name, steps=8)
     runs: list[Any] = []
-    alone = stack.StackCache(WatchStack(blocks=False), on_close=runs.append, run=WatchRun)
-    networks.sample(stack.install(model, alone), name, steps=8)
+    alone = Cache(WatchStack(blocks=False), on_close=runs.append)
+    networks.sample(install(model, alone), name, steps=8)
     watched, table = watch_blocks(model)
     assert torch.equal(networks.sample(watched, name, steps=8), plain)
     found = table()
@@ -232,11 +217,6 @@ def test_watching_blocks_changes_nothing_else(comfy: Path, name: str):
 
 def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Path):
     """Both nodes watch the same run, one for the file and one for a picture."""
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.nodes.host.calibrating import Plan
-    from scaling_cache.nodes.host.profile import measure
-    from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks
-
     text = run(tiny, runs=1)
     table = load(folder / "tiny.safetensors").blocks
     assert table is not None
@@ -255,8 +235,6 @@ def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Pat
 
 
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
-    from scaling_cache.cache_core.calibration.files import load
-
     plain = sample(tiny)
     run(tiny)
     first = load(folder / "tiny.safetensors")
@@ -269,9 +247,6 @@ def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: A
 def test_smoothcache_takes_its_schedule_from_the_file(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.methods import SmoothCache
-    from scaling_cache.nodes.host.cache import Cache, install
-
     run(tiny)
     counted, seen = counting(install(tiny, Cache(SmoothCache(10.0, 2))))
     sample(counted)
@@ -285,9 +260,6 @@ def test_eoc_corrects_what_it_repeats_with_the_file(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
     """Against the sampler's own arithmetic: Euler with the derivatives of the computed steps."""
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.cache_core.methods import EOC
-    from scaling_cache.nodes.host.cache import Cache, install
 
     def derivatives(model: Any) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
@@ -326,15 +298,13 @@ def test_eoc_corrects_what_it_repeats_with_the_file(
         torch.testing.assert_close(derivative, expected, rtol=1e-3, atol=1e-3)
     assert corrected
     said.clear()
-    repeated = derivatives(install(tiny, Cache(EOC(3), "none")))
+    repeated = derivatives(install(tiny, Cache(EOC(3), coefficients="none")))
     assert "as FORA does" in said[-1]
     for step, derivative in enumerate(repeated):
         torch.testing.assert_close(derivative, repeated[step // 3 * 3], rtol=1e-5, atol=1e-5)
 
 
 def test_one_conditioning_is_enough(tiny: Any, folder: Path):
-    from scaling_cache.cache_core.calibration.files import load
-
     run(tiny, cfg=1.0)
     file = load(folder / "tiny.safetensors")
     np.testing.assert_allclose(file.table.gram[0], file.guided.gram[0], rtol=1e-4)
@@ -362,33 +332,28 @@ def test_bad_values_are_named(more: dict[str, Any], field: str, tiny: Any, folde
 
 def test_the_named_steps_can_be_given_back(tiny: Any, sample: Any, folder: Path, said: list[str]):
     """The list in the summary of a calibrated run gives the same picture without the file's schedule."""
-    from scaling_cache.nodes.scaling_cache import ScalingCache
 
     run(tiny)
     common: dict[str, Any] = {"mode": "target speed-up", "start_percent": 0.0, "end_percent": 1.0}
     common["predictor"] = "least squares"
-    first = sample(ScalingCache.execute(tiny, speedup=2.0, **common).result[0])
+    first = sample(Node.execute(tiny, speedup=2.0, **common).result[0])
     steps = said[-1].split("Computed steps: ")[1].split(". ")[0]
-    again = ScalingCache.execute(tiny, speedup=4.0, computed_steps=steps, **common).result[0]
+    again = Node.execute(tiny, speedup=4.0, computed_steps=steps, **common).result[0]
     assert torch.equal(sample(again), first)
 
 
 @pytest.mark.parametrize("text", ["5, 3", "2, 2", "a", "4-2"])
-def test_a_bad_list_of_steps_is_named(text: str, comfy: Path):
-    from scaling_cache.nodes.scaling_cache import ScalingCache, listed_steps
-
+def test_a_bad_list_of_steps_is_named(text: str):
     with pytest.raises(ValueError, match=r"^computed_steps: "):
-        listed_steps(text)
-    assert str(ScalingCache.validate_inputs(computed_steps=text)).startswith("computed_steps: ")
+        ScalingCache(listed=parse_ranges("computed_steps", text))
+    assert str(Node.validate_inputs(computed_steps=text)).startswith("computed_steps: ")
 
 
 def test_a_chosen_file_that_is_not_used_is_named(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.predict import predictors
-
     run(tiny)
-    sample(put(tiny, "tiny.safetensors", predictor=predictors.SCALING))
+    sample(put(tiny, "tiny.safetensors", predictor=SCALING))
     assert "tiny.safetensors is not used: choose the predictor least squares" in said[-1]
 
 
@@ -402,11 +367,6 @@ def test_a_run_teaches_later_ones_nothing(tiny: Any, sample: Any, folder: Path, 
 
 def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
     """Once more by hand: the recorded outputs are put back with a nudge at one step."""
-    from comfy.patcher_extension import WrappersMP
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.nodes.host.sampling import log_snr
-    from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
-
     run(tiny, runs=1, seed=1)
     assert load(folder / "tiny.safetensors").guided.gains is None
     run(tiny, runs=1, seed=1, refine=True)
@@ -418,8 +378,6 @@ def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
     seen: list[torch.Tensor] = []
 
     def sampled(nudge: torch.Tensor | None) -> torch.Tensor:
-        import comfy.sample
-
         calls = []
 
         def predict(executor: Any, x: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
@@ -464,10 +422,6 @@ def test_gains_are_measured_by_nudging_steps(tiny: Any, folder: Path):
 def test_a_budget_takes_the_shortest_calibrated_choice(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.cache_core.methods.scaling_cache import LEFT, Mode
-    from scaling_cache.cache_core.planning.optimiser import best_chains
-
     run(tiny)
     plain, every = counting(tiny)
     sample(plain, steps=12)
@@ -484,10 +438,6 @@ def test_a_budget_takes_the_shortest_calibrated_choice(
 
 def tried(folder: Path, *psnr: tuple[float, float]) -> None:
     """Put the outcome of a trial into the file."""
-    from dataclasses import replace
-
-    from scaling_cache.cache_core.calibration.files import load, store
-    from scaling_cache.cache_core.calibration.trial import Trial
 
     path = folder / "tiny.safetensors"
     store(path, replace(load(path), trial=Trial(np.array([psnr, psnr]))))
@@ -496,17 +446,15 @@ def tried(folder: Path, *psnr: tuple[float, float]) -> None:
 def test_auto_takes_what_was_nearer_in_the_trial(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
-    from scaling_cache.cache_core.predict import predictors as Kind
-
     run(tiny)
     learning, squares = (
         sample(put(tiny, choice, predictor=kind))
-        for choice, kind in (("none", Kind.SCALING), ("auto", Kind.LEAST_SQUARES))
+        for choice, kind in (("none", SCALING), ("auto", LEAST_SQUARES))
     )
     assert not torch.equal(learning, squares)
 
     def auto(choice: str = "auto") -> torch.Tensor:
-        return sample(put(tiny, choice, predictor=Kind.AUTO))
+        return sample(put(tiny, choice, predictor=AUTO))
 
     assert torch.equal(auto(), learning)
     assert "Coefficients" not in said[-1]
@@ -516,7 +464,7 @@ def test_auto_takes_what_was_nearer_in_the_trial(
     assert "Coefficients: tiny.safetensors" in said[-1]
     assert torch.equal(auto("none"), learning)
     noisy = [
-        sample(put(tiny, choice, predictor=Kind.AUTO), sampler="euler_ancestral")
+        sample(put(tiny, choice, predictor=AUTO), sampler="euler_ancestral")
         for choice in ("auto", "none")
     ]
     assert torch.equal(*noisy)
@@ -531,13 +479,6 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
     """Once more by hand: the PSNR of both against a plain run, of latents, with a seed of its own."""
-    import comfy.sample
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.cache_core.methods import ScalingCache
-    from scaling_cache.cache_core.planning.gram import total
-    from scaling_cache.cache_core.predict import predictors as Kind
-    from scaling_cache.nodes.host.cache import Cache, install
-
     run(tiny, refine=True, steps=24)
     assert load(folder / "tiny.safetensors").trial is None, "there is no other prompt"
     text = run(tiny, refine=True, steps=24, positive_2=conditioning(7))
@@ -573,10 +514,10 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
     wanted = np.zeros((2, 2, 2))
     for i, (prompt, table) in enumerate(((2, alone[1]), (7, alone[0]))):
         plain = sampled(tiny, prompt)
-        for row, kind in enumerate((Kind.SCALING, Kind.LEAST_SQUARES)):
+        for row, kind in enumerate((SCALING, LEAST_SQUARES)):
             for column, speedup in enumerate((2.0, 3.0)):
                 settings = ScalingCache(speedup, predictor=kind)
-                cache = Cache(settings, "none", table=table if row else None)
+                cache = Cache(settings, coefficients="none", table=table if row else None)
                 error = float((sampled(install(tiny, cache), prompt) - plain).square().mean())
                 span = float(plain.max() - plain.min())
                 wanted[i, row, column] = 10 * np.log10(span**2 / error)

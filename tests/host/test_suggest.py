@@ -5,22 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .test_calibrate import folder, run  # noqa: F401
+from comfy.samplers import sampler_object
+from scaling_cache.cache_core.calibration.files import load
+from scaling_cache.cache_core.planning.optimiser import best_chains
+from scaling_cache.cache_core.planning.suggestion import SAFE
+from scaling_cache.nodes.host.coefficient_files import offered
+from scaling_cache.nodes.host.coefficients import choices
+from scaling_cache.nodes.host.sampling import sampler_traits, schedule_of
+from scaling_cache.nodes.suggest_speedup import ScalingSuggestSpeedup as Node
+
+from .test_calibrate import run
 
 
 def ask(model: Any, steps: int = 24, **more: Any) -> tuple[float, str]:
-    from scaling_cache.nodes.suggest_speedup import ScalingSuggestSpeedup as Node
-
     inputs = {"cfg": 4.0, "sampler_name": "euler", "scheduler": "simple", **more}
     speedup, text = Node.execute(model, steps=steps, **inputs).result
     return speedup, text
 
 
-def test_it_says_what_the_file_expects(tiny: Any, folder: Path):  # noqa: F811
-    from scaling_cache.cache_core.calibration.files import load
-    from scaling_cache.cache_core.planning.optimiser import best_chains
-    from scaling_cache.cache_core.planning.suggestion import SAFE
-
+def test_it_says_what_the_file_expects(tiny: Any, folder: Path):
     run(tiny, steps=24)
     speedup, text = ask(tiny)
     table = load(folder / "tiny.safetensors").guided
@@ -34,7 +37,7 @@ def test_it_says_what_the_file_expects(tiny: Any, folder: Path):  # noqa: F811
     assert ask(tiny, coefficients="tiny.safetensors") == (speedup, text)
 
 
-def test_without_coefficients_it_says_so(tiny: Any, folder: Path):  # noqa: F811
+def test_without_coefficients_it_says_so(tiny: Any, folder: Path):
     speedup, text = ask(tiny)
     assert speedup == 1.0
     assert "no coefficients of this model" in text
@@ -46,10 +49,7 @@ def test_without_coefficients_it_says_so(tiny: Any, folder: Path):  # noqa: F811
     assert "damaged" in text
 
 
-def test_what_runs_of_earlier_versions_left_is_not_read(tiny: Any, folder: Path):  # noqa: F811
-    from scaling_cache.nodes.host.coefficient_files import offered
-    from scaling_cache.nodes.host.coefficients import choices
-
+def test_what_runs_of_earlier_versions_left_is_not_read(tiny: Any, folder: Path):
     run(tiny, steps=24)
     (folder / "learned").mkdir()
     (folder / "tiny.safetensors").rename(folder / "learned" / "tiny.safetensors")
@@ -58,18 +58,15 @@ def test_what_runs_of_earlier_versions_left_is_not_read(tiny: Any, folder: Path)
     assert "no coefficients of this model" in ask(tiny)[1]
 
 
-def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path):  # noqa: F811
+def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path):
     run(tiny)
     speedup, text = ask(tiny, sampler_name="euler_ancestral")
     assert speedup == 1.0
     assert "euler_ancestral adds noise" in text
 
 
-def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):  # noqa: F811
+def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):
     """Errors of predicted steps are not made good with every sampler."""
-    from comfy.samplers import sampler_object
-    from scaling_cache.nodes.host.sampling import sampler_traits, schedule_of
-
     run(tiny)
     schedule = schedule_of(tiny, "heun", "simple", 24)
     assert not sampler_traits(sampler_object("heun"), schedule).sums
