@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .decide.policies import Decision
+from .decide.policies import Decision, Moment
 from .predict.predictors import per_sample
-from .run.run import Moment, Outputs, Run
+from .run.run import Outputs, Run
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""The cache of whole steps: on a skipped step the model does not run, and what it would have given is
-predicted from its outputs at computed ones, for each conditioning."""
+"""The cache of whole steps: on a skipped step the model does not run, and what it would have given
+is predicted from its outputs at computed ones, for each conditioning."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 
-from .decide.policies import Decision, Policy, area
+from .decide.policies import Decision, Follower, Moment, Policy, area
 from .predict.corrector import Corrector
 from .predict.predictors import (
     SCALING,
@@ -25,31 +24,7 @@ from .predict.predictors import (
     place_alphas,
     project,
 )
-from .run.agreement import Agree
-from .run.run import Moment, Outputs, Run
-
-
-class Follower(Protocol):
-    """Tells a policy how the input of the model changes, which reads the device at every step."""
-
-    @property
-    def nbytes(self) -> int: ...
-
-    def enter(self, x: torch.Tensor, agree: Agree | None) -> float | None:
-        """Change of the step that begins with an input, None while it is not known."""
-        ...
-
-    def compare(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Numbers on the device about a computed step, whose output is the follower's from now on."""
-        ...
-
-    def learn(self, numbers: Sequence[float]) -> None:
-        """Take in those numbers."""
-        ...
-
-    def clear(self) -> None:
-        """Drop all tensors."""
-        ...
+from .run.run import Outputs, Run
 
 
 @dataclass(kw_only=True)
@@ -61,8 +36,8 @@ class OutputCache(Run):
         predictor: how skipped outputs are predicted.
         quantity: what is kept.
         axis: where a sigma lies along which outputs change evenly.
-        corrector: repairs at computed steps what the predicted ones missed; None for a sampler that it
-            does not understand.
+        corrector: repairs at computed steps what the predicted ones missed; None for a sampler that
+            it does not understand.
         follower: for a policy that follows the input; None for others.
     """
 
@@ -72,21 +47,20 @@ class OutputCache(Run):
     axis: Axis = float
     corrector: Corrector | None = None
     follower: Follower | None = None
-    # Per call, and in it per conditioning.
-    _histories: dict[Hashable, list[History | None]] = field(default_factory=dict, init=False)
+    # By call and place in it.
+    _histories: dict[Hashable, History] = field(default_factory=dict, init=False)
     # Places of the last two computed evaluations, and of the step under way.
     _computed: list[float] = field(default_factory=list, init=False)
     _at: float = field(default=0.0, init=False)
-    # What a prediction of the evaluation under way would have missed, and whether it was followed.
+    # What a prediction of the evaluation under way would have missed; whether it was followed.
     _missed: float | None = field(default=None, init=False)
     _followed: bool = field(default=False, init=False)
 
     def skips(self, key: Hashable, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         """All of them or none: at a skipped step each needs a history of its own."""
         if not self._decision.compute:
-            histories, kind = self._histories.get(key, [None] * len(active)), _kind(x)
-            wanted = [h for h, on in zip(histories, active, strict=True) if on]
-            if {None if h is None else h.kind for h in wanted} <= {kind}:
+            known = [self._histories.get((key, i)) for i, on in enumerate(active) if on]
+            if {None if h is None else h.kind for h in known} <= {_kind(x)}:
                 return (True,) * len(active)
             self._decision = Decision(True, "no history for a conditioning")
             self._say(self._decision)
@@ -105,24 +79,25 @@ class OutputCache(Run):
         level = per_sample(sigma, x)
         if outputs[0] is None:
             return [
-                torch.zeros_like(x) if h is None or not on else self._predict(h, x, level)
-                for h, on in zip(self._histories[key], active, strict=True)
+                self._predict((key, i), x, level) if on else torch.zeros_like(x)
+                for i, on in enumerate(active)
             ]
-        if not self.sealed and any(active):
-            pairs = self._pair(key, x, outputs, active)
-            if {output.shape for _, output in pairs} == {x.shape}:
-                self._observe(pairs, x, sigma, level, first=active[0])
-            else:
-                self.stop("the model's output has another shape than its input")
+        pairs: list[tuple[History, torch.Tensor]] = []
+        for i, (output, on) in enumerate(zip(outputs, active, strict=True)):
+            if on and output is not None and not self.sealed:
+                pairs.append((self._history((key, i), x), output))
+        if {output.shape for _, output in pairs} - {x.shape}:
+            self.stop("the model's output has another shape than its input")
+        elif pairs:
+            self._observe(pairs, x, sigma, level, first=active[0])
         return outputs
 
     def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """With what the predicted steps before a computed one owe; the same one if nothing is owed."""
         corrector, moment = self.corrector, self._moment
-        if corrector is None or moment is None or self.sealed:
-            return denoised
         if self.clock.measures:
-            self.corrector = None  # the steps are not those of the schedule
+            self.corrector = corrector = None  # the steps are not those of the schedule
+        if corrector is None or moment is None or self.sealed:
             return denoised
         if self._decision.compute:
             return corrector.repair(moment.step, x, denoised)
@@ -136,7 +111,7 @@ class OutputCache(Run):
 
     @property
     def nbytes(self) -> int:
-        past = [known for kept in self._histories.values() for h in kept if h for known in h.past]
+        past = [known for history in self._histories.values() for known in history.past]
         others = [held.nbytes for held in (self.corrector, self.follower) if held is not None]
         return held_bytes(past) + sum(others)
 
@@ -150,26 +125,19 @@ class OutputCache(Run):
             change = area(self._at - newest, newest - older)
         return self.policy.decide(moment.step, change)
 
-    def _predict(self, history: History, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        moment, past = self._moment, history.past
+    def _predict(self, key: Hashable, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        moment, history = self._moment, self._histories[key]
         assert moment is not None
         now = Now(moment.step, moment.sigma, self._at, level, history.alpha)
-        weights = self.predictor.weights(past, now)
-        return self.quantity.denoised(x, [known.value for known in past], weights, level)
+        weights = self.predictor.weights(history.past, now)
+        return self.quantity.denoised(x, [k.value for k in history.past], weights, level)
 
-    def _pair(
-        self, key: Hashable, x: torch.Tensor, outputs: Outputs, active: Sequence[bool]
-    ) -> list[tuple[History, torch.Tensor]]:
-        """History, a new one where the latent has become another, and output of what is active."""
-        kept, kind = self._histories.setdefault(key, [None] * len(active)), _kind(x)
-        pairs: list[tuple[History, torch.Tensor]] = []
-        for i, (output, on) in enumerate(zip(outputs, active, strict=True)):
-            history = kept[i]
-            if on and (history is None or history.kind != kind):
-                history = kept[i] = History(self.predictor.depth, len(x), kind)
-            if on and history is not None and output is not None:
-                pairs.append((history, output))
-        return pairs
+    def _history(self, key: Hashable, x: torch.Tensor) -> History:
+        """Of a conditioning; a new one where the latent has become another."""
+        history, kind = self._histories.get(key), _kind(x)
+        if history is None or history.kind != kind:
+            history = self._histories[key] = History(self.predictor.depth, len(x), kind)
+        return history
 
     def _observe(
         self,
@@ -195,12 +163,11 @@ class OutputCache(Run):
             numbers.append(follower.compare(x, output))
         measured = self.agreed(torch.cat(numbers))
         # The one read. Sigma is the same on all ranks.
-        host = torch.cat([measured, sigma.reshape(-1)[:1].float()]).tolist()
-        now = host.pop()
+        *host, now = torch.cat([measured, sigma.reshape(-1)[:1].float()]).tolist()
         if not self.clock.measures and not self.clock.follows(moment, now):
             self.report.note("The sampler does not follow its schedule: sigma is read at each step")
         at, size = self.axis(now), len(numbers[0])
-        if follower is not None and len(host) > size * len(pairs):
+        if follower is not None and len(numbers) > len(pairs):
             follower.learn(host[size * len(pairs) :])
         for i, ((history, _), value) in enumerate(zip(pairs, values, strict=True)):
             newest = Known(moment.step, now, at, (value,))

@@ -9,9 +9,10 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import Method, Plain
+from ..cache_core.methods.scaling_cache import MODES
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
-from .host.compat import advanced
+from .host.compat import advanced, telling
 from .host.progress import ProgressText, node_of
 
 CATEGORY = "advanced/model"
@@ -74,8 +75,9 @@ def text(name: str, tooltip: str, default: str = "", folded: bool = False) -> io
     return advanced(found) if folded else found
 
 
-def model() -> io.Input:
-    return io.Model.Input("model", tooltip="The model to make faster.")
+def model(tooltip: str = "The model to make faster.") -> io.Input:
+    """Of a node that puts a cache on it: by this the live view knows the node."""
+    return telling(io.Model.Input("model", tooltip=tooltip), scaling_cache=True)
 
 
 def speedup(default: float) -> io.Input:
@@ -84,6 +86,62 @@ def speedup(default: float) -> io.Input:
         "is faster and further from the full result."
     )
     return number("speedup", default, 1.0, 4.0, words, step=0.1)
+
+
+def mode(tooltip: str = "") -> io.Input:
+    words = (
+        "Target speed-up: compute as few steps as 'speedup' asks for. Near-lossless, balanced and "
+        "fast draft: 1.5x, 2x and 3x, whatever 'speedup' says. Error budget: predict as long as the "
+        "estimated error stays within 'budget'."
+    )
+    return choice("mode", list(MODES), tooltip or words)
+
+
+def predictor(names: Sequence[str]) -> io.Input:
+    words = (
+        "How a skipped output is made. Scaling follows the line through the last two outputs as far "
+        "as it proved right; least squares weighs the last three as calibrated and needs "
+        "coefficients; auto takes least squares where a calibration of this model found it nearer, "
+        "else scaling; order 0 repeats the last output; order 1 and 2 extrapolate."
+    )
+    return choice("predictor", names, words, folded=True)
+
+
+def placed_steps(warmup: int, max_gap: int) -> list[io.Input]:
+    """Where steps are computed whatever the target, and the user's own list."""
+    head = (
+        "Steps at the start that are always computed. 0 leaves them to the target, which places "
+        "every step; an error budget then computes 3."
+    )
+    gap = "At most so many steps are predicted in a row."
+    return [
+        number("warmup", warmup, 0, 1000, head, folded=True),
+        number("max_gap", max_gap, 1, 1000, gap, folded=True),
+    ]
+
+
+def coefficients(names: Sequence[str]) -> io.Input:
+    words = (
+        "Coefficients for the predictors auto and least squares. Auto takes a file that was made for "
+        "this model; none uses none; or choose a file."
+    )
+    return choice("coefficients", names, words, folded=True)
+
+
+def computed_steps() -> io.Input:
+    words = (
+        "Steps to compute, such as 0-2, 5, 8, in place of a target. The node names those of a run "
+        "after it: copy and edit them. Empty for none."
+    )
+    return text("computed_steps", words, folded=True)
+
+
+def corrector(default: bool) -> io.Input:
+    words = (
+        "At each computed step, make good what the skipped ones before it missed. Closer to the full "
+        "result at no cost; works with samplers that add no noise."
+    )
+    return switch("corrector", default, words, folded=True)
 
 
 def window(start: float = 0.0, end: float = 1.0, verb: str = "Skip") -> list[io.Input]:

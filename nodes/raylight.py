@@ -38,7 +38,7 @@ class ScalingCacheRaylight(io.ComfyNode):
             inputs=[
                 workers.Input("ray_actors", tooltip="The workers, from a loader of Raylight."),
                 inputs.speedup(_DEFAULTS.speedup),
-                inputs.choice("mode", list(MODES), mode),
+                inputs.mode(mode),
                 *inputs.window(verb="Predict"),
                 inputs.budget(_DEFAULTS.budget),
             ],

@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import one_of, parse_ranges
-from ..cache_core.methods.scaling_cache import MODES, PREDICTORS
+from ..cache_core.methods.combinations import SCALING_CACHE_PREDICTORS as PREDICTORS
+from ..cache_core.methods.scaling_cache import MODES
 from ..cache_core.methods.scaling_cache import ScalingCache as Method
 from . import inputs
 from .host.cache import Cache, install
@@ -16,33 +17,6 @@ from .host.compat import schema
 from .host.progress import node_of
 
 _DEFAULTS = Method()
-_MODE = (
-    "Target speed-up: compute as few steps as 'speedup' asks for. Near-lossless, balanced and "
-    "fast draft: 1.5x, 2x and 3x, whatever 'speedup' says. Error budget: predict as long as the "
-    "estimated error stays within 'budget'."
-)
-_PREDICTOR = (
-    "How a skipped output is made. Scaling follows the line through the last two outputs as far as it "
-    "proved right; least squares weighs the last three as calibrated and needs coefficients; auto takes "
-    "least squares where a calibration of this model found it nearer, else scaling; order 0 repeats the "
-    "last output; order 1 and 2 extrapolate."
-)
-_WARMUP = (
-    "Steps at the start that are always computed. 0 leaves them to the target, which places every "
-    "step; an error budget then computes 3."
-)
-_COEFFICIENTS = (
-    "Coefficients for the predictors auto and least squares. Auto takes a file that was made for "
-    "this model; none uses none; or choose a file."
-)
-_STEPS = (
-    "Steps to compute, such as 0-2, 5, 8, in place of a target. The node names those of a run after it: "
-    "copy and edit them. Empty for none."
-)
-_CORRECTOR = (
-    "At each computed step, make good what the skipped ones before it missed. Closer to the full "
-    "result at no cost; works with samplers that add no noise."
-)
 
 
 class ScalingCache(io.ComfyNode):
@@ -50,7 +24,6 @@ class ScalingCache(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        gap = "At most so many steps are predicted in a row."
         return schema(
             node_id="ScalingCache",
             display_name="Scaling Cache",
@@ -62,17 +35,16 @@ class ScalingCache(io.ComfyNode):
             search_aliases=inputs.aliases("teacache", "easycache", "step cache"),
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="The model to make faster. Works with any model."),
+                inputs.model("The model to make faster. Works with any model."),
                 inputs.speedup(_DEFAULTS.speedup),
-                inputs.choice("mode", list(MODES), _MODE),
+                inputs.mode(),
                 *inputs.window(verb="Predict"),
-                inputs.choice("predictor", list(PREDICTORS), _PREDICTOR, folded=True),
+                inputs.predictor(list(PREDICTORS)),
                 inputs.budget(_DEFAULTS.budget),
-                inputs.number("warmup", _DEFAULTS.warmup, 0, 1000, _WARMUP, folded=True),
-                inputs.number("max_gap", _DEFAULTS.max_gap, 1, 1000, gap, folded=True),
-                inputs.choice("coefficients", choices(), _COEFFICIENTS, folded=True),
-                inputs.text("computed_steps", _STEPS, folded=True),
-                inputs.switch("corrector", _DEFAULTS.corrects, _CORRECTOR, folded=True),
+                *inputs.placed_steps(_DEFAULTS.warmup, _DEFAULTS.max_gap),
+                inputs.coefficients(choices()),
+                inputs.computed_steps(),
+                inputs.corrector(_DEFAULTS.corrects),
             ],
             outputs=inputs.model_output(),
         )

@@ -13,14 +13,14 @@ from typing_extensions import Self
 
 from ..blocks import BlockCache
 from ..decide.layout import Layout, Span
-from ..decide.policies import Policy, RunPlan, SamplerTraits
+from ..decide.policies import Clock, Follower, Policy, RunPlan, SamplerTraits
 from ..decide.signals import Reference, SignalKind
-from ..outputs import Follower, OutputCache
+from ..outputs import OutputCache
 from ..predict.corrector import Corrector
 from ..predict.predictors import REPEAT, Axis, Predictor, Quantity
 from ..run.agreement import Agree
 from ..run.report import RunReport
-from ..run.run import Clock, Run
+from ..run.run import Run
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
@@ -148,6 +148,7 @@ class Method:
         uses: the inputs of Step Cache (Advanced) that it looks at.
         uses_coefficients: whether a coefficient file makes a difference to it.
         unet: whether it is for UNets alone; methods inside the network are else for transformers.
+        counts: what the evaluations that a summary counts had, before the numbers.
         page: for the docs.
         start_percent, end_percent: share of the denoising outside of which all is computed, 0 to 1.
 
@@ -160,6 +161,7 @@ class Method:
     uses: ClassVar[tuple[str, ...]] = ()
     uses_coefficients: ClassVar[bool] = False
     unet: ClassVar[bool] = False
+    counts: ClassVar[str] = ""
     page: ClassVar[Page]
 
     start_percent: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..predict.predictors import AUTO as OWN
 from ..predict.predictors import (
     LEAST_SQUARES,
     ORDER_1,
@@ -21,6 +22,12 @@ AUTO = "auto"
 _ALL = (REPEAT, SCALING, LEAST_SQUARES, ORDER_1, ORDER_2, TAYLOR_1, TAYLOR_2, TAYLOR_3, Align())
 PREDICTORS: dict[str, Predictor] = {predictor.name: predictor for predictor in _ALL}
 PREDICTOR_NAMES = (AUTO, *PREDICTORS)
+# As the Scaling Cache node offers them.
+SCALING_CACHE_PREDICTORS: dict[str, Predictor] = {
+    **{p.name: p for p in (OWN, SCALING, LEAST_SQUARES)},
+    "order 0": REPEAT,
+    **{p.name: p for p in (ORDER_1, ORDER_2)},
+}
 _LEVELS = (Level.STEP, Level.BLOCKS)
 GRANULARITIES = (AUTO, *(level.value for level in _LEVELS))
 _OFFERED = {(m.name, m.level): m for m in METHODS if m.level in _LEVELS}

@@ -13,7 +13,7 @@ EasyCache compares the model's output for the first conditioning, LazyCache its 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,7 +22,6 @@ from typing_extensions import Self
 
 from ..decide.policies import Accumulating, RunPlan, SamplerTraits
 from ..predict.predictors import Quantity
-from ..run.agreement import Agree
 from .base import Inputs, Model, Page, StepMethod, check_range
 
 
@@ -111,7 +110,9 @@ class InputChange:
     size: float | None = None
     rate: float | None = None
 
-    def enter(self, x: torch.Tensor, agree: Agree | None) -> float | None:
+    def enter(
+        self, x: torch.Tensor, agree: Callable[[torch.Tensor], torch.Tensor] | None
+    ) -> float | None:
         """What a step adds to the sum. Reads the device."""
         before, self.before = self.before, x.clone()
         if before is None or before.shape != x.shape:

@@ -25,10 +25,10 @@ from typing_extensions import Self
 
 from ..blocks import BlockCache, NetworkCall, State, Tokens
 from ..decide.layout import Layout, Span
-from ..decide.policies import Decision, Listed, RunPlan
+from ..decide.policies import Decision, Listed, Moment, RunPlan
 from ..decide.signals import change_and_size, relative
 from ..negative import Guidance, why_plain
-from ..run.run import Moment, Outputs
+from ..run.run import Outputs
 from .base import BlockMethod, Inputs, Model, Page, Start, check_range
 from .cfg_cache import CfgCache
 

@@ -12,23 +12,14 @@ from typing import ClassVar
 
 from typing_extensions import Self
 
-from ..decide.policies import Budget, Listed, Policy, RunPlan
+from ..decide.budget import Budget
+from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
 from ..outputs import OutputCache
 from ..planning.optimiser import Chain, best_chains, cheapest, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
-from ..predict.predictors import (
-    AUTO,
-    LEAST_SQUARES,
-    ORDER_1,
-    ORDER_2,
-    REPEAT,
-    SCALING,
-    Axis,
-    LeastSquares,
-    Predictor,
-)
+from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
 from .base import Inputs, Model, Page, Start, StepMethod, check_range, rising, with_table
 
 # Computed steps at the start where nothing else tells how outputs bend.
@@ -51,17 +42,6 @@ class Mode(Enum):
 
 MODES = {mode.value: mode for mode in Mode}
 _IN_WORDS = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0}
-
-
-# As the node offers them.
-PREDICTORS: dict[str, Predictor] = {
-    AUTO.name: AUTO,
-    SCALING.name: SCALING,
-    LEAST_SQUARES.name: LEAST_SQUARES,
-    "order 0": REPEAT,
-    ORDER_1.name: ORDER_1,
-    ORDER_2.name: ORDER_2,
-}
 
 
 @dataclass(frozen=True)

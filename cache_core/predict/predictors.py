@@ -453,12 +453,13 @@ def taylor_weights(steps: Sequence[int], step: int) -> tuple[float, ...]:
 def remember(past: Sequence[Known], newest: Known, depth: int) -> list[Known]:
     """Past outputs with a new one, newest first. An older one at the same sigma is replaced: two
     outputs at one sigma have no slope between them."""
-    return [newest, *(known for known in past if known.sigma != newest.sigma)][:depth]
+    return [newest, *[known for known in past if known.sigma != newest.sigma]][:depth]
 
 
 def held_bytes(entries: Sequence[Known]) -> int:
     """Bytes of the outputs that are kept."""
-    return sum(v.numel() * v.element_size() for e in entries for v in e.values if v is not None)
+    held = [v for entry in entries for v in entry.values if v is not None]
+    return sum([v.numel() * v.element_size() for v in held])
 
 
 # What each computed output says of its prediction. All sums are taken per sample of the batch, so
@@ -538,7 +539,8 @@ def project(past: Sequence[Known], value: torch.Tensor) -> torch.Tensor:
     Stays on the device.
     """
     dot = torch.linalg.vecdot
-    flat, *known = (v.flatten(1).float() for v in (value, *(k.value for k in past[:2])))
+    flat = value.flatten(1).float()
+    known = [entry.value.flatten(1).float() for entry in past[:2]]
     out = flat.new_zeros((flat.shape[0], _COLUMNS))
     out[:, 3] = dot(flat, flat)
     if not known:
@@ -580,11 +582,11 @@ def read(
         ratio: extrapolation ratio at the computed step, None without a slope.
         used: the alpha per sample that a prediction would have used.
     """
-    if not all(math.isfinite(row[3]) for row in rows):
-        return Measurement((None,) * len(rows), math.inf, False)
     alphas: list[float | None] = []
     worst = 0.0
     for (along, slope2, change2, norm2), alpha in zip(rows, used, strict=True):
+        if not math.isfinite(norm2):
+            return Measurement((), math.inf, False)
         missed2 = change2
         if ratio and slope2 > 0:
             alphas.append(along / (slope2 * ratio))

@@ -59,7 +59,8 @@ def install(model: Any, cache: Cache) -> Any:
     Raises:
         ValueError: if the method does not fit the network, naming the field.
     """
-    if why := block_hooks.why_refused(model, cache.method):
+    inside = cache.method.level is Level.BLOCKS
+    if inside and (why := block_hooks.why_refused(model, cache.method)):
         ProgressText(cache.node_id).refuse(why)
         return model
     kept = [c for c in caches_of(model) if c.negative is not cache.negative]

@@ -18,11 +18,12 @@ from ...cache_core import VERSION
 from ...cache_core.calibration.block_tables import BlockTable, WatchRun, WatchStack, make_table
 from ...cache_core.calibration.files import CoefficientFile, Provenance
 from ...cache_core.calibration.recording import GramRecorder
+from ...cache_core.decide.policies import Clock
 from ...cache_core.decide.signals import SignalKind
 from ...cache_core.methods.base import FEWEST_STEPS
 from ...cache_core.planning.gram import total
 from ...cache_core.predict.predictors import Quantity
-from ...cache_core.run.run import Clock, Run
+from ...cache_core.run.run import Run
 from ..families import find_family
 from .cache import Cache, install, remove
 from .coefficients import family as family_of

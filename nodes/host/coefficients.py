@@ -104,8 +104,6 @@ def table_for(
         if choice not in (AUTO, NONE):
             note(f"{choice} is not used: choose the predictor least squares")
         return None
-    if choice == NONE:
-        return None
     found = find_everywhere(agree, choice, sampling.patcher, sampling.schedule, sampling.scale)
     if predictor is AUTO_PREDICTOR:
         found = nearer(found, choice, traits.stochastic)

@@ -21,8 +21,9 @@ def schema(**fields: Any) -> io.Schema:
 
 
 def advanced(widget: _I) -> _I:
-    """Fold an input away under the advanced ones; older hosts have no argument for it."""
-    return telling(widget, advanced=True)
+    """Fold an input away under the advanced ones; older hosts have no argument for it, and some frontends
+    leave it to the pack (web/fold_advanced.js)."""
+    return telling(widget, advanced=True, scaling_cache_folds=True)
 
 
 def telling(widget: _I, **more: Any) -> _I:

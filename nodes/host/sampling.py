@@ -19,6 +19,7 @@ from ...cache_core.run.agreement import Agree
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import block_hooks, coefficients, ranks
+from .progress import ProgressText, log_fault, refused
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,27 @@ def agreement(options: Mapping[str, Any]) -> Agree | None:
     return ranks.agreement(options) if shared else None
 
 
+def start(
+    cache: Any, about: Sampling
+) -> tuple[Run, ProgressText, block_hooks.Network | None] | None:
+    """The run of a cache with where it reports and what its hooks know; None where it goes without,
+    and why was said."""
+    progress = ProgressText(cache.node_id)
+    agree = agreement(about.options)
+    try:
+        planned = plan(cache, about, agree)
+        if not isinstance(planned, str):
+            progress.start(cache.method.name, planned[0].report)
+            return planned[0], progress, planned[1]
+    except Exception as error:
+        if agree is not None:
+            raise
+        planned = log_fault("the run could not be planned", error)
+    progress.refuse(planned)
+    cache.log.add(refused(planned, cache.node_id))
+    return None
+
+
 def plan(
     cache: Any, about: Sampling, agree: Agree | None
 ) -> tuple[Run, block_hooks.Network | None] | str:
@@ -253,13 +275,16 @@ def plan(
     if window[0] >= window[1]:
         verb = "predict" if method.level is Level.STEP else "skip"
         return f"start_percent and end_percent leave no step to {verb}"
-    start = Start(
+    table = cache.table
+    if cache.coefficients != coefficients.NONE:
+        table = coefficients.table_for(cache, about, traits, agree, report.note)
+    parts = Start(
         RunPlan(
             about.schedule,
             traits,
             window,
             report.note,
-            coefficients.table_for(cache, about, traits, agree, report.note),
+            table,
             log_snr(about.patcher, about.schedule, about.shape),
             has_guidance(about.guider),
         ),
@@ -272,7 +297,7 @@ def plan(
         negative=not any(other.negative for other in about.caches),
     )
     try:
-        return method.start(start), network
+        return method.start(parts), network
     except ValueError as error:
         return str(error)
 
@@ -292,6 +317,18 @@ def has_guidance(guider: Any) -> bool:
     config = getattr(guider.model_patcher.model, "model_config", None)
     learned = getattr(config, "unet_config", {}).get("guidance_embed", False)
     return learned or guidance_scale(guider) != 1.0
+
+
+def shape_with_room(
+    run: Run,
+    network: block_hooks.Network | None,
+    model: Any,
+    shape: Sequence[int],
+    conditionings: int,
+) -> Any:
+    """A shape of the noise with which the host makes room for a run too."""
+    unit = math.prod(shape) * 4 if network is None else network.stream_bytes(model, shape)
+    return with_room(model, shape, run.expected_bytes(unit, conditionings))
 
 
 def with_room(model: Any, shape: Any, count: int) -> Any:

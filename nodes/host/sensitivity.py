@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ...cache_core.decide.policies import Clock
 from ...cache_core.planning.gram import Floats
 from ...cache_core.predict.predictors import Quantity
-from ...cache_core.run.run import Clock
 
 KEY = "scaling_cache_nudge"
 # Shares of the run at which a step is nudged: three further runs in all, since the start is replayed.

@@ -1,15 +1,12 @@
-"""The only wrappers of the host: they bracket a sampling run and ask its caches, from the outer to
-the inner.
+"""The only wrappers of the host: they bracket a sampling run and ask its caches, outer to inner.
 
-OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the batch of conditionings
-that is skipped. Only the frozen caches in the model's options, with the numbers in their logs, live
-longer than a run. Every call into a cache goes through a guard: a fault of ours must not cost the
-user the picture.
+OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the conditionings that are
+skipped. Only the frozen caches in the model's options, with the numbers in their logs, outlive a run.
+Every call into a cache goes through a guard: a fault of ours must not cost the user the picture.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from ...cache_core.run.run import Run
 from . import block_hooks, sampling
 from .call_identity import Call, describe_call
-from .progress import (
-    SECONDS_BETWEEN_UPDATES,
-    ProgressText,
-    finished,
-    give_up,
-    log_fault,
-    refused,
-)
+from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up
 
 KEY = "scaling_cache"
 _T = TypeVar("_T")
@@ -53,12 +43,8 @@ class Active:
     told: float = 0.0
 
     def guard(self, do: Callable[..., _T], *args: Any) -> _T | None:
-        """What a call into the cache gives; None where it fails, and then the run stops caching.
-
-        Raises:
-            Exception: the fault, where a picture is computed on several ranks: the others go on to
-                skip, and would leave this one waiting for them.
-        """
+        """What a call into the cache gives; None where it fails, and then the run stops caching. On
+        several ranks the fault is raised, see `give_up`."""
         try:
             return do(*args)
         except Exception as error:
@@ -76,8 +62,8 @@ class Active:
     def close(self) -> None:
         """End the run: drop all tensors, say what it was."""
         report = self.guard(self.run.close) or self.run.report
-        counted = "both conditionings " if self.cache.negative else ""
-        self.guard(self.progress.finish, f"{self.cache.method.name}: {counted}{report.summary()}")
+        method = self.cache.method
+        self.guard(self.progress.finish, f"{method.name}: {method.counts}{report.summary()}")
         if self.cache.on_close is not None:
             self.guard(self.cache.on_close, self.run)
 
@@ -116,11 +102,11 @@ def _outer_sample(
     caches = saved.get("transformer_options", {}).get(KEY)
     if not isinstance(caches, tuple):
         return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-    about = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), tuple(noise.shape), caches)
-    active = [found for cache in caches if (found := _start(cache, about)) is not None]
-    options = create_model_options_clone(saved)
+    run = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), tuple(noise.shape), caches)
+    started = [(cache, sampling.start(cache, run)) for cache in caches]
+    active = [Active(cache, *found) for cache, found in started if found is not None]
+    guider.model_options = options = create_model_options_clone(saved)
     options["transformer_options"][KEY] = Session(active)
-    guider.model_options = options
     try:
         result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
     finally:
@@ -132,36 +118,15 @@ def _outer_sample(
     return result
 
 
-def _start(cache: Any, about: sampling.Sampling) -> Active | None:
-    """A run that is planned, or None where it goes without this cache and why was said."""
-    progress = ProgressText(cache.node_id)
-    agree = sampling.agreement(about.options)
-    try:
-        planned = sampling.plan(cache, about, agree)
-        if not isinstance(planned, str):
-            progress.start(cache.method.name, planned[0].report)
-            return Active(cache, planned[0], progress, planned[1])
-    except Exception as error:
-        if agree is not None:
-            raise
-        planned = log_fault("the run could not be planned", error)
-    progress.refuse(planned)
-    cache.log.add(refused(planned, cache.node_id))
-    return None
-
-
 def _prepare_sampling(
     executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """Make room for the caches: the host takes what sampling needs from the shape of the noise."""
-    session, count = session_of(kwargs.get("model_options") or (args[0] if args else None)), 0
+    session = session_of(kwargs.get("model_options") or (args[0] if args else None))
     for active in session.caches if session is not None else ():
-        known = active.network
-        unit = (
-            math.prod(noise_shape) * 4 if known is None else known.stream_bytes(model, noise_shape)
-        )
-        count += active.guard(active.run.expected_bytes, unit, len(conds)) or 0
-    return executor(model, sampling.with_room(model, noise_shape, count), conds, *args, **kwargs)
+        known = active.run, active.network, model, noise_shape, len(conds)
+        noise_shape = active.guard(sampling.shape_with_room, *known) or noise_shape
+    return executor(model, noise_shape, conds, *args, **kwargs)
 
 
 def _predict_noise(
@@ -186,8 +151,12 @@ def _calc_cond_batch(
 ) -> Any:
     """A batch of conditionings: what the caches can answer is not computed."""
     session = session_of(model_options)
+
+    def compute(wanted: Any) -> Any:
+        return executor(model, wanted, x_in, timestep, model_options)
+
     if session is None or not session.caches:
-        return executor(model, conds, x_in, timestep, model_options)
+        return compute(conds)
     first, number = session.caches[0], session.calls
     session.calls += 1
     call = first.guard(describe_call, conds, x_in, first.run.sigma, number, model_options)
@@ -196,10 +165,6 @@ def _calc_cond_batch(
             active.run.stop("the conditionings could not be told apart")
         if call is not None and active.network is not None:
             active.network.begin(call)
-
-    def compute(wanted: Any) -> Any:
-        return executor(model, wanted, x_in, timestep, model_options)
-
     return (
         compute(conds)
         if call is None
@@ -220,17 +185,16 @@ def _answer(
         return compute(conds)
     active, *inner = caches
     skipped = active.guard(active.run.skips, call.key, x, call.active) or (False,) * len(conds)
-    outputs: Any = [None] * len(conds)
-    if False in skipped:
-        wanted = conds
-        if True in skipped:
-            wanted = [None if skip else c for c, skip in zip(conds, skipped, strict=True)]
-        outputs = _answer(inner, call, wanted, compute, x, sigma)
+    wanted, outputs = conds, [None] * len(conds)
     if True in skipped:
+        wanted = [None if skip else cond for cond, skip in zip(conds, skipped, strict=True)]
+    if False in skipped:
+        outputs = _answer(inner, call, wanted, compute, x, sigma)
+    if wanted is not conds:
         outputs = [None if skip else out for out, skip in zip(outputs, skipped, strict=True)]
     done = active.guard(active.run.complete, call.key, x, sigma, outputs, call.active)
     if done is None:  # a fault: nothing more is left out
-        return _answer(inner, call, conds, compute, x, sigma) if True in skipped else outputs
+        return outputs if wanted is conds else _answer(inner, call, conds, compute, x, sigma)
     return done
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scaling_cache.cache_core.methods import CfgCache
 from scaling_cache.cache_core.negative import Guidance, NegativeCache, split
 from scaling_cache.cache_core.run.report import RunReport
-from scaling_cache.cache_core.run.run import Clock
+from scaling_cache.cache_core.decide.policies import Clock
 
 STEPS = 20
 SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))

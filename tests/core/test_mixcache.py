@@ -15,7 +15,7 @@ from scaling_cache.cache_core.methods import FirstBlockCache, MixCache
 from scaling_cache.cache_core.methods.mixcache import MixRun, Part, middle_share, run_kind
 from scaling_cache.cache_core.negative import Guidance
 from scaling_cache.cache_core.run.report import RunReport
-from scaling_cache.cache_core.run.run import Clock
+from scaling_cache.cache_core.decide.policies import Clock
 
 STEPS = 24
 KINDS = (Part.STEP, Part.NEGATIVE, Part.BLOCKS)

@@ -18,7 +18,7 @@ from scaling_cache.cache_core.decide.schedules import (
 )
 from scaling_cache.cache_core.planning.optimiser import target_steps
 from scaling_cache.cache_core.planning.prior import influence, line_places
-from scaling_cache.cache_core.run.run import Clock
+from scaling_cache.cache_core.decide.policies import Clock
 
 STEPS = st.integers(8, 200)
 

@@ -425,7 +425,7 @@ def test_an_unchanged_signal_repeats_the_picture_of_the_formula(name: str, model
     call = calls[3]
     from scaling_cache.cache_core.blocks import BlockCache, Branch
     from scaling_cache.cache_core.run.report import RunReport
-    from scaling_cache.cache_core.run.run import Clock
+    from scaling_cache.cache_core.decide.policies import Clock
     from scaling_cache.nodes.families import find_family
     from scaling_cache.nodes.host.block_hooks import KEY, BlockPatch, BlockWalk
 
