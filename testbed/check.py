@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scaling_cache.nodes.host.calibrating import Plan, calibrate
+from scaling_cache.nodes.host.coefficient_files import save
 
 from . import networks
 from .methods import Entry
@@ -69,9 +71,6 @@ class Family:
     @cached_property
     def files(self) -> list[str]:
         """Names of the coefficient files, one per stage."""
-        from scaling_cache.nodes.host.calibrating import Plan, calibrate
-        from scaling_cache.nodes.host.coefficient_files import save
-
         names: list[str] = []
         for stage, model in enumerate(self.models):
             path = self._folder / f"{self.name}_{stage}.safetensors"

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import folder_paths
+import numpy as np
+from scaling_cache.cache_core.calibration.files import CoefficientFile, Provenance, store
+from scaling_cache.cache_core.planning.gram import GramTable
+from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
+
 
 def look_in(folder: Path) -> None:
     """Let the host find the coefficient files of one folder and no others."""
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER
-
     folder_paths.folder_names_and_paths[FOLDER] = ([str(folder)], {".safetensors"})
     folder_paths.filename_list_cache.pop(FOLDER, None)
 
@@ -19,9 +22,6 @@ def look_in(folder: Path) -> None:
 @contextmanager
 def looking_in(folder: Path) -> Iterator[Path]:
     """The same for a while."""
-    import folder_paths
-    from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
-
     register_folder()
     before = folder_paths.folder_names_and_paths[FOLDER]
     look_in(folder)
@@ -34,10 +34,6 @@ def looking_in(folder: Path) -> Iterator[Path]:
 
 def coefficient_file(path: Path, fingerprint: str) -> None:
     """Write a small file made for the model with that fingerprint."""
-    import numpy as np
-    from scaling_cache.cache_core.calibration.files import CoefficientFile, Provenance, store
-    from scaling_cache.cache_core.planning.gram import GramTable
-
     provenance = Provenance(
         family="Flux",
         fingerprint=fingerprint,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.model_patcher
+import comfy.ops
+import comfy.sample
+import comfy.supported_models
 import torch
+from comfy.ldm.ace.lyric_encoder import ConformerEncoder as LyricEncoder
+from comfy.ldm.audio.embedders import NumberConditioner
 
 from .further import FURTHER
 from .spec import Spec
@@ -73,9 +79,6 @@ def build(
     Args:
         spread: standard deviation of the weights.
     """
-    import comfy.model_patcher
-    import comfy.supported_models
-
     spec = spec_of(name)
     network = dict(spec.network)
     if network.get("image_model", "") is None:
@@ -124,8 +127,6 @@ def sample(
     **more: Any,
 ) -> torch.Tensor:
     """The host's KSampler on a tiny latent."""
-    import comfy.sample
-
     if latent is None:
         latent = torch.zeros(batch, *spec_of(name).latent)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
@@ -174,8 +175,6 @@ def sample_stages(models: list[Any], name: str, steps: int = 10, **more: Any) ->
 
 def _seconds() -> dict[str, torch.Tensor]:
     """Stable Audio's embedders of start and length, which the host insists on finding in the file."""
-    from comfy.ldm.audio.embedders import NumberConditioner
-
     place = "conditioner.conditioners.seconds_{}.{}"
     return {
         place.format(end, key): torch.full_like(value, 0.01)
@@ -186,9 +185,6 @@ def _seconds() -> dict[str, torch.Tensor]:
 
 def _lyrics(dtype: torch.dtype) -> Any:
     """ACE-Step's encoder of lyrics with fewer blocks: the host's own has no setting for them."""
-    import comfy.ops
-    from comfy.ldm.ace.lyric_encoder import ConformerEncoder as LyricEncoder
-
     return LyricEncoder(
         input_size=1024,
         linear_units=64,

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.nodes.families import find_family
+from scaling_cache.nodes.host.session import session_of
 from torch import nn
 
 KEY = "testbed"
@@ -52,8 +55,6 @@ class Seen:
 
 def block_names(network: nn.Module) -> tuple[str, ...]:
     """Modules that stand for the blocks: one for each that is a list of layers."""
-    from scaling_cache.nodes.families import find_family
-
     family = find_family(network)
     if family is None:
         return ("",)
@@ -73,14 +74,12 @@ def block_names(network: nn.Module) -> tuple[str, ...]:
 @contextmanager
 def watching(model: Any) -> Iterator[tuple[Any, Seen]]:
     """A clone of a cached model that is watched where nothing of the pack is in between any more."""
-    from comfy.patcher_extension import WrappersMP
-
     network = model.model.diffusion_model
     seen = Seen(block_names(network))
 
     def outer(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        options = executor.class_obj.model_options.get("transformer_options", {})
-        seen.reports += [v.report for v in options.values() if hasattr(v, "report")]
+        session = session_of(executor.class_obj.model_options)
+        seen.reports += [active.run.report for active in session.caches] if session else []
         return executor(*args, **kwargs)
 
     def batch(executor: Any, model: Any, conds: Any, x: Any, sigma: Any, options: Any) -> Any:

@@ -7,9 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.nodes.scaling_cache import ScalingCache as Node
 
 from . import networks
 from .check import FAILS, SPREAD, WORKS
+from .install import cached
 from .observe import listening, refusal, watching
 
 MODEL = "sd3"
@@ -73,15 +76,13 @@ class Bed:
 
     def _off(self, plain: torch.Tensor, **more: Any) -> tuple[str, str]:
         """The node at 1x, and with every step listed."""
-        from scaling_cache.nodes.scaling_cache import ScalingCache
-
         listed = f"0-{STEPS - 1}"
         for inputs in ({}, {"computed_steps": listed}):
-            (cached,) = ScalingCache.execute(
+            (model,) = Node.execute(
                 self.model, 1.0, "target speed-up", 0.0, 1.0, coefficients="none", **inputs
             ).args
             try:
-                out = self._sample(cached, **more)
+                out = self._sample(model, **more)
             except Exception as error:
                 return FAILS, f"{type(error).__name__}: {error}"
             if not torch.equal(out, plain):
@@ -91,12 +92,9 @@ class Bed:
     def _twice(
         self, plain: torch.Tensor, evaluations: int | None, **more: Any
     ) -> tuple[str, str, int, int]:
-        from scaling_cache.cache_core.methods import ScalingCache
-        from scaling_cache.nodes.host.cache import Cache, install
-
-        cached = install(self.model, Cache(ScalingCache(speedup=2.0), "none"))
+        twice = cached(self.model, ScalingCache(speedup=2.0))
         try:
-            with listening() as lines, watching(cached) as (model, seen):
+            with listening() as lines, watching(twice) as (model, seen):
                 out = self._sample(model, **more)
         except Exception as error:
             return FAILS, f"{type(error).__name__}: {error}", 0, 0

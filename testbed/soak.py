@@ -11,10 +11,16 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+import comfy.model_management
+import comfy.samplers
 import hypothesis
 import torch
+from comfy.patcher_extension import WrappersMP
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from scaling_cache.cache_core.blocks import BlockCache
+from scaling_cache.cache_core.run.run import Run
+from scaling_cache.nodes.host.session import session_of
 
 from . import networks
 from .methods import Entry, entries
@@ -93,8 +99,6 @@ class Tally:
 
 def cases() -> st.SearchStrategy[Case]:
     """Any run. The host must be importable."""
-    import comfy.samplers
-
     methods = [entry.name for entry in entries() if not entry.needs_file]
     return st.builds(
         Case,
@@ -282,16 +286,13 @@ def _network_hook(case: Case, struck: list[int]) -> Callable[..., Any]:
 
 
 def _add_wrappers(model: Any, case: Case, held: list[weakref.ref[Any]], struck: list[int]) -> None:
-    import comfy.model_management
-    from comfy.patcher_extension import WrappersMP
-
     evaluations = [0]
 
     def outer(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        for session in _sessions(executor.class_obj.model_options):
-            held.append(weakref.ref(session))
-            if case.fault is Fault.MEMORY:
-                _exhaust(session, case, struck)
+        for found in _sessions(executor.class_obj.model_options):
+            held.append(weakref.ref(found))
+            if case.fault is Fault.MEMORY and isinstance(found, Run):
+                _exhaust(found, case, struck)
         return executor(*args, **kwargs)
 
     def evaluate(
@@ -303,8 +304,8 @@ def _add_wrappers(model: Any, case: Case, held: list[weakref.ref[Any]], struck: 
             raise comfy.model_management.InterruptProcessingException
         out = executor(x, timestep, options, *more, **named)
         known = {id(ref()) for ref in held}
-        for session in _sessions(options):
-            held.extend(weakref.ref(t) for t in tensors_of(session) if id(t) not in known)
+        found = tensors_of(session_of(options))
+        held.extend(weakref.ref(tensor) for tensor in found if id(tensor) not in known)
         return out
 
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, outer)
@@ -312,11 +313,13 @@ def _add_wrappers(model: Any, case: Case, held: list[weakref.ref[Any]], struck: 
 
 
 def _sessions(options: Any) -> list[Any]:
-    found = options.get("transformer_options", {}).values()
-    return [value for value in found if hasattr(value, "report")]
+    """The session of a run, its caches and their runs."""
+    session = session_of(options)
+    active = [] if session is None else [*session.caches]
+    return [found for found in (session, *active, *(a.run for a in active)) if found is not None]
 
 
-def _exhaust(session: Any, case: Case, struck: list[int]) -> None:
+def _exhaust(run: Run, case: Case, struck: list[int]) -> None:
     """Let one prediction of a run find no memory."""
     calls = [0]
 
@@ -338,13 +341,18 @@ def _exhaust(session: Any, case: Case, struck: list[int]) -> None:
 
         return opened
 
-    run = session.run
-    if hasattr(run, "open"):
+    def completing(complete: Callable[..., Any]) -> Callable[..., Any]:
+        predict = failing(complete)
+
+        def completed(key: Any, x: Any, sigma: Any, outputs: Any, active: Any) -> Any:
+            skipped = any(output is None for output in outputs)
+            return (predict if skipped else complete)(key, x, sigma, outputs, active)
+
+        return completed
+
+    run.complete = completing(run.complete)
+    if isinstance(run, BlockCache):
         run.open = opening(run.open)
-    elif hasattr(run, "predict"):
-        run.predict = failing(run.predict)
-    else:
-        run.negative = failing(run.negative)
 
 
 def tensors_of(root: Any) -> list[torch.Tensor]:

@@ -9,8 +9,32 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import comfy.ops
+import comfy.sample
+import comfy.sd
 import torch
 import torch.distributed as dist
+from comfy.ldm.wan.model import WanModel
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
+from scaling_cache.cache_core.methods import (
+    DBCache,
+    DiCache,
+    EasyCache,
+    FirstBlockCache,
+    LazyCache,
+    Method,
+    MixCache,
+    ScalingCache,
+    TeaCache,
+)
+from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.outputs import OutputCache
+from scaling_cache.cache_core.predict import predictors
+from scaling_cache.nodes.host import ranks
+from scaling_cache.nodes.host.coefficients import register_folder
+
+from .install import cached
 
 STEPS = 24
 
@@ -25,13 +49,6 @@ def work(rank: int, world: int, folder: str) -> None:
         world_size=world,
         timeout=timedelta(seconds=120),
     )
-    from demo.host.inprocess import import_host, import_pack
-
-    import_pack()
-    import_host()
-    from scaling_cache.nodes.host import ranks
-    from scaling_cache.nodes.host.coefficients import register_folder
-
     register_folder()
     model = network(rank)
     found: dict[str, Any] = {}
@@ -47,40 +64,23 @@ def work(rank: int, world: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def cases() -> dict[str, tuple[bool, Any]]:
-    """Caches by name: whether below the step, and the method. All decide by what they measure."""
-    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
-    from scaling_cache.cache_core.methods import (
-        DBCache,
-        DiCache,
-        EasyCache,
-        FirstBlockCache,
-        LazyCache,
-        MixCache,
-        ScalingCache,
-        TeaCache,
-    )
-    from scaling_cache.cache_core.methods.scaling_cache import Mode
-
+def cases() -> dict[str, Method]:
+    """Methods by name. All decide by what they measure."""
     line = Polynomial((1.0, 0.0))
     return {
-        "error budget": (False, ScalingCache(mode=Mode.BUDGET, budget=0.04)),
-        "EasyCache": (False, EasyCache(0.5, head=3)),
-        "LazyCache": (False, LazyCache(0.3, head=3)),
-        "TeaCache": (True, TeaCache(line, 1.6, SignalKind.TIME_EMBEDDING)),
-        "First Block Cache": (True, FirstBlockCache(0.08)),
-        "DBCache": (True, DBCache(0.08, first=1, head=2)),
-        "DiCache": (True, DiCache(0.2)),
-        "MixCache": (True, MixCache(0.12, trigger=1.0)),
+        "error budget": ScalingCache(mode=Mode.BUDGET, budget=0.04),
+        "EasyCache": EasyCache(0.5, warmup=3),
+        "LazyCache": LazyCache(0.3, warmup=3),
+        "TeaCache": TeaCache(line, 1.6, SignalKind.TIME_EMBEDDING),
+        "First Block Cache": FirstBlockCache(0.08),
+        "DBCache": DBCache(0.08, first_blocks=1, warmup=2),
+        "DiCache": DiCache(0.2),
+        "MixCache": MixCache(0.12, trigger=1.0),
     }
 
 
 def network(rank: int) -> Any:
     """A Wan network with weights of this rank: what it measures is its own."""
-    import comfy.ops
-    import comfy.sd
-    from comfy.ldm.wan.model import WanModel
-
     shape = WanModel(
         model_type="t2v",
         dim=128,
@@ -102,7 +102,6 @@ def network(rank: int) -> Any:
 
 def exchanging(model: Any, world: int) -> Any:
     """A clone whose ranks meet at each run of the network, as those of a split network do."""
-    from comfy.patcher_extension import WrappersMP
 
     def meet(executor: Any, *args: Any, **kwargs: Any) -> Any:
         here = torch.ones(1)
@@ -115,32 +114,13 @@ def exchanging(model: Any, world: int) -> Any:
     return patched
 
 
-def installed(model: Any, name: str, options: dict[str, Any], reports: list[Any]) -> Any:
-    from scaling_cache.nodes.host import cache as stack
-    from scaling_cache.nodes.host import cache as wrappers
-
-    inside, method = cases()[name]
-    if inside:
-        cache = stack.StackCache(method, on_close=lambda run: reports.append(run.report))
-        patched = stack.install(model, cache)
-    else:
-        patched = wrappers.install(model, wrappers.StepCache(method, "none"))
-    patched.model_options["transformer_options"].update(options)
-    return patched
-
-
-def sampled(model: Any, name: str, options: dict[str, Any]) -> list[int]:
+def sampled(model: Any, name: str, options: dict[str, Any]) -> list[str]:
     """Steps that a run computed, or why each was: what all ranks must have in common."""
-    from scaling_cache.cache_core.outputs import OutputCache
-
-    reports: list[Any] = []
-    close = OutputCache.close
-    OutputCache.close = lambda run: reports.append(close(run)) or reports[-1]
-    try:
-        sample(installed(model, name, options, reports))
-    finally:
-        OutputCache.close = close
-    (report,) = reports
+    patched = cached(model, cases()[name], runs := [])
+    patched.model_options["transformer_options"].update(options)
+    sample(patched)
+    (run,) = runs
+    report = run.report
     assert not report.notes, report.notes
     assert report.evaluations == STEPS
     # Middle blocks that are left out leave the call a computed one, so the reasons count as well.
@@ -148,8 +128,6 @@ def sampled(model: Any, name: str, options: dict[str, Any]) -> list[int]:
 
 
 def sample(model: Any) -> torch.Tensor:
-    import comfy.sample
-
     latent = torch.zeros(1, 16, 1, 8, 8)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -175,8 +153,6 @@ def conditioning(seed: int) -> list[list[Any]]:
 
 def in_groups(model: Any, rank: int) -> dict[str, Any]:
     """Two replicas of two ranks, and one of four that is split twice: by all and by sums of sums."""
-    from scaling_cache.nodes.host.ranks import Ranks, agreement
-
     pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     across = [dist.new_group([0, 2]), dist.new_group([1, 3])]
     value = torch.tensor([float(rank), 1.0 / (rank + 1), float("nan") if rank == 3 else 0.0])
@@ -186,42 +162,36 @@ def in_groups(model: Any, rank: int) -> dict[str, Any]:
     xdit = ModuleType("xfuser.core.distributed")
     sys.modules[xdit.__name__] = xdit
     xdit.model_parallel_is_initialized = lambda: False
-    world = agreement({})
+    world = ranks.agreement({})
     xdit.model_parallel_is_initialized = lambda: True
     xdit.get_sp_group = lambda: SimpleNamespace(device_group=pair)
     xdit.get_cfg_group = lambda: SimpleNamespace(device_group=own[rank])
     xdit.get_pp_group = lambda: SimpleNamespace(device_group=own[rank])
-    replica = agreement({})
+    replica = ranks.agreement({})
     del sys.modules[xdit.__name__]
     return {
         "xdit": [float(world(value)[0]), float(replica(value)[0])],
-        "replica": Ranks((pair,))(value).tolist()[:2],
-        "both": Ranks((pair, other))(value).tolist()[:2],
-        "nan": bool(Ranks((pair, other))(value)[2].isnan()),
+        "replica": ranks.Ranks((pair,))(value).tolist()[:2],
+        "both": ranks.Ranks((pair, other))(value).tolist()[:2],
+        "nan": bool(ranks.Ranks((pair, other))(value)[2].isnan()),
         "kept": float(value[0]),
     }
 
 
 def fault(model: Any, rank: int) -> str:
     """A fault of the cache on one rank ends its run: the others would wait for it for ever."""
-    from scaling_cache.cache_core.outputs import OutputCache
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("a bug")
 
     if rank:
         return "RuntimeError: a bug"
-    predict = OutputCache.predict
-    OutputCache.predict = broken
+    skips, OutputCache.skips = OutputCache.skips, broken
     try:
         # A schedule that is known before the run needs no other rank.
-        from scaling_cache.cache_core.methods import ScalingCache
-        from scaling_cache.cache_core.predict import predictors
-        from scaling_cache.nodes.host.cache import Cache, install
-
-        sample(install(model, Cache(ScalingCache(predictor=predictors.ORDER_1), "none")))
+        sample(cached(model, ScalingCache(predictor=predictors.ORDER_1)))
     except RuntimeError as error:
         return f"RuntimeError: {error}"
     finally:
-        OutputCache.predict = predict
+        OutputCache.skips = skips
     return "no error"
