@@ -105,15 +105,16 @@ class OutputCache(Run):
         return denoised
 
     def expected_bytes(self, unit: int, conditionings: int) -> int:
-        followed = 0 if self.follower is None else 3
-        repaired = 0 if self.corrector is None else Corrector.LATENTS
-        return unit * (conditionings * self.predictor.depth + followed + repaired)
+        others = sum([keeper.LATENTS for keeper in self._keepers()])
+        return unit * (conditionings * self.predictor.depth + others)
 
     @property
     def nbytes(self) -> int:
         past = [known for history in self._histories.values() for known in history.past]
-        others = [held.nbytes for held in (self.corrector, self.follower) if held is not None]
-        return held_bytes(past) + sum(others)
+        return held_bytes(past) + sum([keeper.nbytes for keeper in self._keepers()])
+
+    def _keepers(self) -> list[Corrector | Follower]:
+        return [keeper for keeper in (self.corrector, self.follower) if keeper is not None]
 
     def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
         self._at = self.axis(moment.sigma)
@@ -192,9 +193,8 @@ class OutputCache(Run):
 
     def _drop(self) -> None:
         self._histories.clear()
-        for held in (self.corrector, self.follower):
-            if held is not None:
-                held.clear()
+        for keeper in self._keepers():
+            keeper.clear()
 
 
 def _kind(x: torch.Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:

@@ -12,7 +12,6 @@ from ..cache_core.methods.base import Method
 from ..cache_core.methods.delta_cache import PUBLISHED
 from . import inputs
 from .host.block_hooks import why_unsupported
-from .host.compat import schema
 from .host.presets import AUTO, facts_of, presets_of, resolve
 
 CUSTOM = "custom"
@@ -20,19 +19,11 @@ _DEVICE = inputs.DEVICES[0]
 
 
 def _schema(
-    method: type[Method], description: str, aliases: list[str], own: list[io.Input]
+    method: type[Method], description: str, words: list[str], own: list[io.Input]
 ) -> io.Schema:
-    """Of the node of a method: the model, its own inputs, those that all have."""
-    return schema(
-        node_id=f"Scaling{method.__name__}",
-        display_name=f"{method.name} (Scaling Cache)",
-        category=inputs.CATEGORY,
-        description=f"{method.name}{description}",
-        search_aliases=inputs.aliases(*aliases),
-        hidden=[io.Hidden.unique_id],
-        inputs=[inputs.model(), *own],
-        outputs=inputs.model_output(),
-    )
+    """Of the node of a method."""
+    ids = f"Scaling{method.__name__}", f"{method.name} (Scaling Cache)"
+    return inputs.cache_node(*ids, f"{method.name}{description}", words, [inputs.model(), *own])
 
 
 class ScalingTeaCache(io.ComfyNode):

@@ -9,7 +9,6 @@ from comfy_api.latest import io
 from ..cache_core.methods.cfg_cache import CfgCache
 from . import inputs
 from .host.cache import Cache, caches_of, install, remove
-from .host.compat import schema
 from .host.progress import ProgressText, node_of
 
 _DEFAULTS = CfgCache()
@@ -25,17 +24,13 @@ class ScalingCfgCache(io.ComfyNode):
             "denoising."
         )
         high = "Factor of its fine part, from 70 percent on."
-        return schema(
-            node_id="ScalingCfgCache",
-            display_name="CFG Cache (Scaling Cache)",
-            category=inputs.CATEGORY,
-            description=(
-                "CFG Cache (FasterCache): runs the negative conditioning at some steps only and "
-                "predicts it from the positive one at the others. Goes with any other cache."
-            ),
-            search_aliases=inputs.aliases("fastercache", "cfg", "negative"),
-            hidden=[io.Hidden.unique_id],
-            inputs=[
+        return inputs.cache_node(
+            "ScalingCfgCache",
+            "CFG Cache (Scaling Cache)",
+            "CFG Cache (FasterCache): runs the negative conditioning at some steps only and "
+            "predicts it from the positive one at the others. Goes with any other cache.",
+            ["fastercache", "cfg", "negative"],
+            [
                 inputs.model(),
                 inputs.number(
                     "interval",
@@ -48,7 +43,6 @@ class ScalingCfgCache(io.ComfyNode):
                 inputs.number("low", _DEFAULTS.low, 0.0, 2.0, low, step=0.01, folded=True),
                 inputs.number("high", _DEFAULTS.high, 0.0, 2.0, high, step=0.01, folded=True),
             ],
-            outputs=inputs.model_output(),
         )
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import comfy.samplers
@@ -12,7 +12,7 @@ from ..cache_core.methods.base import Method, Plain
 from ..cache_core.methods.scaling_cache import MODES
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
-from .host.compat import advanced, telling
+from .host.compat import advanced, schema, telling
 from .host.progress import ProgressText, node_of
 
 CATEGORY = "advanced/model"
@@ -210,8 +210,39 @@ def aliases(*more: str) -> list[str]:
     return [*more, *_WORDS]
 
 
-def model_output() -> list[io.Output]:
-    return [io.Model.Output(display_name="model", tooltip="The model, faster.")]
+def cache_node(
+    node_id: str, name: str, description: str, words: Sequence[str], own: Sequence[io.Input]
+) -> io.Schema:
+    """Schema of a node with MODEL in and MODEL out.
+
+    Args:
+        name: as the user reads it.
+        words: by which it is found, besides those of all caches.
+        own: its inputs, the model among them.
+    """
+    return schema(
+        node_id=node_id,
+        display_name=name,
+        category=CATEGORY,
+        description=description,
+        search_aliases=aliases(*words),
+        hidden=[io.Hidden.unique_id],
+        inputs=list(own),
+        outputs=[io.Model.Output(display_name="model", tooltip="The model, faster.")],
+    )
+
+
+def why_not(**chosen: tuple[Collection[str], Any]) -> str:
+    """What is wrong with choices, before anything runs: not every host checks them itself. A value that
+    comes over a link is not known yet.
+
+    Args:
+        chosen: allowed values and the chosen one, by field.
+    """
+    for field, (allowed, value) in chosen.items():
+        if isinstance(value, str) and value not in allowed:
+            return f"{field}: must be one of {', '.join(allowed)}, got {value!r}"
+    return ""
 
 
 def off(cls: Any, model: Any) -> io.NodeOutput:

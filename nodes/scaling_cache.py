@@ -13,7 +13,6 @@ from ..cache_core.methods.scaling_cache import ScalingCache as Method
 from . import inputs
 from .host.cache import Cache, install
 from .host.coefficients import AUTO, choices
-from .host.compat import schema
 from .host.progress import node_of
 
 _DEFAULTS = Method()
@@ -24,17 +23,13 @@ class ScalingCache(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="ScalingCache",
-            display_name="Scaling Cache",
-            category=inputs.CATEGORY,
-            description=(
-                "Makes sampling faster: computes some of the steps and predicts the others. "
-                "Put it between the model loader and the sampler."
-            ),
-            search_aliases=inputs.aliases("teacache", "easycache", "step cache"),
-            hidden=[io.Hidden.unique_id],
-            inputs=[
+        return inputs.cache_node(
+            "ScalingCache",
+            "Scaling Cache",
+            "Makes sampling faster: computes some of the steps and predicts the others. "
+            "Put it between the model loader and the sampler.",
+            ["teacache", "easycache", "step cache"],
+            [
                 inputs.model("The model to make faster. Works with any model."),
                 inputs.speedup(_DEFAULTS.speedup),
                 inputs.mode(),
@@ -46,7 +41,6 @@ class ScalingCache(io.ComfyNode):
                 inputs.computed_steps(),
                 inputs.corrector(_DEFAULTS.corrects),
             ],
-            outputs=inputs.model_output(),
         )
 
     @classmethod
@@ -57,23 +51,14 @@ class ScalingCache(io.ComfyNode):
         coefficients: Any = None,
         computed_steps: Any = None,
     ) -> bool | str:
-        """Check the choices before anything runs: not every host checks them itself.
-
-        A value that comes over a link is not known yet; `execute` checks it.
-        """
+        """Check the choices; `execute` checks what comes over a link."""
         try:
-            for field, allowed, value in (
-                ("mode", MODES, mode),
-                ("predictor", PREDICTORS, predictor),
-                ("coefficients", choices(), coefficients),
-            ):
-                if isinstance(value, str):
-                    one_of(field, allowed, value)
             if isinstance(computed_steps, str):
                 Method(listed=parse_ranges("computed_steps", computed_steps))
         except ValueError as error:
             return str(error)
-        return True
+        known = {"mode": (MODES, mode), "predictor": (PREDICTORS, predictor)}
+        return inputs.why_not(**known, coefficients=(choices(), coefficients)) or True
 
     @classmethod
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name

@@ -15,7 +15,7 @@ from ..cache_core.methods.combinations import (
 )
 from . import inputs
 from .host.block_hooks import why_unsupported
-from .host.compat import schema, telling
+from .host.compat import telling
 from .host.presets import facts_of
 
 _DEFAULTS = Inputs()
@@ -26,17 +26,13 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="ScalingStepCacheAdvanced",
-            display_name="Step Cache (Advanced)",
-            category=inputs.CATEGORY,
-            description=(
-                "Every caching method of the pack, with the predictor and the granularity of your "
-                "choice. What does not go together is refused with the reason."
-            ),
-            search_aliases=inputs.aliases(*(name.lower() for name in METHOD_NAMES)),
-            hidden=[io.Hidden.unique_id],
-            inputs=[
+        return inputs.cache_node(
+            "ScalingStepCacheAdvanced",
+            "Step Cache (Advanced)",
+            "Every caching method of the pack, with the predictor and the granularity of your "
+            "choice. What does not go together is refused with the reason.",
+            [name.lower() for name in METHOD_NAMES],
+            [
                 inputs.model(),
                 telling(
                     inputs.choice("method", METHOD_NAMES, "What decides which steps are skipped."),
@@ -57,7 +53,6 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
                 *inputs.window(),
                 inputs.cache_device(),
             ],
-            outputs=inputs.model_output(),
         )
 
     @classmethod

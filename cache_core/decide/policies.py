@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -197,7 +197,13 @@ class Policy(Protocol):
 
 
 class Follower(Protocol):
-    """Tells a policy how the input of the model changes, which reads the device at every step."""
+    """Tells a policy how the input of the model changes, which reads the device at every step.
+
+    Attributes:
+        LATENTS: how many it keeps.
+    """
+
+    LATENTS: ClassVar[int]
 
     @property
     def nbytes(self) -> int: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -244,8 +244,12 @@ class StepMethod(Method):
         """What repairs predicted steps, if it does."""
         return None
 
+    def prepare(self, plan: RunPlan) -> RunPlan:
+        """The plan as this method takes it."""
+        return plan
+
     def start(self, start: Start) -> OutputCache:
-        plan = start.plan
+        plan = self.prepare(start.plan)
         predictor, axis = start.predictor or self.own_predictor(plan), plan.axis
         return OutputCache(
             clock=start.clock,
@@ -409,8 +413,3 @@ def rising(field: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
     if list(numbers) != sorted(set(numbers)):
         raise ValueError(f"{field}: must rise and not repeat a step")
     return numbers
-
-
-def with_table(start: Start, table: Any) -> Start:
-    """The same start with another calibrated table."""
-    return replace(start, plan=replace(start.plan, table=table))

@@ -104,6 +104,8 @@ class InputChange:
         rate: change of the output over that of the input between the last two.
     """
 
+    LATENTS: ClassVar[int] = 3
+
     before: torch.Tensor | None = None
     entered: torch.Tensor | None = None
     output: torch.Tensor | None = None

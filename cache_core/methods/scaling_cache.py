@@ -6,7 +6,7 @@ ones missed."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
 
@@ -15,12 +15,11 @@ from typing_extensions import Self
 from ..decide.budget import Budget
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
-from ..outputs import OutputCache
 from ..planning.optimiser import Chain, best_chains, cheapest, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
-from .base import Inputs, Model, Page, Start, StepMethod, check_range, rising, with_table
+from .base import Inputs, Model, Page, StepMethod, check_range, rising
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
@@ -115,11 +114,11 @@ class ScalingCache(StepMethod):
     def own_predictor(self, plan: RunPlan) -> Predictor:
         return self.predictor
 
-    def start(self, start: Start) -> OutputCache:
-        plan = start.plan
-        if plan.table is not None and plan.log_snr is not None:
-            start = with_table(start, steadied(plan.table, plan.axis))
-        return super().start(start)
+    def prepare(self, plan: RunPlan) -> RunPlan:
+        """With a calibrated table drawn toward what is expected of any model."""
+        if plan.table is None or plan.log_snr is None:
+            return plan
+        return replace(plan, table=steadied(plan.table, plan.axis))
 
     def corrector(self, plan: RunPlan, axis: Axis) -> Corrector | None:
         return Corrector(plan.sigmas, axis, plan.table) if self._repairs(plan) else None

@@ -1,4 +1,4 @@
-"""What a model carries of a cache, and how it gets there."""
+"""What a model carries of a cache, and how it gets there: the only set of wrappers of the host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...cache_core.planning.gram import GramTable
 from ...cache_core.predict.predictors import Predictor
 from ...cache_core.run.report import RunLog
 from ...cache_core.run.run import Run
-from . import block_hooks, session
+from . import block_hooks, sampling, session
 from .progress import ProgressText
 
 KEY = session.KEY
@@ -90,7 +90,7 @@ def caches_of(model: Any) -> tuple[Cache, ...]:
 def _with(model: Any, caches: Sequence[Cache]) -> Any:
     """A clone of the model with these caches alone."""
     patched = model.clone()
-    for kind in session.WRAPPERS:
+    for kind in WRAPPERS:
         patched.remove_wrappers_with_key(kind, KEY)
     options = patched.model_options.setdefault("transformer_options", {})
     if any(c.method.level is Level.BLOCKS for c in caches_of(model)):
@@ -100,9 +100,39 @@ def _with(model: Any, caches: Sequence[Cache]) -> Any:
         return patched
     options[KEY] = tuple(caches)
     inside = any(c.method.level is Level.BLOCKS for c in caches)
-    for kind, wrapper in session.WRAPPERS.items():
+    for kind, wrapper in WRAPPERS.items():
         if inside or kind != WrappersMP.APPLY_MODEL:
             patched.add_wrapper_with_key(kind, KEY, wrapper)
     if inside:
         block_hooks.hook(patched)
     return patched
+
+
+def _prepare_sampling(
+    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Make room for the caches: the host takes what sampling needs from the shape of the noise."""
+    run = session.session_of(kwargs.get("model_options") or (args[0] if args else None))
+    for active in run.caches if run is not None else ():
+        known = active.run, active.network, model, noise_shape, len(conds)
+        noise_shape = active.guard(sampling.shape_with_room, *known) or noise_shape
+    return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def _apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
+    """A call of the network, for the cache inside it."""
+    options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else None)
+    run = session.session_of({"transformer_options": options})
+    inside = [active for active in run.caches if active.network] if run is not None else []
+    if not inside:
+        return executor(x, t, *args, **kwargs)
+    return block_hooks.apply_model(inside[0], executor, x, t, *args, **kwargs)
+
+
+WRAPPERS: dict[str, Callable[..., Any]] = {
+    WrappersMP.OUTER_SAMPLE: session.outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
+    WrappersMP.PREDICT_NOISE: session.predict_noise,
+    WrappersMP.CALC_COND_BATCH: session.calc_cond_batch,
+    WrappersMP.APPLY_MODEL: _apply_model,
+}

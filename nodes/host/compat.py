@@ -21,8 +21,8 @@ def schema(**fields: Any) -> io.Schema:
 
 
 def advanced(widget: _I) -> _I:
-    """Fold an input away under the advanced ones; older hosts have no argument for it, and some frontends
-    leave it to the pack (web/fold_advanced.js)."""
+    """Fold an input away under the advanced ones; older hosts have no argument for it. Where the frontend
+    does not fold on the canvas, web/fold_advanced.js does."""
     return telling(widget, advanced=True, scaling_cache_folds=True)
 
 

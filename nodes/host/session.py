@@ -1,4 +1,4 @@
-"""The only wrappers of the host: they bracket a sampling run and ask its caches, outer to inner.
+"""One sampling run as the host's wrappers see it: they bracket it and ask its caches, outer to inner.
 
 OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the conditionings that are
 skipped. Only the frozen caches in the model's options, with the numbers in their logs, outlive a run.
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from comfy.model_patcher import create_model_options_clone
-from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.run.run import Run
-from . import block_hooks, sampling
+from . import sampling
+from .block_hooks import Network
 from .call_identity import Call, describe_call
 from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up
 
@@ -39,7 +39,7 @@ class Active:
     cache: Any
     run: Run
     progress: ProgressText
-    network: block_hooks.Network | None = None
+    network: Network | None = None
     told: float = 0.0
 
     def guard(self, do: Callable[..., _T], *args: Any) -> _T | None:
@@ -87,7 +87,7 @@ def session_of(model_options: Any) -> Session | None:
     return found if isinstance(found, Session) else None
 
 
-def _outer_sample(
+def outer_sample(
     executor: Any,
     noise: Any,
     latent_image: Any,
@@ -118,18 +118,7 @@ def _outer_sample(
     return result
 
 
-def _prepare_sampling(
-    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
-) -> Any:
-    """Make room for the caches: the host takes what sampling needs from the shape of the noise."""
-    session = session_of(kwargs.get("model_options") or (args[0] if args else None))
-    for active in session.caches if session is not None else ():
-        known = active.run, active.network, model, noise_shape, len(conds)
-        noise_shape = active.guard(sampling.shape_with_room, *known) or noise_shape
-    return executor(model, noise_shape, conds, *args, **kwargs)
-
-
-def _predict_noise(
+def predict_noise(
     executor: Any, x: Any, timestep: Any, model_options: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """An evaluation: decided once for all calls that it makes, handed over with what is owed."""
@@ -146,7 +135,7 @@ def _predict_noise(
     return guided
 
 
-def _calc_cond_batch(
+def calc_cond_batch(
     executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: Any
 ) -> Any:
     """A batch of conditionings: what the caches can answer is not computed."""
@@ -196,22 +185,3 @@ def _answer(
     if done is None:  # a fault: nothing more is left out
         return outputs if wanted is conds else _answer(inner, call, conds, compute, x, sigma)
     return done
-
-
-def _apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
-    """A call of the network, for the cache inside it."""
-    options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else None)
-    session = session_of({"transformer_options": options})
-    inside = [active for active in session.caches if active.network] if session is not None else []
-    if not inside:
-        return executor(x, t, *args, **kwargs)
-    return block_hooks.apply_model(inside[0], executor, x, t, *args, **kwargs)
-
-
-WRAPPERS: dict[str, Callable[..., Any]] = {
-    WrappersMP.OUTER_SAMPLE: _outer_sample,
-    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
-    WrappersMP.PREDICT_NOISE: _predict_noise,
-    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
-    WrappersMP.APPLY_MODEL: _apply_model,
-}
