@@ -7,9 +7,8 @@ import copy
 import json
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
-from .workflow import CACHES, Workflow, is_link, label
+from .workflow import Workflow, is_cache, is_link, is_own_cache, label
 
 REPORT = "ScalingCacheReport"
 _ADDED = "scaling_cache_report"
@@ -26,7 +25,7 @@ def with_speedup(workflow: Workflow, speedup: float) -> Workflow:
     found = [
         entry["inputs"]
         for entry in changed.values()
-        if entry["class_type"] in CACHES and "speedup" in entry["inputs"]
+        if is_cache(entry) and "speedup" in entry["inputs"]
     ]
     found = [inputs for inputs in found if inputs["speedup"] != 1] or found
     if not found:
@@ -83,17 +82,13 @@ def with_report(workflow: Workflow, metadata: bool = False) -> tuple[Workflow, s
     if save is None or not is_link(save["inputs"].get("images")):
         raise ValueError("--report: the workflow has no Save Image to report on")
     images = save["inputs"]["images"]
-    cache = next((n for n in _upstream(changed, images[0]) if _cached(changed[n])), None)
+    cache = next((n for n in _upstream(changed, images[0]) if is_own_cache(changed[n])), None)
     if cache is None:
         raise ValueError("--report: no cache node of this pack leads to Save Image")
     inputs = {"images": images, "model": [cache, 0], "metadata": metadata}
     changed[_ADDED] = {"class_type": REPORT, "inputs": inputs}
     save["inputs"]["images"] = [_ADDED, 2]
     return changed, _ADDED
-
-
-def _cached(entry: dict[str, Any]) -> bool:
-    return entry["class_type"] in CACHES and entry["class_type"].startswith("Scaling")
 
 
 def _upstream(workflow: Workflow, node: str) -> Iterator[str]:

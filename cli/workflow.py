@@ -15,20 +15,12 @@ Trail = tuple[str, ...]
 # How many conditionings the Calibrate Cache node takes besides the first.
 MORE_PROMPTS = 3
 CALIBRATE = "ScalingCalibrateCache"
-# Nodes that leave steps out: those of this pack and the host's own. A calibration computes all.
-CACHES = frozenset(
-    {
-        "ScalingCache",
-        "ScalingTeaCache",
-        "ScalingMagCache",
-        "ScalingFirstBlockCache",
-        "ScalingDeltaCache",
-        "ScalingCfgCache",
-        "ScalingStepCacheAdvanced",
-        "EasyCache",
-        "LazyCache",
-    }
+# Ids of this pack's nodes begin so. These of them measure; the others with a model put a cache on it.
+_PREFIX = "Scaling"
+_MEASURING = frozenset(
+    {CALIBRATE, "ScalingProfileBlocks", "ScalingSuggestSpeedup", "ScalingCacheReport"}
 )
+_HOST_CACHES = frozenset({"EasyCache", "LazyCache"})
 # Inputs of the host's text encoders that hold the prompt.
 TEXTS = frozenset(
     {
@@ -127,6 +119,17 @@ def label(workflow: Workflow, node: str) -> str:
     return f"node {node} ({workflow[node]['class_type']})"
 
 
+def is_cache(entry: dict[str, Any]) -> bool:
+    """Whether a node leaves steps out: one of this pack or of the host. A calibration computes all."""
+    return is_own_cache(entry) or entry["class_type"] in _HOST_CACHES
+
+
+def is_own_cache(entry: dict[str, Any]) -> bool:
+    """Whether a node of this pack puts a cache on a model. Its id tells: the host may not be there."""
+    kind = entry["class_type"]
+    return kind.startswith(_PREFIX) and kind not in _MEASURING and "model" in entry["inputs"]
+
+
 def calibration(workflow: Workflow, wanted: Wanted, node: str = "calibrate") -> Workflow:
     """The part of a workflow that leads to its sampling node, with Calibrate Cache in the place of that.
 
@@ -159,7 +162,7 @@ def without_caches(workflow: Workflow) -> Workflow:
     """The same workflow with all caches passed by, so that every step is computed."""
 
     def real(value: Any) -> Any:
-        while is_link(value) and workflow[value[0]]["class_type"] in CACHES:
+        while is_link(value) and is_cache(workflow[value[0]]):
             value = workflow[value[0]]["inputs"].get("model")
         return value
 

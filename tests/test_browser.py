@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -82,6 +83,31 @@ def test_search_finds_the_node(page: Page):
         ["corrector", True, True],
     ]
     look(page, "node")
+
+
+def test_every_node_folds_its_rare_inputs(page: Page, host: Any):
+    rare = {}
+    for name, info in host.client.get("/object_info").items():
+        if info["python_module"] == "custom_nodes.ComfyUI-ScalingCache":
+            specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+            rare[name] = [
+                k for k, spec in specs.items() if len(spec) > 1 and spec[1].get("advanced")
+            ]
+    page.evaluate("app.graph.clear()")
+    # What is folded takes no room, not even that between two widgets.
+    found = page.evaluate(
+        """kinds => Object.fromEntries(kinds.map(kind => {
+            const node = LiteGraph.createNode(kind)
+            app.graph.add(node)
+            const gone = w => w.advanced && w.computeSize?.(200)[1] < 0
+            return [kind, (node.widgets ?? []).filter(gone).map(w => w.name)]
+        }))""",
+        list(rare),
+    )
+    assert {name: sorted(names) for name, names in found.items()} == {
+        name: sorted(names) for name, names in rare.items()
+    }
+    assert sum(map(bool, rare.values())) == 8
 
 
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"), key=lambda path: path.stem)

@@ -372,6 +372,35 @@ def test_inside_a_subgraph(live: Page):
     look(live, "subgraph")
 
 
+def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: Any):
+    module = "custom_nodes.ComfyUI-ScalingCache"
+    info = host.client.get("/object_info")
+    ours = [name for name, each in info.items() if each["python_module"] == module]
+    sample(live)
+    shown = live.evaluate(
+        """([kinds, message]) => {
+            const api = window.comfyAPI.api.api
+            return kinds.filter(kind => {
+                const node = LiteGraph.createNode(kind)
+                app.graph.add(node)
+                const detail = { ...message, node: String(node.id) }
+                api.dispatchEvent(new CustomEvent('scaling_cache.run', { detail }))
+                return node.widgets.some(w => w.name === 'scaling_cache_live')
+            })
+        }""",
+        [ours, live.evaluate("told.at(-1)")],
+    )
+    assert set(shown) == {
+        "ScalingCache",
+        "ScalingTeaCache",
+        "ScalingMagCache",
+        "ScalingFirstBlockCache",
+        "ScalingDeltaCache",
+        "ScalingCfgCache",
+        "ScalingStepCacheAdvanced",
+    }
+
+
 # --- the switch, and what is saved
 
 

@@ -206,10 +206,11 @@ def test_english_texts_are_those_of_the_nodes(object_info: dict[str, Any]):
 def test_every_node_has_help_and_folds(language: str, object_info: dict[str, Any]):
     nodes = pack_nodes(object_info)
     assert len(nodes) == 12
-    script = (ROOT / "web" / "fold_advanced.js").read_text()
     for node in nodes:
         text = (ROOT / "web" / "docs" / node / f"{language}.md").read_text(encoding="utf-8")
-        assert f'"{node}"' in script
+        for name, spec in check.specs_of(object_info[node]).items():
+            told = spec[1] if len(spec) > 1 else {}
+            assert bool(told.get("scaling_cache_folds")) == bool(told.get("advanced")), (node, name)
         if node == "ScalingCache":
             continue  # a table, see below
         for name in check.specs_of(object_info[node]):
@@ -254,13 +255,11 @@ def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
     assert list(specs)[:5] == ["model", "speedup", "mode", "start_percent", "end_percent"]
 
 
-@pytest.mark.parametrize("script", ["fold_advanced.js", "live_view.js"])
-def test_the_web_extension_knows_every_node_that_it_is_for(script: str, comfy: Path):
-    from scaling_cache.nodes import NODES
-
-    text = (ROOT / "web" / script).read_text(encoding="utf-8")
-    listed = set(re.findall(r'"(Scaling\w+)"', text.split("NODES = [")[1].split("]")[0]))
-    every = {node.define_schema().node_id for node in NODES}
+def test_the_nodes_that_cache_say_so_to_the_web_extension(object_info: dict[str, Any]):
+    models = {
+        name: object_info[name]["input"].get("required", {}).get("model")
+        for name in pack_nodes(object_info)
+    }
     # These measure and never cache, and the last one's runs are in other processes.
     silent = {
         "ScalingCalibrateCache",
@@ -269,4 +268,11 @@ def test_the_web_extension_knows_every_node_that_it_is_for(script: str, comfy: P
         "ScalingCacheReport",
         "ScalingCacheRaylight",
     }
-    assert listed == (every if script == "fold_advanced.js" else every - silent)
+    told = {name for name, spec in models.items() if spec and spec[1].get("scaling_cache")}
+    assert told == models.keys() - silent
+
+
+@pytest.mark.parametrize("script", ["fold_advanced.js", "live_view.js"])
+def test_the_web_extension_keeps_no_list_of_nodes(script: str, object_info: dict[str, Any]):
+    text = (ROOT / "web" / script).read_text(encoding="utf-8")
+    assert not [name for name in pack_nodes(object_info) if f'"{name}"' in text]

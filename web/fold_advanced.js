@@ -1,21 +1,7 @@
-// Folds the advanced inputs away on the canvas: it reads a flag on the widget, which some frontends set
-// only in the widget's options. "Show Advanced" in the node's menu brings them back.
+// Folds the advanced inputs of this pack away on the canvas: it reads a flag on the widget, which some
+// frontends set only in the widget's options. "Show Advanced" in the node's menu brings them back.
 import { app } from "../../scripts/app.js";
 
-const NODES = [
-  "ScalingCache",
-  "ScalingTeaCache",
-  "ScalingMagCache",
-  "ScalingFirstBlockCache",
-  "ScalingDeltaCache",
-  "ScalingCfgCache",
-  "ScalingStepCacheAdvanced",
-  "ScalingCalibrateCache",
-  "ScalingProfileBlocks",
-  "ScalingSuggestSpeedup",
-  "ScalingCacheRaylight",
-  "ScalingCacheReport",
-];
 // The canvas puts this much space between widgets.
 const SPACING = 4;
 
@@ -32,10 +18,11 @@ function fold(node, widget) {
 app.registerExtension({
   name: "ScalingCache.FoldAdvanced",
   nodeCreated(node) {
-    if (!NODES.includes(node.comfyClass)) return;
-    for (const widget of node.widgets ?? []) {
-      if (widget.options?.advanced) fold(node, widget);
-    }
+    const { required, optional } = node.constructor.nodeData?.input ?? {};
+    const told = { ...required, ...optional };
+    const folded = node.widgets?.filter(({ name }) => told[name]?.[1]?.scaling_cache_folds);
+    if (!folded?.length) return;
+    for (const widget of folded) fold(node, widget);
     node.setSize(node.computeSize());
   },
 });

@@ -11,15 +11,6 @@ const WIDGET = "scaling_cache_live";
 const MARGIN = 6;
 // Runs that are remembered, for nodes that are made anew by undo or by coming back to a workflow.
 const MOST_RUNS = 200;
-const NODES = [
-  "ScalingCache",
-  "ScalingTeaCache",
-  "ScalingMagCache",
-  "ScalingFirstBlockCache",
-  "ScalingDeltaCache",
-  "ScalingCfgCache",
-  "ScalingStepCacheAdvanced",
-];
 
 /** Views of the nodes that are on the canvas, and what they show. */
 class LiveViews {
@@ -71,7 +62,7 @@ class LiveViews {
     const idle = this.#prompt === null;
     for (const { workflow, id, run } of this.#on ? this.#nodes.values() : []) {
       const node = workflow === app.graph.id ? findNode(id) : null;
-      if (!NODES.includes(node?.comfyClass) || (idle && !run)) continue;
+      if (!caches(node) || (idle && !run)) continue;
       shown.add(node);
       this.#show(node, idle || run?.prompt === this.#prompt ? run : null);
     }
@@ -119,6 +110,11 @@ class LiveViews {
     node.setSize([node.size[0], Math.max(node.computeSize()[1], height)]);
     node.setDirtyCanvas?.(true, true);
   }
+}
+
+/** Whether a node puts a cache on its model, as it says itself. */
+function caches(node) {
+  return !!node?.constructor.nodeData?.input?.required?.model?.[1]?.scaling_cache;
 }
 
 function keyOf(workflow, node) {

@@ -20,7 +20,7 @@ from scaling_cache.cache_core.calibration.files import load
 
 from cli.client import Host as ApiHost
 from cli.client import HostError
-from cli.workflow import CACHES, MORE_PROMPTS, Wanted, calibration
+from cli.workflow import MORE_PROMPTS, Wanted, calibration, is_cache, is_own_cache
 from demo.host.fetch import ROOT
 
 DEMO = ROOT / "demo" / "workflows" / "api" / "demo_video_on.json"
@@ -318,8 +318,17 @@ def test_what_answers_is_not_comfyui(command: Command, host: Any):
 # --- what the command knows of the nodes without asking
 
 
+def says_it_caches(info: dict[str, Any]) -> bool:
+    spec = info["input"].get("required", {}).get("model", [])
+    return len(spec) > 1 and bool(spec[1].get("scaling_cache"))
+
+
 def test_it_knows_the_caches_and_how_many_prompts(host: Any):
     nodes: dict[str, Any] = copy.deepcopy(host.client.get("/object_info"))
+    entries = {
+        name: {"class_type": name, "inputs": info["input"].get("required", {})}
+        for name, info in nodes.items()
+    }
     ours = {
         name
         for name, info in nodes.items()
@@ -327,7 +336,12 @@ def test_it_knows_the_caches_and_how_many_prompts(host: Any):
         and "MODEL" in info["output"]
         and "model" in info["input"]["required"]
     }
-    assert ours | HOST_CACHES == CACHES
+    assert len(ours) == 7
+    assert {name for name, entry in entries.items() if is_own_cache(entry)} == ours
+    assert {name for name, entry in entries.items() if is_cache(entry)} == ours | HOST_CACHES
+    # They say so themselves as well.
+    told = {name for name in entries if says_it_caches(nodes[name])}
+    assert told == ours
     assert nodes.keys() >= HOST_CACHES
     optional = nodes["ScalingCalibrateCache"]["input"]["optional"]
     assert len([name for name in optional if name.startswith("positive_")]) == MORE_PROMPTS
