@@ -187,7 +187,7 @@ class ScalingDeltaCache(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return _schema(
             DeltaCache,
-            "(ProfilingDiT): on most steps a list of blocks is skipped and what each run of them "
+            " (ProfilingDiT): on most steps a list of blocks is skipped and what each run of them "
             "changed on the last computed step is added; the other blocks run.",
             ["profilingdit", "deltacache", "block cache"],
             [
