@@ -209,7 +209,10 @@ class Taylor(Predictor):
 
     def weights(self, past: Sequence[Known], now: Now) -> Sequence[Weight]:
         # Of the evaluations of one step, the newest counts.
-        kept = [i for i, known in enumerate(past) if i == 0 or known.step < past[i - 1].step]
+        kept: list[int] = []
+        for i, known in enumerate(past):
+            if not kept or known.step < past[kept[-1]].step:
+                kept.append(i)
         kept = kept[: self.depth]
         found = dict(zip(kept, taylor_weights([past[i].step for i in kept], now.step), strict=True))
         return [found.get(i, 0.0) for i in range(kept[-1] + 1)]
