@@ -32,18 +32,12 @@ def number(
     """A whole number, or with a step a decimal one.
 
     Args:
-        folded: away under the advanced inputs, and optional.
+        folded: away under the advanced inputs, and optional; as in all others.
     """
-    more: dict[str, Any] = {"optional": True} if folded else {}
     if step is None:
-        found = io.Int.Input(
-            name, default=int(default), min=int(low), max=int(high), tooltip=tooltip, **more
-        )
-    else:
-        found = io.Float.Input(
-            name, default=default, min=low, max=high, step=step, tooltip=tooltip, **more
-        )
-    return advanced(found) if folded else found
+        whole = {"default": int(default), "min": int(low), "max": int(high)}
+        return _made(io.Int, name, tooltip, folded, **whole)
+    return _made(io.Float, name, tooltip, folded, default=default, min=low, max=high, step=step)
 
 
 def choice(
@@ -54,24 +48,23 @@ def choice(
     folded: bool = False,
 ) -> io.Input:
     """One of some words; the first of them by default."""
-    more: dict[str, Any] = {"optional": True} if folded else {}
-    found = io.Combo.Input(
-        name, options=list(options), default=default or options[0], tooltip=tooltip, **more
-    )
-    return advanced(found) if folded else found
+    own = {"options": list(options), "default": default or options[0]}
+    return _made(io.Combo, name, tooltip, folded, **own)
 
 
 def switch(name: str, default: bool, tooltip: str, folded: bool = False) -> io.Input:
     """On or off."""
-    more: dict[str, Any] = {"optional": True} if folded else {}
-    found = io.Boolean.Input(name, default=default, tooltip=tooltip, **more)
-    return advanced(found) if folded else found
+    return _made(io.Boolean, name, tooltip, folded, default=default)
 
 
 def text(name: str, tooltip: str, default: str = "", folded: bool = False) -> io.Input:
     """A line of text."""
-    more: dict[str, Any] = {"optional": True} if folded else {}
-    found = io.String.Input(name, default=default, tooltip=tooltip, **more)
+    return _made(io.String, name, tooltip, folded, default=default)
+
+
+def _made(kind: Any, name: str, tooltip: str, folded: bool, **own: Any) -> io.Input:
+    more = {"optional": True} if folded else {}
+    found = kind.Input(name, tooltip=tooltip, **own, **more)
     return advanced(found) if folded else found
 
 

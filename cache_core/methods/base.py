@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from typing_extensions import Self
-
 from ..blocks import BlockCache
 from ..decide.layout import Layout, Span
 from ..decide.policies import Clock, Follower, Policy, RunPlan, SamplerTraits
@@ -25,6 +23,8 @@ from ..run.run import Run
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
 _MOST = 1000
+# Inputs that stand for the method's own value at 0.
+_OWN_AT_ZERO = {"threshold", "max_gap"}
 
 
 class Level(Enum):
@@ -186,16 +186,20 @@ class Method:
         return False
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self | str:
-        """The method as a user set it, or why this model cannot have it.
+    def from_inputs(cls, inputs: Inputs, model: Model) -> Method | str:
+        """The method as a user set it, or why this model cannot have it. What a user leaves at 0 is
+        the method's own where 0 is out of its range.
 
         Raises:
             ValueError: naming the field.
         """
-        raise NotImplementedError
+        chosen = {name: getattr(inputs, name) for name in cls.uses}
+        for name in _OWN_AT_ZERO & chosen.keys():
+            chosen[name] = chosen[name] or getattr(cls, name)
+        return cls(**chosen, **inputs.window)
 
     @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> Method:
         """The smallest one that shows what it does: it computes everything, or about every second
         step."""
         raise NotImplementedError

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..negative import Guidance, NegativeCache
 from .base import Level, Method, Model, Page, Start, check_range
 
@@ -52,7 +50,7 @@ class CfgCache(Method):
         return self.interval == 1
 
     @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> CfgCache:
         return cls(1 if everything else 2, start_percent=0.0)
 
     def guidance(self, between: Callable[[float, float], tuple[int, int]]) -> Guidance:

@@ -10,13 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Distance, RunPlan
 from ..decide.signals import Reference, SignalKind
 from ..predict.predictors import REPEAT, Predictor, Taylor
-from .base import BlockMethod, Inputs, Model, Page, check_range, middle_blocks
+from .base import BlockMethod, Model, Page, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
@@ -68,18 +66,7 @@ class DBCache(BlockMethod):
         check_range("order", self.order, 0, 3)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        return cls(
-            inputs.threshold or cls.threshold,
-            inputs.first_blocks,
-            inputs.last_blocks,
-            inputs.warmup,
-            inputs.max_gap or None,
-            **inputs.window,
-        )
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> DBCache:
         last = 1 if model.layout.total > 2 else 0
         return cls(0.0 if everything else 1.0, 1, last, warmup=2, max_gap=1)
 

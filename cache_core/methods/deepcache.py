@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Listed, RunPlan
 from ..decide.schedules import centred, every
 from ..predict.predictors import REPEAT, Predictor, Taylor
-from .base import BlockMethod, Inputs, Model, Page, check_range
+from .base import BlockMethod, Model, Page, check_range
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,7 @@ class DeepCache(BlockMethod):
         return Taylor(self.order) if self.order else REPEAT
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        schedule = {"power": inputs.power, "center": inputs.center}
-        return cls(inputs.interval, inputs.first_blocks, **schedule, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> DeepCache:
         return cls(1 if everything else 2)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:

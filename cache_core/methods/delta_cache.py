@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span, spans_of
 from ..decide.policies import Listed, RunPlan
 from .base import BlockMethod, Inputs, Model, Page, check_range, parse_ranges, rising
@@ -80,7 +78,7 @@ class DeltaCache(BlockMethod):
     plans: tuple[StackPlan, ...]
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+    def from_inputs(cls, inputs: Inputs, model: Model) -> DeltaCache:
         start = max(inputs.warmup, 1)
         texts = zip(FIELDS.items(), (inputs.blocks, inputs.single_blocks), strict=True)
         plans = tuple(
@@ -95,7 +93,7 @@ class DeltaCache(BlockMethod):
         return cls(plans, **inputs.window)
 
     @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> DeltaCache:
         """All blocks but the second one of each stack."""
         start = steps if everything else 2
         lists = [(kind, [i for i in range(n) if i != 1]) for kind, n in model.layout.stacks]

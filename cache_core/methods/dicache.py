@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Accumulating, RunPlan
 from ..decide.signals import Reference, SignalKind
@@ -61,7 +59,7 @@ class DiCache(BlockMethod):
         check_range("retention_ratio", self.retention, 0.0, 1.0)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
+    def from_inputs(cls, inputs: Inputs, model: Model) -> DiCache:
         threshold, farthest = _PUBLISHED.get(model.family, (cls.threshold, cls.farthest))
         return cls(
             inputs.threshold or threshold,
@@ -72,7 +70,7 @@ class DiCache(BlockMethod):
         )
 
     @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> DiCache:
         return cls(0.0 if everything else 10.0, max_gap=1)
 
     @property

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from typing_extensions import Self
 
 from ..decide.policies import Accumulating, RunPlan, SamplerTraits
 from ..predict.predictors import Quantity
-from .base import Inputs, Model, Page, StepMethod, check_range
+from .base import Model, Page, StepMethod, check_range
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,7 @@ class EasyCache(StepMethod):
         check_range("max_gap", self.max_gap, 1)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        threshold, longest = inputs.threshold or cls.threshold, inputs.max_gap or cls.max_gap
-        return cls(threshold, inputs.warmup, longest, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> EasyCache:
         return cls(0.0 if everything else 10.0, warmup=2, max_gap=1)
 
     def quantity(self, traits: SamplerTraits) -> Quantity:

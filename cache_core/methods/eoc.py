@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from typing_extensions import Self
 
 from ..decide.policies import Listed, RunPlan
 from ..decide.schedules import every
 from ..planning.gram import GramTable
 from ..predict.predictors import Known, Now, Predictor
-from .base import Inputs, Model, Page, StepMethod, check_range
+from .base import Model, Page, StepMethod, check_range
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,7 @@ class EOC(StepMethod):
         check_range("judgement", self.judgement, 0.0, 1.0)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        return cls(inputs.interval, inputs.warmup, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> EOC:
         return cls(1 if everything else 2)
 
     def policy(self, plan: RunPlan) -> Listed:

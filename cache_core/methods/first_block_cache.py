@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Distance, RunPlan
 from ..decide.signals import Reference, SignalKind
-from .base import BlockMethod, Inputs, Model, Page, check_range, middle_blocks
+from .base import BlockMethod, Model, Page, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,7 @@ class FirstBlockCache(BlockMethod):
     max_gap: int | None = None
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        return cls(inputs.threshold or cls.threshold, inputs.max_gap or None, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> FirstBlockCache:
         return cls(0.0 if everything else 1.0, max_gap=1)
 
     @property

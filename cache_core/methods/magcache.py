@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Decision, RunPlan
 from .base import BlockMethod, Inputs, Model, Page, check_range, middle_blocks
@@ -68,7 +66,7 @@ class MagCache(BlockMethod):
         return replace(published, threshold=threshold, max_gap=longest, **inputs.window)
 
     @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> MagCache:
         return cls(((1.0, *[0.97] * (steps - 1)),), 0.0 if everything else 10.0, 1, 0.2)
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:

@@ -21,7 +21,6 @@ from enum import Enum
 from typing import ClassVar
 
 import torch
-from typing_extensions import Self
 
 from ..blocks import BlockCache, NetworkCall, State, Tokens
 from ..decide.layout import Layout, Span
@@ -29,7 +28,7 @@ from ..decide.policies import Decision, Listed, Moment, RunPlan
 from ..decide.signals import change_and_size, relative
 from ..negative import Guidance, why_plain
 from ..run.run import Outputs
-from .base import BlockMethod, Inputs, Model, Page, Start, check_range
+from .base import BlockMethod, Model, Page, Start, check_range
 from .cfg_cache import CfgCache
 
 
@@ -89,16 +88,7 @@ class MixCache(BlockMethod):
         check_range("share", self.share, 0.0, 0.9)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        return cls(
-            inputs.threshold or cls.threshold,
-            warmup=inputs.warmup,
-            max_gap=inputs.max_gap or cls.max_gap,
-            **inputs.window,
-        )
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> MixCache:
         trigger = 0.0 if everything else 20.0
         return cls(0.0 if everything else 10.0, trigger, warmup=2, max_gap=1)
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.budget import Budget
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
@@ -19,7 +17,7 @@ from ..planning.optimiser import Chain, best_chains, cheapest, target_steps, wit
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
-from .base import Inputs, Model, Page, StepMethod, check_range, rising
+from .base import Model, Page, StepMethod, check_range, rising
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
@@ -89,12 +87,7 @@ class ScalingCache(StepMethod):
         rising("computed_steps", self.listed)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        longest = inputs.max_gap or cls.max_gap
-        return cls(inputs.speedup, warmup=inputs.warmup, max_gap=longest, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> ScalingCache:
         return cls(2.0, listed=tuple(range(steps)) if everything else ())
 
     @property

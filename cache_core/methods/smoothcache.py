@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from typing_extensions import Self
 
 from ..decide.policies import Listed, RunPlan
 from ..planning.gram import Floats
-from .base import Inputs, Model, Page, StepMethod, check_range
+from .base import Model, Page, StepMethod, check_range
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,7 @@ class SmoothCache(StepMethod):
         check_range("max_gap", self.max_gap, 1)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        longest = inputs.max_gap or cls.max_gap
-        return cls(inputs.threshold or cls.threshold, longest, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> SmoothCache:
         return cls(0.0 if everything else 10.0, max_gap=1)
 
     def policy(self, plan: RunPlan) -> Listed:

@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Listed, RunPlan
 from ..decide.schedules import every
 from ..predict.predictors import Predictor, Taylor
-from .base import BlockMethod, Inputs, Method, Model, Page, StepMethod, check_range, middle_blocks
+from .base import BlockMethod, Method, Model, Page, StepMethod, check_range, middle_blocks
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,7 @@ class _Schedule(Method):
         check_range("warmup", self.warmup, 1)
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> Self:
-        return cls(inputs.interval, inputs.order, inputs.warmup, **inputs.window)
-
-    @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> _Schedule:
         return cls(1 if everything else 2, warmup=2)
 
     @classmethod

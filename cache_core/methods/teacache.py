@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from typing_extensions import Self
-
 from ..decide.layout import Layout, Span
 from ..decide.policies import Accumulating, RunPlan
 from ..decide.signals import Polynomial, Reference, SignalKind
@@ -68,7 +66,7 @@ class TeaCache(BlockMethod):
         )
 
     @classmethod
-    def example(cls, everything: bool, steps: int, model: Model) -> Self:
+    def example(cls, everything: bool, steps: int, model: Model) -> TeaCache:
         wanted = (SignalKind.MODULATED, SignalKind.TIME_EMBEDDING, SignalKind.TOKENS)
         signal = next((s for s in wanted if s in model.signals), wanted[0])
         return cls(Polynomial((1.0, 0.0)), 0.0 if everything else 10.0, signal, max_gap=1)

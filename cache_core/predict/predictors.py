@@ -139,18 +139,20 @@ class Repeat(Predictor):
 
 
 @dataclass(frozen=True)
-class Polynomial(Predictor):
-    """The polynomial over sigma through the last outputs, or of the highest order that there are.
+class _Ordered(Predictor):
+    """One that starts with as many outputs as it needs.
 
     Attributes:
-        order: 1 or more.
+        order: highest difference of past outputs, 1 or more; lower while there are fewer.
     """
+
+    kind: ClassVar[str]
 
     order: int
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return f"order {self.order}"
+        return f"{self.kind} {self.order}"
 
     @property
     def depth(self) -> int:
@@ -159,6 +161,13 @@ class Polynomial(Predictor):
     @property
     def least(self) -> int:
         return self.order + 1
+
+
+@dataclass(frozen=True)
+class Polynomial(_Ordered):
+    """The polynomial over sigma through the last outputs."""
+
+    kind: ClassVar[str] = "order"
 
     def weights(self, past: Sequence[Known], now: Now) -> Sequence[Weight]:
         return lagrange_weights([known.sigma for known in past[: self.depth]], now.level)
@@ -183,29 +192,12 @@ class Scaled(Predictor):
 
 
 @dataclass(frozen=True)
-class Taylor(Predictor):
+class Taylor(_Ordered):
     """Forecast of TaylorSeer (Liu et al., arXiv 2503.06923; code Shenyi-Z/TaylorSeer), in units of
-    steps.
+    steps; of order 1 to 3."""
 
-    Attributes:
-        order: highest difference, 1 to 3; lower while fewer steps were computed.
-    """
-
+    kind: ClassVar[str] = "Taylor"
     inside: ClassVar[bool] = True
-
-    order: int
-
-    @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return f"Taylor {self.order}"
-
-    @property
-    def depth(self) -> int:
-        return self.order + 1
-
-    @property
-    def least(self) -> int:
-        return self.order + 1
 
     def weights(self, past: Sequence[Known], now: Now) -> Sequence[Weight]:
         # Of the evaluations of one step, the newest counts.
