@@ -11,7 +11,7 @@ import argparse
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from testbed.methods import Level, entries
+from testbed.methods import Entry, Level, entries
 from testbed.networks import spec_of
 
 from . import results
@@ -271,21 +271,21 @@ def rows(bench: Bench, only: list[str] | None, compiled: bool) -> Iterator[Row]:
     for entry in entries():
         if entry.needs_file or (only and entry.name not in only):
             continue
-        put: Callable[[bool], Any] = lambda all_, e=entry: e.put(  # noqa: E731
-            bench.model, STEPS + WARM, all_, ""
-        )
-        skipping = put(False)
+        skipping, everything = both(entry, bench.model)
         if skipping is not bench.model:
-            yield bench.row(entry.name, entry.level.value, skipping, put(True))
+            yield bench.row(entry.name, entry.level.value, skipping, everything)
     for name, cached in host_caches(bench.model):
         if not only or name in only:
             yield bench.row(name, Level.STEP.value, cached, None)
     if compiled:
         step = next(entry for entry in entries() if entry.level is Level.STEP)
-        skipping, everything = (
-            compile_network(step.put(bench.model, STEPS + WARM, all_, "")) for all_ in (False, True)
-        )
+        skipping, everything = map(compile_network, both(step, bench.model))
         yield bench.row(step.name, step.level.value, skipping, everything, compiled=True)
+
+
+def both(entry: Entry, model: Any) -> tuple[Any, Any]:
+    """Clones of a model with a method that skips, and with one that computes everything."""
+    return entry.put(model, STEPS + WARM, False), entry.put(model, STEPS + WARM, True)
 
 
 def host_caches(model: Any) -> Iterator[tuple[str, Any]]:
