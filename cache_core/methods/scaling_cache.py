@@ -5,7 +5,6 @@ ones missed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
@@ -13,7 +12,7 @@ from typing import ClassVar
 from ..decide.budget import Budget
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
-from ..planning.optimiser import Chain, best_chains, cheapest, target_steps, within_error
+from ..planning.optimiser import Chains, best_chains, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
@@ -120,14 +119,16 @@ class ScalingCache(StepMethod):
         if self.listed:
             return Listed(self._as_listed(plan))
         chains = self._chains(plan)
-        if self.mode is Mode.BUDGET and chains:
+        if self.mode is Mode.BUDGET and chains is not None:
             return Listed(within_error(chains, LEFT * self.budget).steps)
         if self.mode is Mode.BUDGET:
             return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
         wanted = target_steps(plan.steps, self.target)
-        computed = cheapest(chains, wanted).steps if chains else self._expected(plan, wanted)
+        computed = (
+            chains.within(wanted).steps if chains is not None else self._expected(plan, wanted)
+        )
         if len(computed) > wanted:
             why = f"{plan.traits.name} is not known" if plan.traits.unknown else "by the settings"
             plan.note(
@@ -145,14 +146,14 @@ class ScalingCache(StepMethod):
         magnified = plan.guidance or plan.traits.carries
         schedule, repairs = (plan.sigmas, plan.log_snr), self._repairs(plan)
         chains = line_chains(*schedule, self._forced(plan), longest, repairs, magnified)
-        return cheapest(chains, wanted).steps
+        return chains.within(wanted).steps
 
-    def _chains(self, plan: RunPlan) -> Sequence[Chain]:
+    def _chains(self, plan: RunPlan) -> Chains | None:
         """Calibrated choices of computed steps, fewest first; none without coefficients that fit,
         or with noise that they were made without."""
         calibrated = isinstance(self.predictor.bind(plan.table), LeastSquares)
         if plan.table is None or not calibrated or plan.traits.stochastic or not plan.falls:
-            return ()
+            return None
         forced, longest = self._forced(plan), self._longest(plan)
         return best_chains(plan.table, plan.sigmas, forced, longest, self._repairs(plan))
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def best_chains(
     forced: Iterable[int],
     longest: int,
     corrected: bool = True,
-) -> list[Chain]:
+) -> Chains:
     """For each number of computed steps, those with the smallest expected error of the final result.
 
     More computed steps never have a larger expected error. The same input gives the same steps.
@@ -76,23 +77,104 @@ def best_chains(
     way = np.sqrt(max(float(widths @ gram @ widths), 1e-300)) / sigmas[0]
     weighted = widths * table.gains_on(sigmas[:-1])
     costs = segment_costs(gram, weighted, longest, corrected, squares(noise(gram)))
-    return [Chain(c.steps, c.error / way) for c in search(costs, forced)]
+    return search(costs, forced, float(way))
 
 
-def search(costs: Floats, forced: Iterable[int]) -> list[Chain]:
+def search(costs: Floats, forced: Iterable[int], way: float = 1.0) -> Chains:
     """For each number of computed steps, those that cost least.
 
     Args:
         costs: of `segment_costs`.
         forced: steps that are always computed; the first and the last one are too.
-
-    Returns:
-        Fewest computed steps first, the error being the root of the cost. A number of steps that is no
-        better than a smaller one is left out.
+        way: in whose units the error, the root of the cost, is given.
     """
-    must = np.zeros(len(costs), bool)
-    must[[0, len(costs) - 1, *forced]] = True
-    return [Chain(found, float(np.sqrt(cost))) for found, cost in _chains(costs, must)]
+    must = np.zeros(len(costs), int)
+    must[[0, len(costs) - 1, *forced]] = 1
+    # A hop may not pass over a forced step: as many of them come before its end as up to its start.
+    before = np.concatenate([[0], np.cumsum(must)])
+    last, hop = np.arange(len(costs))[:, None], np.arange(costs.shape[2])
+    passes = before[np.minimum(last + hop, len(costs))] > before[last + 1]
+    return Chains(np.where((passes & (hop > 0))[:, None], np.inf, costs), way)
+
+
+class Chains(Sequence[Chain]):
+    """Chains by number of computed steps, fewest first; one that is no better than a shorter one is left
+    out. Each is found when it is asked for, since a run asks for one."""
+
+    def __init__(self, costs: Floats, way: float) -> None:
+        # [back, last, hop], so that the smallest over back is taken in long rows.
+        self._costs = np.ascontiguousarray(costs.swapaxes(0, 1))
+        self._way = way
+        steps, reach = costs.shape[:2]
+        start = np.full((reach, steps), np.inf)
+        start[0, 0] = 0.0
+        # [c][back, last]: smallest cost of a chain of c + 1 computed steps that ends so.
+        self._best = [start]
+        # Places in it, with the cost, of those that are better than all shorter ones.
+        self._ends: list[tuple[int, float]] = []
+        self._found: dict[int, Chain] = {}
+
+    def __len__(self) -> int:
+        self._grow(self._costs.shape[1])
+        return len(self._ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        while index >= len(self._ends) and self._grow(len(self._best) + 1):
+            pass
+        if not 0 <= index < len(self._ends):
+            raise IndexError(index)
+        if index not in self._found:
+            count, cost = self._ends[index]
+            self._found[index] = Chain(self._trace(count), float(np.sqrt(cost)) / self._way)
+        return self._found[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chains) and list(self) == list(other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def within(self, computed: int) -> Chain:
+        """The best of at most so many computed steps, or the shortest if all are longer."""
+        self._grow(computed)
+        while not self._ends and self._grow(len(self._best) + 1):
+            pass
+        fitting = [i for i, (count, _) in enumerate(self._ends) if count < computed]
+        return self[fitting[-1] if fitting else 0]
+
+    def _grow(self, computed: int) -> bool:
+        """Look at chains of up to so many steps; whether any were left to look at."""
+        reach, steps = self._costs.shape[:2]
+        left = len(self._best) < steps
+        while len(self._best) < min(computed, steps):
+            count = len(self._best)
+            # Chains of so many steps end between these.
+            low, high = count - 1, min((count - 1) * (reach - 1) + 1, steps)
+            paths = self._best[-1][:, low:high, None] + self._costs[:, low:high]
+            smallest = paths.min(0)
+            reached = np.full((reach, steps), np.inf)
+            for hop in range(1, min(reach, steps)):
+                ends = min(high, steps - hop)
+                reached[hop, low + hop : ends + hop] = smallest[: max(ends - low, 0), hop]
+            self._best.append(reached)
+            cost = float(reached[:, -1].min())
+            if np.isfinite(cost) and (not self._ends or cost < self._ends[-1][1]):
+                self._ends.append((count, cost))
+        return left
+
+    def _trace(self, count: int) -> tuple[int, ...]:
+        """Back from the last step, each time over the cheapest step before the last two."""
+        last = self._costs.shape[1] - 1
+        back = int(self._best[count][:, last].argmin())
+        chain = [last]
+        for best in reversed(self._best[:count]):
+            hop, last = back, last - back
+            back = int((best[:, last] + self._costs[:, last, hop]).argmin())
+            chain.append(last)
+        return tuple(reversed(chain))
 
 
 def squares(floor: float) -> Weigh:
@@ -121,10 +203,9 @@ def target_steps(steps: int, speedup: float) -> int:
     return fewer if abs(math.log(fewer / exact)) < abs(math.log(more / exact)) else more
 
 
-def cheapest(chains: Sequence[Chain], computed: int) -> Chain:
+def cheapest(chains: Chains, computed: int) -> Chain:
     """The best of at most so many computed steps, or the shortest if all are longer."""
-    within = [chain for chain in chains if len(chain.steps) <= computed]
-    return within[-1] if within else chains[0]
+    return chains.within(computed)
 
 
 def within_error(chains: Sequence[Chain], error: float) -> Chain:
@@ -178,54 +259,3 @@ def _costs(gram: Floats, widths: Floats, near: Steps, known: int, weigh: Weigh) 
     shares = np.einsum("nm,nmk->nk", missing, weigh(products, near, known))
     left = np.concatenate([-shares, missing], 1)
     return np.einsum("na,nab,nb->n", left, products, left).clip(0.0)
-
-
-def _chains(costs: Floats, must: NDArray[np.bool_]) -> list[tuple[tuple[int, ...], float]]:
-    steps, reach = costs.shape[:2]
-    costs = np.where(_passes(must, reach)[:, None, :], costs, np.inf)
-    # best[c][last, back]: smallest cost of a chain of c + 1 computed steps that ends so.
-    start = np.full((steps, reach), np.inf)
-    start[0, 0] = 0.0
-    best, came = [start], []
-    found: list[tuple[tuple[int, ...], float]] = []
-    while len(best) < steps:
-        _keep(found, best, came)
-        reached = np.full_like(start, np.inf)
-        origin = np.zeros(start.shape, int)
-        for hop in range(1, min(reach, steps)):
-            total = best[-1][: steps - hop] + costs[: steps - hop, :, hop]
-            reached[hop:, hop], origin[hop:, hop] = total.min(1), total.argmin(1)
-        best.append(reached)
-        came.append(origin)
-    _keep(found, best, came)
-    return found
-
-
-def _keep(
-    found: list[tuple[tuple[int, ...], float]], best: list[Floats], came: list[NDArray[np.int_]]
-) -> None:
-    """Note the newest chain if it is better than all shorter ones."""
-    cost = float(best[-1][-1].min())
-    if np.isfinite(cost) and (not found or cost < found[-1][1]):
-        found.append((_trace(best, came), cost))
-
-
-def _passes(must: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """[last, hop]: whether a hop passes over no forced step and stays in the run."""
-    steps = len(must)
-    allowed = np.zeros((steps, reach), bool)
-    for last in range(steps):
-        for hop in range(1, min(reach, steps - last)):
-            allowed[last, hop] = not must[last + 1 : last + hop].any()
-    return allowed
-
-
-def _trace(best: list[Floats], came: list[NDArray[np.int_]]) -> tuple[int, ...]:
-    last = len(best[0]) - 1
-    back = int(best[-1][last].argmin())
-    chain = [last]
-    for origin in reversed(came):
-        before = int(origin[last, back])
-        last, back = last - back, before
-        chain.append(last)
-    return tuple(reversed(chain))

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..predict.predictors import Axis, lagrange_weights
 from .gram import Floats, GramTable
-from .optimiser import Chain, Steps, search, segment_costs
+from .optimiser import Chains, Steps, search, segment_costs
 
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
 # squared size of the outputs' changes.
@@ -38,7 +38,7 @@ def line_chains(
     longest: int,
     corrected: bool,
     magnified: bool,
-) -> list[Chain]:
+) -> Chains:
     """For each number of computed steps, those between which lines are expected to cost least.
 
     Args:
