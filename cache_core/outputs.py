@@ -187,7 +187,7 @@ class OutputCache(Run):
         if self._record is not None and self._moment is not None and self._started is not None:
             missed, self._missed, self._followed = self._missed, None, False
             self._record.missed = self._record.missed if missed is None else missed
-            if self._moment.first or missed is not None:
+            if not self.sealed and (self._moment.first or missed is not None):
                 self.policy.settle(self._decision.compute, missed)
         super()._finish_evaluation()
 
