@@ -104,8 +104,8 @@ class Run:
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""
-        self._finish_evaluation()
         self.sealed = True
+        self._finish_evaluation()
         self._moment = None
         self._drop()
         return self.report
