@@ -123,11 +123,8 @@ def cached(tiny: Any) -> Callable[..., tuple[Any, list[Any]]]:
 
     def make(model: Any = None, **settings: Any) -> tuple[Any, list[Any]]:
         reports.clear()
-        cache = Cache(
-            ScalingCache(**settings),
-            coefficients="none",
-            on_close=lambda run: reports.append(run.report),
-        )
+        method, close = ScalingCache(**settings), lambda run: reports.append(run.report)
+        cache = Cache(method, coefficients="none", on_close=close)
         return install(tiny if model is None else model, cache), reports
 
     return make

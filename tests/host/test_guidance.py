@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import comfy.samplers
 import pytest
 import torch
+from comfy_extras import (
+    nodes_apg,
+    nodes_cfg,
+    nodes_custom_sampler,
+    nodes_easycache,
+    nodes_freelunch,
+    nodes_fresca,
+    nodes_mahiro,
+    nodes_model_advanced,
+    nodes_pag,
+    nodes_perpneg,
+    nodes_sag,
+    nodes_sd3,
+    nodes_slg,
+    nodes_tcfg,
+)
 
 from testbed import networks
 from testbed.methods import entries
@@ -18,100 +34,68 @@ CACHES = ("Scaling Cache", "MagCache", "DeepCache")
 
 
 def _pag(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_pag import PerturbedAttentionGuidance as Node
-
-    return Node.execute(model, 3.0).result[0]
+    return nodes_pag.PerturbedAttentionGuidance.execute(model, 3.0).result[0]
 
 
 def _slg(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_slg import SkipLayerGuidanceDiT as Node
-
-    return Node.execute(model, 2.0, 0.0, 1.0, "1", "0").result[0]
+    return nodes_slg.SkipLayerGuidanceDiT.execute(model, 2.0, 0.0, 1.0, "1", "0").result[0]
 
 
 def _slg_simple(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_slg import SkipLayerGuidanceDiTSimple as Node
-
-    return Node.execute(model, 0.0, 1.0, "1", "0").result[0]
+    return nodes_slg.SkipLayerGuidanceDiTSimple.execute(model, 0.0, 1.0, "1", "0").result[0]
 
 
 def _slg_sd3(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_sd3 import SkipLayerGuidanceSD3 as Node
-
-    return Node.execute(model, "1", 2.0, 0.0, 1.0).result[0]
+    return nodes_sd3.SkipLayerGuidanceSD3.execute(model, "1", 2.0, 0.0, 1.0).result[0]
 
 
 def _apg(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_apg import APG as Node
-
-    return Node.execute(model, 1.0, 5.0, -0.5).result[0]
+    return nodes_apg.APG.execute(model, 1.0, 5.0, -0.5).result[0]
 
 
 def _perp_neg(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_perpneg import PerpNeg as Node
-
-    return Node.execute(model, networks.conditioning(name, 5), 1.0).result[0]
+    return nodes_perpneg.PerpNeg.execute(model, networks.conditioning(name, 5), 1.0).result[0]
 
 
 def _cfg_zero(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_cfg import CFGZeroStar as Node
-
-    return Node.execute(model).result[0]
+    return nodes_cfg.CFGZeroStar.execute(model).result[0]
 
 
 def _cfg_norm(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_cfg import CFGNorm as Node
-
-    return Node.execute(model, 1.0).result[0]
+    return nodes_cfg.CFGNorm.execute(model, 1.0).result[0]
 
 
 def _rescale(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_model_advanced import RescaleCFG as Node
-
-    return Node().patch(model, 0.7)[0]
+    return nodes_model_advanced.RescaleCFG().patch(model, 0.7)[0]
 
 
 def _tcfg(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_tcfg import TCFG as Node
-
-    return Node.execute(model).result[0]
+    return nodes_tcfg.TCFG.execute(model).result[0]
 
 
 def _mahiro(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_mahiro import Mahiro as Node
-
-    return Node.execute(model).result[0]
+    return nodes_mahiro.Mahiro.execute(model).result[0]
 
 
 def _fresca(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_fresca import FreSca as Node
-
-    return Node.execute(model, 1.0, 1.25, 2).result[0]
+    return nodes_fresca.FreSca.execute(model, 1.0, 1.25, 2).result[0]
 
 
 def _sag(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_sag import SelfAttentionGuidance as Node
-
-    return Node.execute(model, 0.5, 2.0).result[0]
+    return nodes_sag.SelfAttentionGuidance.execute(model, 0.5, 2.0).result[0]
 
 
 def _free_u(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_freelunch import FreeU_V2 as Node
-
     # For widths of 1280 and 640, which a tiny UNet does not have: it changes nothing but is there.
-    return Node().patch(model, 1.3, 1.4, 0.9, 0.2)[0]
+    return nodes_freelunch.FreeU_V2().patch(model, 1.3, 1.4, 0.9, 0.2)[0]
 
 
 def _shift(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_model_advanced import ModelSamplingSD3 as Node
-
-    return Node().patch(model, 5.0)[0]
+    return nodes_model_advanced.ModelSamplingSD3().patch(model, 5.0)[0]
 
 
 def _zsnr(model: Any, name: str) -> Any:
-    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete as Node
-
-    return Node().patch(model, "v_prediction", True)[0]
+    return nodes_model_advanced.ModelSamplingDiscrete().patch(model, "v_prediction", True)[0]
 
 
 Guidance = Callable[[Any, str], Any]
@@ -136,7 +120,7 @@ PLAN: list[tuple[Guidance, str, str]] = [
 
 
 @pytest.fixture(scope="module")
-def models(comfy: Path) -> dict[str, Any]:
+def models() -> dict[str, Any]:
     found = {name: networks.build(name, spread=0.05) for name in ("qwen_image", "sd3")}
     found["tiny_unet"] = networks.build("sd15", spread=0.05)
     return found
@@ -215,8 +199,6 @@ def test_without_guidance_early_steps_count_for_less(models: dict[str, Any]) -> 
 
 def guided_by(make: Callable[..., Any], model: Any, *settings: Any) -> torch.Tensor:
     """SD3 sampled with a guider of three conditionings."""
-    import comfy.samplers
-
     texts = [networks.conditioning("sd3", seed) for seed in (1, 2, 3)]
     guider = make(model, *texts, *settings).result[0]
     sampling = model.get_model_object("model_sampling")
@@ -234,14 +216,11 @@ def guided_by(make: Callable[..., Any], model: Any, *settings: Any) -> torch.Ten
 
 def test_a_guider_with_scales_of_its_own_guides(models: dict[str, Any]) -> None:
     """It keeps the scale of 1 that all guiders begin with."""
-    from comfy_extras.nodes_custom_sampler import DualCFGGuider
-    from comfy_extras.nodes_perpneg import PerpNegGuider
-
     entry = next(e for e in entries() if e.name == "Scaling Cache")
     computed = []
     for make, settings in (
-        (DualCFGGuider.execute, (3.0, 4.0, "regular")),
-        (PerpNegGuider.execute, (4.0, 1.0)),
+        (nodes_custom_sampler.DualCFGGuider.execute, (3.0, 4.0, "regular")),
+        (nodes_perpneg.PerpNegGuider.execute, (4.0, 1.0)),
     ):
         with watching(entry.put(models["sd3"], STEPS, False, "none")) as (model, seen):
             guided_by(make, model, *settings)
@@ -251,12 +230,10 @@ def test_a_guider_with_scales_of_its_own_guides(models: dict[str, Any]) -> None:
 
 def test_perp_neg_guider(models: dict[str, Any]) -> None:
     """It calls the conditioning batch with three conditionings."""
-    from comfy_extras.nodes_perpneg import PerpNegGuider
-
     name = "sd3"
 
     def run(model: Any) -> torch.Tensor:
-        return guided_by(PerpNegGuider.execute, model, 4.0, 1.0)
+        return guided_by(nodes_perpneg.PerpNegGuider.execute, model, 4.0, 1.0)
 
     entry = next(e for e in entries() if e.name == "Scaling Cache")
     plain = run(models[name])
@@ -270,18 +247,16 @@ def test_perp_neg_guider(models: dict[str, Any]) -> None:
 @pytest.mark.parametrize("node", ["EasyCacheNode", "LazyCacheNode"])
 @pytest.mark.parametrize("cache", CACHES[:2])
 def test_the_hosts_own_cache_is_named_and_left_alone(
-    node: str, cache: str, models: dict[str, Any], comfy: Path
+    node: str, cache: str, models: dict[str, Any]
 ) -> None:
-    import comfy_extras.nodes_easycache as host
-
     entry = next(e for e in entries() if e.name == cache)
-    own = getattr(host, node).execute(models["sd3"], 0.2, 0.15, 0.95, False).result[0]
+    own = getattr(nodes_easycache, node).execute(models["sd3"], 0.2, 0.15, 0.95, False).result[0]
     plain = sample(own, "sd3")
     both = entry.put(own, STEPS, False, "none")
     with listening() as lines:
         assert torch.equal(sample(both, "sd3"), plain)
     assert "EasyCache or LazyCache" in refusal(lines)
-    after = getattr(host, node).execute(
+    after = getattr(nodes_easycache, node).execute(
         entry.put(models["sd3"], STEPS, False, "none"), 0.2, 0.15, 0.95, False
     )
     with listening() as lines:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+import comfy.model_base
+import comfy.model_patcher
+import comfy.supported_models
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from .conftest import counting
 
 
 @pytest.mark.parametrize("name", [n for n in networks.CATALOGUE if n != "wan22_pair"])
-def test_a_network_of_each_family(name: str, comfy: Path, cached: Any):
+def test_a_network_of_each_family(name: str, cached: Any):
     plain = networks.build(name)
     reference = networks.sample(plain, name)
     model, reports = cached(plain, speedup=2.0)
@@ -31,10 +33,6 @@ def test_a_network_of_each_family(name: str, comfy: Path, cached: Any):
 
 def tiny_unet() -> Any:
     """SD 1.5's UNet at a tenth of its width: predicts noise, on a discrete schedule."""
-    import comfy.model_base
-    import comfy.model_patcher
-    import comfy.supported_models
-
     config = {
         "image_size": 32,
         "in_channels": 4,
@@ -67,7 +65,7 @@ def tiny_unet() -> Any:
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "euler_ancestral"])
-def test_an_eps_model(sampler: str, comfy: Path, cached: Any, sample: Any):
+def test_an_eps_model(sampler: str, cached: Any, sample: Any):
     model = tiny_unet()
     texts = [
         [[torch.randn(1, 4, 64, generator=torch.Generator().manual_seed(i)), {}]] for i in (0, 1)

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import gc
 import weakref
-from pathlib import Path
 from typing import Any
 
+import comfy.cldm.cldm
+import comfy.context_windows as windows
+import comfy.controlnet
+import comfy.model_management as mm
+import comfy.sample
+import comfy.samplers
+import comfy_extras.nodes_custom_sampler as custom
+import node_helpers
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.outputs import OutputCache
+from scaling_cache.cache_core.predict.predictors import History
+from scaling_cache.nodes.host.cache import Cache, caches_of
+from scaling_cache.nodes.host.session import KEY
+
+from testbed import networks
+from testbed.methods import entries
+from testbed.observe import watching
 
 from .conftest import conditioning, counting
 
@@ -21,8 +37,6 @@ def noise(size: int = 8, frames: int = 1) -> Any:
 
 def advanced(guider: Any, value: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """SamplerCustomAdvanced without its node: the guider samples."""
-    import comfy.samplers
-
     with torch.inference_mode():
         return guider.sample(
             value,
@@ -36,8 +50,6 @@ def advanced(guider: Any, value: torch.Tensor, mask: torch.Tensor | None = None)
 
 
 def guiders(model: Any) -> dict[str, Any]:
-    import comfy.samplers
-    import comfy_extras.nodes_custom_sampler as custom
 
     cfg = comfy.samplers.CFGGuider(model)
     cfg.set_conds(conditioning(1), conditioning(2))
@@ -102,7 +114,6 @@ def test_images_of_a_batch_do_not_influence_each_other(cached: Any, sample: Any)
     """Each sample of a batch is predicted with the alpha of its own."""
     model, _ = cached(speedup=2.0)
     both = sample(model, latent=torch.zeros(2, 16, 1, 8, 8))
-    import comfy.sample
 
     value = torch.randn(2, 16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -123,8 +134,6 @@ def test_images_of_a_batch_do_not_influence_each_other(cached: Any, sample: Any)
 
 
 def test_a_timed_conditioning_is_computed_where_it_begins(tiny: Any, cached: Any, sample: Any):
-    import node_helpers
-
     late = node_helpers.conditioning_set_values(
         conditioning(9), {"start_percent": 0.0, "end_percent": 0.4}
     ) + node_helpers.conditioning_set_values(
@@ -155,8 +164,6 @@ def test_area_conditionings(cached: Any, sample: Any):
 
 
 def test_without_guidance_the_unconditional_part_stays_zero(cached: Any, sample: Any):
-    from comfy.patcher_extension import WrappersMP
-
     model, _ = cached(speedup=2.0)
     outputs = []
 
@@ -175,8 +182,6 @@ def test_without_guidance_the_unconditional_part_stays_zero(cached: Any, sample:
 
 
 def test_context_windows_each_have_their_history(tiny: Any, cached: Any, sample: Any):
-    import comfy.context_windows as windows
-
     def windowed(model: Any) -> Any:
         patched = model.clone()
         patched.model_options["context_handler"] = windows.IndexListContextHandler(
@@ -204,7 +209,6 @@ def test_context_windows_each_have_their_history(tiny: Any, cached: Any, sample:
 
 def test_a_guidance_node_that_evaluates_again(tiny: Any, cached: Any, sample: Any):
     """As the host's perturbed-attention and skip-layer nodes: another batch from a CFG function."""
-    import comfy.samplers
 
     def guided(model: Any) -> Any:
         def extra(args: Any) -> Any:
@@ -230,8 +234,6 @@ def test_a_guidance_node_that_evaluates_again(tiny: Any, cached: Any, sample: An
 
 
 def test_a_controlnet_does_not_run_on_predicted_steps(cached: Any, sample: Any):
-    import comfy.controlnet
-
     class Counted(comfy.controlnet.ControlBase):
         calls = 0
 
@@ -253,15 +255,8 @@ def test_a_controlnet_does_not_run_on_predicted_steps(cached: Any, sample: Any):
 
 
 @pytest.mark.parametrize("cache", ["Scaling Cache", "CFG Cache"])
-def test_a_real_controlnet(cache: str, comfy: Path):
+def test_a_real_controlnet(cache: str):
     """The host's own network on a UNet: it runs with each computed conditioning and with no other."""
-    import comfy.cldm.cldm
-    import comfy.controlnet
-    import comfy.sample
-
-    from testbed import networks
-    from testbed.methods import entries
-    from testbed.observe import watching
 
     unet = networks.build("sd15", spread=0.05)
     config = {**networks.spec_of("sd15").network, "hint_channels": 3}
@@ -314,12 +309,10 @@ def test_applied_twice_the_last_one_counts(cached: Any, sample: Any):
 
 
 def test_only_the_frozen_settings_outlive_a_run(cached: Any, sample: Any):
-    from scaling_cache.nodes.host.cache import Cache
-    from scaling_cache.nodes.host.session import KEY
-
     model, _ = cached(speedup=2.0)
     sample(model)
-    kept = model.model_options["transformer_options"][KEY]
+    (kept,) = caches_of(model)
+    assert model.model_options["transformer_options"][KEY] == (kept,)
     assert isinstance(kept, Cache)
     with pytest.raises(AttributeError):
         kept.method = None
@@ -331,22 +324,18 @@ def test_only_the_frozen_settings_outlive_a_run(cached: Any, sample: Any):
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref]:
     """Weak references to all tensors that histories get to hold."""
-    from scaling_cache.cache_core.predict.predictors import History
-
     refs: list[weakref.ref] = []
-    push = History.push
+    learn = History.learn
 
-    def pushing(history: Any, entry: Any) -> None:
-        refs.append(weakref.ref(entry.value))
-        push(history, entry)
+    def learning(history: History, newest: Any, numbers: Any) -> float | None:
+        refs.append(weakref.ref(newest.value))
+        return learn(history, newest, numbers)
 
-    monkeypatch.setattr(History, "push", pushing)
+    monkeypatch.setattr(History, "learn", learning)
     return refs
 
 
 def failing(model: Any, step: int, error: BaseException) -> Any:
-    from comfy.patcher_extension import WrappersMP
-
     def fail(executor: Any, *args: Any, **kwargs: Any) -> Any:
         fail.seen += 1
         if fail.seen > step:
@@ -374,8 +363,6 @@ def test_an_exception_at_any_step_leaves_nothing(
 
 
 def test_cancelling_leaves_nothing(cached: Any, sample: Any, held: list[weakref.ref]):
-    import comfy.model_management as mm
-
     model, _ = cached(speedup=2.0)
     fresh = sample(model)
     with pytest.raises(mm.InterruptProcessingException):
@@ -385,7 +372,9 @@ def test_cancelling_leaves_nothing(cached: Any, sample: Any, held: list[weakref.
     assert torch.equal(sample(model), fresh)
 
 
-@pytest.mark.parametrize("method", ["predict", "observe"])
+@pytest.mark.parametrize(
+    "method", ["begin", "_decide", "skips", "complete", "_predict", "_observe", "hand_over"]
+)
 @pytest.mark.parametrize(
     ("kind", "text"), [(RuntimeError, "a bug"), (torch.OutOfMemoryError, "no memory left")]
 )
@@ -398,12 +387,10 @@ def test_a_fault_of_the_cache_costs_no_picture(
     sample: Any,
     monkeypatch: Any,
 ):
-    from scaling_cache.cache_core.outputs import OutputCache
-
     plain = sample(tiny)
     model, reports = cached(speedup=2.0)
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise kind(text)
 
     monkeypatch.setattr(OutputCache, method, broken)
@@ -415,7 +402,7 @@ def test_a_fault_of_the_cache_costs_no_picture(
 def test_holds_two_latents_per_conditioning_and_three_for_the_corrector(
     cached: Any, sample: Any, corrector: bool
 ):
-    model, reports = cached(speedup=2.0, corrector=corrector)
+    model, reports = cached(speedup=2.0, corrects=corrector)
     sample(model, size=16)
     latent = 16 * 16 * 16 * 4
     assert 4 * latent <= reports[0].cache_bytes <= (7 if corrector else 4) * latent

@@ -7,11 +7,17 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+import comfy.hooks
+import comfy.model_management as mm
+import comfy.nested_tensor
+import comfy.sample
+import comfy.sd
 import pytest
 import torch
+from comfy.patcher_extension import CallbacksMP
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from testbed import networks
 from testbed.further import FURTHER
@@ -52,7 +58,7 @@ def check(model: Any, cache: str, run: Sample, far: float = 0.3) -> tuple[torch.
 
 
 @pytest.fixture(scope="module")
-def flux(comfy: Path) -> Any:
+def flux() -> Any:
     return networks.build(NAME, spread=SPREAD)
 
 
@@ -68,7 +74,7 @@ def lora(seed: int = 0) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str
 )
-def test_weights_of_other_types(dtype: torch.dtype, cache: str, comfy: Path) -> None:
+def test_weights_of_other_types(dtype: torch.dtype, cache: str) -> None:
     model = networks.build(NAME, dtype=dtype, spread=SPREAD)
     assert model.model.diffusion_model.double_blocks[0].img_attn.proj.weight.dtype is dtype
     check(model, cache, sample)
@@ -76,8 +82,6 @@ def test_weights_of_other_types(dtype: torch.dtype, cache: str, comfy: Path) -> 
 
 @pytest.mark.parametrize("cache", CACHES)
 def test_a_lora_before_or_after_the_cache(cache: str, flux: Any) -> None:
-    import comfy.sd
-
     def with_lora(model: Any) -> Any:
         return comfy.sd.load_lora_for_models(model, None, lora(), 1.0, 0.0)[0]
 
@@ -90,14 +94,10 @@ def test_a_lora_before_or_after_the_cache(cache: str, flux: Any) -> None:
 @pytest.mark.parametrize("cache", CACHES)
 def test_weights_that_stay_off_the_device(cache: str, flux: Any) -> None:
     """Low memory: the host casts and patches each weight as it is used."""
-    import comfy.model_management
-    import comfy.sd
-    from comfy.patcher_extension import CallbacksMP
-
     cpu = torch.device("cpu")
     changed = comfy.sd.load_lora_for_models(flux, None, lora(), 1.0, 0.0)[0]
     loaded = sample(changed)
-    comfy.model_management.unload_all_models()
+    mm.unload_all_models()
     low = changed.clone()
     low.add_callback_with_key(
         CallbacksMP.ON_LOAD, "low", lambda patcher, *_: patcher.partially_unload(cpu, 2**40)
@@ -114,7 +114,7 @@ def test_weights_that_stay_off_the_device(cache: str, flux: Any) -> None:
         assert torch.equal(sample(low), loaded)
     finally:
         handle.remove()
-        comfy.model_management.unload_all_models()
+        mm.unload_all_models()
     assert min(streamed) > 40
 
 
@@ -123,8 +123,6 @@ def test_a_scheduled_lora_on_one_conditioning(
     cache: str, flux: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The weights change in mid-run: what was kept before says nothing about the steps after."""
-    import comfy.hooks
-
     texts = networks.conditioning
 
     def hooked(name: str, seed: int) -> Any:
@@ -147,8 +145,6 @@ def test_a_scheduled_lora_on_one_conditioning(
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_compiled_before_or_after_the_cache(backend: str, flux: Any) -> None:
     """Whole steps only: a decision per step cannot run inside compiled blocks."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
     if backend == "inductor" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
         pytest.skip("inductor needs a C++ compiler")
 
@@ -170,8 +166,6 @@ def test_compiled_before_or_after_the_cache(backend: str, flux: Any) -> None:
 def test_masked_and_default_conditionings(
     cache: str, flux: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import comfy.hooks
-
     texts = networks.conditioning
     left = torch.zeros(1, 8, 8)
     left[..., :4] = 1
@@ -194,8 +188,6 @@ def test_conditionings_split_over_calls(
     cache: str, flux: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too little memory for both at once."""
-    import comfy.model_management as mm
-
     together = sample(put(flux, cache))
 
     def none(device: Any = None, torch_free_too: bool = False) -> Any:
@@ -263,11 +255,8 @@ def test_guidance_that_changes_between_steps(flux: Any) -> None:
         check(changed, cache, sample)
 
 
-def test_nested_latents_of_picture_and_sound(comfy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_latents_of_picture_and_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host joins them to one row for the sampler; the network takes that apart again."""
-    import comfy.nested_tensor
-    import comfy.sample
-
     spec = networks.spec_of("stable_audio")
     small = {**spec.network, "io_channels": 1}
     monkeypatch.setitem(FURTHER, "one_row", replace(spec, network=small, latent=(1, 48)))
