@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.blocks import BlockCache, Branch
 from scaling_cache.cache_core.decide.layout import Layout, Span
-from scaling_cache.cache_core.decide.policies import RunPlan
 from scaling_cache.cache_core.methods import FirstBlockCache, MixCache
-from scaling_cache.cache_core.methods.mixcache import MixRun, Part, middle_share, run_kind
-from scaling_cache.cache_core.negative import Guidance
-from scaling_cache.cache_core.run.report import RunReport
-from scaling_cache.cache_core.decide.policies import Clock
+from scaling_cache.cache_core.methods.mixcache import MixRun, Mixture, Part, middle_share
+
+from .helpers import plan_of, start_of
 
 STEPS = 24
+LAYOUT = Layout((("block", 4),))
+BOTH = (True, True)
 KINDS = (Part.STEP, Part.NEGATIVE, Part.BLOCKS)
 changes = st.dictionaries(st.sampled_from(Part), st.floats(0.0, 0.5) | st.just(float("nan")))
 
@@ -48,6 +48,12 @@ def written_again(method: MixCache, always: set[int], told: list[dict[Part, floa
     return chosen
 
 
+def mixture_of(method: MixCache, stop: int = STEPS) -> Mixture:
+    """What decides a run in which steps up to one may leave something out."""
+    run = method.start(start_of(plan_of(STEPS, (0, stop)), layout=LAYOUT))
+    return run.mixture
+
+
 @given(
     st.lists(changes, min_size=STEPS, max_size=STEPS),
     st.floats(0.0, 1.0),
@@ -67,7 +73,7 @@ def test_the_decision_is_the_rule(
     stop: int,
 ):
     method = MixCache(threshold, trigger, head, max_gap, penalty)
-    mixture = method.mixture(RunPlan(STEPS, (0, stop)))
+    mixture = mixture_of(method, stop)
     found = []
     for step in range(STEPS):
         choice = mixture.decide(step)
@@ -79,7 +85,7 @@ def test_the_decision_is_the_rule(
 
 
 def test_kinds_take_turns_because_of_the_penalty():
-    mixture = MixCache(0.2, 0.2, 0, 9, 0.5).mixture(RunPlan(STEPS, (0, STEPS)))
+    mixture = mixture_of(MixCache(0.2, 0.2, 0, 9, 0.5))
     assert mixture.decide(0).part is None
     mixture.learn({Part.STEP: 0.1, Part.NEGATIVE: 0.12, Part.BLOCKS: 0.9})
     found = [mixture.decide(step).part for step in range(1, 5)]
@@ -87,7 +93,7 @@ def test_kinds_take_turns_because_of_the_penalty():
 
 
 def test_one_kind_alone_ends_where_its_harm_reaches_the_threshold():
-    mixture = MixCache(0.2, 0.2, 0, 9, 0.5).mixture(RunPlan(STEPS, (0, STEPS)))
+    mixture = mixture_of(MixCache(0.2, 0.2, 0, 9, 0.5))
     mixture.decide(0)
     mixture.learn({Part.STEP: 0.1})  # 0.1, 0.15, 0.225
     found = [mixture.decide(step) for step in range(1, 4)]
@@ -101,7 +107,7 @@ def test_the_trigger_is_twice_the_threshold_unless_it_is_set():
 
 
 def test_nothing_is_cached_before_the_trigger_and_always_after_it():
-    mixture = MixCache(9.0, 0.2, 0, 1, 0.0).mixture(RunPlan(STEPS, (0, STEPS)))
+    mixture = mixture_of(MixCache(9.0, 0.2, 0, 1, 0.0))
     found = []
     for step, change in enumerate((0.5, 0.3, 0.1, 0.6, 0.6, 0.6)):
         found.append(mixture.decide(step).part)
@@ -135,7 +141,7 @@ def test_the_middle_is_as_long_as_asked_and_cut_between_stacks(counts: list[int]
     [
         ({"threshold": -0.1}, "threshold"),
         ({"trigger": float("nan")}, "trigger"),
-        ({"head": -1}, "warmup"),
+        ({"warmup": -1}, "warmup"),
         ({"max_gap": 0}, "max_gap"),
         ({"penalty": -1.0}, "penalty"),
         ({"share": 1.0}, "share"),
@@ -146,22 +152,27 @@ def test_bad_values_are_named(more: dict[str, Any], field: str):
         MixCache(**more)
 
 
-LAYOUT = Layout((("block", 4),))
-
-
-def make_run(method: Any = None, **more: Any) -> MixRun:
-    sigmas = tuple(1 - i / STEPS for i in range(STEPS + 1))
+def make_run(method: MixCache | None = None, **more: Any) -> MixRun:
     chosen = method or MixCache(9.0, 9.0, 0, 3, 0.0)
-    run = MixRun(chosen, LAYOUT, Clock(sigmas, (1,) * STEPS), (0, STEPS), RunReport(STEPS), **more)
-    run.guidance = Guidance(1.1, 1.1, (0, STEPS), (0, STEPS))
-    return run
+    start = start_of(STEPS, layout=LAYOUT, between=lambda *_: (0, STEPS), **more)
+    return chosen.start(start)
 
 
 def test_only_mixcache_runs_in_its_loop():
-    assert run_kind(MixCache()) is MixRun
-    assert run_kind(FirstBlockCache()) is BlockCache
-    with pytest.raises(ValueError, match=r"^method: "):
-        make_run(FirstBlockCache())
+    assert type(MixCache().start(start_of(STEPS, layout=LAYOUT))) is MixRun
+    assert type(FirstBlockCache().start(start_of(STEPS, layout=LAYOUT))) is BlockCache
+
+
+def test_the_negative_conditioning_is_left_to_another_cache_and_that_is_said():
+    run = make_run()
+    assert (run.guidance.low, run.guidance.low_band) == (1.1, (0, STEPS))
+    assert run.report.notes == []
+    run = make_run(negative=False)
+    assert run.guidance is None
+    assert "the negative conditioning is left to it" in run.report.notes[0]
+    found = drive(run, lambda step, whole: 1.0 if whole else 2.0**step)
+    assert Part.NEGATIVE not in found
+    assert Part.STEP in found
 
 
 def drive(run: MixRun, change: Any) -> list[Part | None]:
@@ -170,7 +181,9 @@ def drive(run: MixRun, change: Any) -> list[Part | None]:
     found = []
     for step in range(STEPS):
         run.begin(lambda: 0.0)
-        alone = run.leaves_out_negative("key", x)
+        skipped = run.skips("key", x, BOTH)
+        assert skipped in ((False, False), (False, True))
+        alone = skipped[1]
         call = run.open([Branch("a", 0)] if alone else [Branch("a", 0), Branch("b", 1)])
         assert call is not None
         call.decide()
@@ -180,9 +193,12 @@ def drive(run: MixRun, change: Any) -> list[Part | None]:
         for span in (middle, whole):
             if call.keeps(span):
                 call.keep(span, (before, None), (before + change(step, span == whole), None))
-        outputs = torch.ones_like(x), torch.ones_like(x) + 1 + 0.01 * step
-        if not alone:
-            run.observe("key", outputs, torch.tensor([0.5]))
+        outputs = [torch.ones_like(x), torch.ones_like(x) + 1 + 0.01 * step]
+        given_ = [outputs[0], None] if alone else outputs
+        found_ = run.complete("key", x, torch.tensor([0.5]), given_, BOTH)
+        assert found_[0] is outputs[0]
+        assert found_[1] is not None
+        assert (found_[1] is outputs[1]) is not alone
     return found
 
 
@@ -198,8 +214,8 @@ def test_the_loop_measures_its_residuals_and_keeps_those_of_computed_steps_only(
     kept = [state.changes[run.spans[0]] for state in run._states.values()]
     last = max(step for step, part in enumerate(found) if part is None)
     for (newest,) in kept:
-        assert newest.past.step == last
-        torch.testing.assert_close(newest.streams[0], torch.full((1, 3, 4), 1.0 + 0.02 * last))
+        assert newest.step == last
+        torch.testing.assert_close(newest.values[0], torch.full((1, 3, 4), 1.0 + 0.02 * last))
     assert run.nbytes > 0
     report = run.close()
     assert run.nbytes == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import combinations, count, pairwise
 
 import numpy as np
 import pytest
@@ -14,14 +14,15 @@ from scaling_cache.cache_core.planning.gram import GramTable, noise
 from scaling_cache.cache_core.planning.optimiser import (
     best_chains,
     cheapest,
+    search,
     segment_costs,
     squares,
     within_error,
 )
+from scaling_cache.cache_core.planning.prior import line_chains, products
 
-
-def sigmas(steps: int) -> tuple[float, ...]:
-    return tuple(1 - i / steps for i in range(steps + 1))
+from .helpers import flow
+from .helpers import schedule as sigmas
 
 
 def outputs(steps: int, seed: int) -> np.ndarray:
@@ -194,3 +195,71 @@ def test_too_few_steps_are_refused():
     for grid in (sigmas(2), (1.0, 0.5, 0.5, 0.2, 0.0)):
         with pytest.raises(ValueError, match=r"^sigmas: "):
             best_steps(table(10, 0), grid, 2, 6)
+
+
+# --- long runs
+
+
+def walked(costs: np.ndarray, forced: set[int]) -> list[tuple[tuple[int, ...], float]]:
+    """The cheapest chain of each length, from one computed step to the next, choice by choice."""
+    steps, reach = len(costs), costs.shape[2]
+    must = sorted({0, steps - 1, *forced})
+    # By the last two computed steps: the cost of the best chain that ends so, and the chain.
+    ends = {(0, 0): (0.0, (0,))}
+    found: list[tuple[tuple[int, ...], float]] = []
+    for _ in count():
+        done = [end for (last, _), end in ends.items() if last == steps - 1]
+        best = min(done, default=(np.inf, ()))
+        if np.isfinite(best[0]) and (not found or best[0] < found[-1][1]):
+            found.append((best[1], best[0]))
+        following: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
+        for (last, back), (cost, chain) in ends.items():
+            stop = next((m for m in must if m > last), steps - 1)
+            for step in range(last + 1, min(last + reach, stop + 1)):
+                total = cost + costs[last, back, step - last]
+                if total < following.get((step, step - last), (np.inf, ()))[0]:
+                    following[step, step - last] = total, (*chain, step)
+        if not following:
+            return found
+        ends = following
+    raise AssertionError
+
+
+@settings(max_examples=12)
+@given(
+    st.integers(30, 60),
+    st.integers(0, 99),
+    st.sets(st.integers(1, 58), max_size=3),
+    st.integers(1, 7),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_search_finds_what_a_walk_over_all_choices_finds(
+    steps: int, seed: int, forced: set[int], longest: int, corrected: bool, expected: bool
+):
+    forced = {step for step in forced if step < steps}
+    gram = products(np.array(flow(steps)[1][:-1])) if expected else table(steps, seed).gram[0]
+    widths = np.random.default_rng(seed).uniform(0.1, 1, steps)
+    costs = segment_costs(gram, widths, longest, corrected, squares(noise(gram)))
+    chains, wanted = search(costs, forced), walked(costs, forced)
+    assert [len(c.steps) for c in chains] == [len(steps) for steps, _ in wanted]
+    for chain, (walk, cost) in zip(chains, wanted, strict=True):
+        assert chain.error**2 == pytest.approx(cost, rel=1e-9, abs=1e-18)
+        before = (0, *chain.steps[:-2])
+        hops = zip(before, chain.steps[:-1], chain.steps[1:], strict=True)
+        own = sum(costs[last, last - older, step - last] for older, last, step in hops)
+        # Two chains that cost the same are equally good.
+        assert chain.steps == walk or own == pytest.approx(cost, rel=1e-9, abs=1e-18)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_thousand_steps_are_placed_by_the_same_rules(corrected: bool):
+    """With and without a calibration."""
+    steps, wanted = 1000, 400
+    found = cheapest(best_chains(table(steps, 3), sigmas(steps), {5}, 6, corrected), wanted).steps
+    expected = cheapest(line_chains(*flow(steps), {5}, 6, corrected, True), wanted).steps
+    for chain in (found, expected):
+        assert len(chain) <= wanted
+        assert {0, 5, steps - 1} <= set(chain)
+        assert all(b - a <= 7 for a, b in pairwise(chain))
+    assert len(expected) == wanted

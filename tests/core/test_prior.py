@@ -11,12 +11,10 @@ from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scaling_cache.cache_core.decide.policies import SamplerTraits
 from scaling_cache.cache_core.decide.schedules import limit_gap
-from scaling_cache.cache_core.methods import ScalingCache
-from scaling_cache.cache_core.methods.base import plan_run
-from scaling_cache.cache_core.methods.smoothcache import SmoothCache
-from scaling_cache.cache_core.outputs import OutputCache
+from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
+from scaling_cache.cache_core.methods.eoc import Judged
+from scaling_cache.cache_core.methods.smoothcache import smooth_steps
 from scaling_cache.cache_core.planning.gram import GramTable
 from scaling_cache.cache_core.planning.optimiser import cheapest
 from scaling_cache.cache_core.planning.prior import (
@@ -26,15 +24,13 @@ from scaling_cache.cache_core.planning.prior import (
     products,
     steadied,
 )
-from scaling_cache.cache_core.predict.predictors import lagrange_weights
+from scaling_cache.cache_core.predict.predictors import (
+    LEAST_SQUARES,
+    LeastSquares,
+    lagrange_weights,
+)
 
-
-def flow(steps: int, shift: float = 3.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Schedule of a flow model, and its logarithm of signal over noise as a model can tell it."""
-    even = [1 - i / steps for i in range(steps + 1)]
-    sigmas = tuple(shift * t / (1 + (shift - 1) * t) for t in even)
-    inside = [max(sigma, 1e-3) for sigma in sigmas]
-    return sigmas, tuple(math.log(math.hypot((1 - s) / s, 1 / 30)) for s in inside)
+from .helpers import computed_steps, flow, plan_of, run_of, traits
 
 
 def expected(steps: tuple[int, ...], run: int, corrected: bool, magnified: bool) -> float:
@@ -186,9 +182,21 @@ def test_a_method_of_others_sees_the_table_as_it_was_measured():
     sigmas, places = flow(20)
     values = np.random.default_rng(3).normal(size=(20, 6)).cumsum(0)
     table = GramTable(np.array(sigmas[:-1]), (values @ values.T)[None])
-    traits = SamplerTraits("euler", (1,) * 20, stochastic=False, sums=True)
-    window = (math.inf, -math.inf)
-    for method, same in ((SmoothCache(0.1), True), (ScalingCache(), False)):
-        run = plan_run(method, sigmas, traits, window, guided=table, log_snr=places)
-        assert isinstance(run, OutputCache)
-        assert (run.table is table) == same
+    plan = plan_of(sigmas, None, traits(20, sums=True), table=table, log_snr=places)
+    run = run_of(SmoothCache(0.1), plan, predictor=LEAST_SQUARES)
+    assert isinstance(run.predictor, LeastSquares)
+    assert run.predictor.table is table
+    assert run.corrector is None
+    gram, forced = table.on(sigmas[:-1]), frozenset({0, 19})
+    assert computed_steps(run.policy, 20) == list(smooth_steps(gram, 0.1, forced, 3))
+    judged = run_of(EOC(), plan).predictor
+    assert isinstance(judged, Judged)
+    assert judged.table is table
+    own = run_of(ScalingCache(), plan)
+    assert isinstance(own.predictor, LeastSquares)
+    drawn = own.predictor.table
+    assert isinstance(drawn, GramTable)
+    np.testing.assert_array_equal(drawn.gram, steadied(table, plan.axis).gram)
+    assert not np.allclose(drawn.gram, table.gram)
+    assert own.corrector is not None
+    assert own.corrector.table is drawn

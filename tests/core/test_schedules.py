@@ -14,11 +14,9 @@ from scaling_cache.cache_core.decide.schedules import (
     centred,
     even_steps,
     limit_gap,
-    steps_in_window,
 )
 from scaling_cache.cache_core.planning.optimiser import target_steps
 from scaling_cache.cache_core.planning.prior import influence, line_places
-from scaling_cache.cache_core.decide.policies import Clock
 
 STEPS = st.integers(8, 200)
 
@@ -74,55 +72,6 @@ def test_bad_sizes_name_the_field():
         target_steps(0, 2.0)
     with pytest.raises(ValueError, match="speedup"):
         target_steps(10, 0.5)
-
-
-def test_window_in_sigma():
-    sigmas = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
-    assert steps_in_window(sigmas, 0.8, 0.3) == (1, 4)
-    assert steps_in_window(sigmas, float("inf"), -float("inf")) == (0, 5)
-    assert steps_in_window(sigmas, 0.1, 0.0) == (0, 0)
-
-
-# --- clock
-
-
-@given(st.lists(st.integers(1, 3), min_size=1, max_size=20))
-def test_a_counted_clock_walks_the_evaluations_of_each_step(evaluations: list[int]):
-    sigmas = [1 - i / len(evaluations) for i in range(len(evaluations) + 1)]
-    clock = Clock(sigmas, evaluations)
-    moments = [clock.tick() for _ in range(sum(evaluations))]
-    assert [m.step for m in moments] == [s for s, n in enumerate(evaluations) for _ in range(n)]
-    assert sum(m.first for m in moments) == len(evaluations)
-    assert clock.planned_evaluations == sum(evaluations)
-    assert clock.tick().step == len(evaluations) - 1, "one evaluation too many does no harm"
-
-
-def test_a_measured_clock_finds_the_step_of_each_sigma():
-    clock = Clock([1.0, 0.7, 0.4, 0.0], None)
-    found = [clock.tick(s) for s in (1.0, 0.85, 0.7, 0.7, 0.5, 0.4, 0.1, 0.9, 5.0)]
-    assert [m.step for m in found] == [0, 0, 1, 1, 1, 2, 2, 0, 0]
-    assert [m.first for m in found] == [True, False, True, False, False, True, False, True, False]
-    assert clock.planned_evaluations is None
-
-
-def test_counted_and_measured_agree_on_a_regular_sampler():
-    sigmas = [14.6, 8.0, 3.0, 1.0, 0.3, 0.0]
-    counted, measured = Clock(sigmas, [1] * 5), Clock(sigmas, None)
-    for sigma in sigmas[:-1]:
-        here = counted.tick()
-        there = measured.tick(sigma * 0.9999)
-        assert (here.step, here.first) == (there.step, there.first)
-        assert counted.matches(here, sigma * 0.9999)
-        assert not counted.matches(here, sigma * 0.9)
-
-
-def test_a_clock_refuses_what_it_cannot_walk():
-    with pytest.raises(ValueError, match="sigmas"):
-        Clock([1.0], None)
-    with pytest.raises(ValueError, match="evaluations"):
-        Clock([1.0, 0.5, 0.0], [1])
-    with pytest.raises(ValueError, match="sigma"):
-        Clock([1.0, 0.0], None).tick()
 
 
 def test_line_places_weigh_a_run_of_steps_by_what_a_line_misses():

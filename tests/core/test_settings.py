@@ -1,15 +1,13 @@
-"""Settings and reports."""
+"""What a user sets on the Scaling Cache node."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from scaling_cache.cache_core.decide.policies import Decision
 from scaling_cache.cache_core.methods import ScalingCache
 from scaling_cache.cache_core.methods.base import one_of
-from scaling_cache.cache_core.methods.scaling_cache import Mode
-from scaling_cache.cache_core.run.report import RunReport
+from scaling_cache.cache_core.methods.scaling_cache import MODES, Mode
 
 
 @pytest.mark.parametrize(
@@ -36,9 +34,10 @@ def test_start_must_not_be_above_end():
 
 
 def test_choices_are_named():
-    assert one_of("mode", Mode, "error budget") is Mode.BUDGET
-    with pytest.raises(ValueError, match="mode: must be one of 'target speed-up', 'near-lossless'"):
-        one_of("mode", Mode, "fast")
+    assert MODES[one_of("mode", MODES, "error budget")] is Mode.BUDGET
+    allowed = "target speed-up, near-lossless, balanced, fast draft, error budget"
+    with pytest.raises(ValueError, match=f"^mode: must be one of {allowed}, got 'fast'$"):
+        one_of("mode", MODES, "fast")
 
 
 def test_off():
@@ -53,37 +52,6 @@ def test_off():
 )
 def test_a_mode_in_words_is_a_target(words: str, target: float):
     for speedup in (1.0, 4.0):
-        settings = ScalingCache(speedup=speedup, mode=one_of("mode", Mode, words))
+        settings = ScalingCache(speedup=speedup, mode=MODES[words])
         assert settings.target == target
         assert not settings.off
-
-
-def report(seconds: list[tuple[bool, float]]) -> RunReport:
-    out = RunReport(len(seconds))
-    for step, (computed, time) in enumerate(seconds):
-        out.begin_step(step, 1.0, Decision(computed, "why"))
-        record = out.records[-1]
-        record.evaluations, record.computed, record.seconds = 1, int(computed), time
-    return out
-
-
-def test_speedup_is_plain_time_over_measured_time():
-    # The first step also loads the model: it counts the same in both.
-    out = report([(True, 5.0), (True, 1.0), (False, 0.0), (True, 1.0), (False, 0.0)])
-    assert (out.computed, out.evaluations) == (3, 5)
-    assert out.speedup == pytest.approx((5 + 4) / (5 + 2))
-    assert out.seconds == 7
-    assert "computed 3 of 5" in out.progress()
-    assert out.summary().startswith("computed 3 of 5 evaluations, 1.29x")
-
-
-def test_a_report_of_nothing():
-    assert RunReport(10).speedup == 1.0
-    assert RunReport(10).summary() == "nothing was sampled"
-
-
-def test_notes_are_said_once():
-    out = report([(True, 1.0)])
-    out.note("Once")
-    out.note("Once")
-    assert out.summary().count("Once") == 1

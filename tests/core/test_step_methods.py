@@ -10,32 +10,39 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.decide.policies import SamplerTraits
 from scaling_cache.cache_core.decide.schedules import every
 from scaling_cache.cache_core.methods import (
     EOC,
     METHODS,
     EasyCache,
     LazyCache,
+    Level,
     SmoothCache,
     StepTaylorSeer,
 )
-from scaling_cache.cache_core.methods.base import Refusal, plan_run
 from scaling_cache.cache_core.methods.eoc import Judged
 from scaling_cache.cache_core.methods.smoothcache import smooth_steps
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.planning.gram import GramTable
-from scaling_cache.cache_core.predict.predictors import taylor_weights
+from scaling_cache.cache_core.predict import predictors
+from scaling_cache.cache_core.predict.predictors import Known, Now, taylor_weights
+
+from .helpers import output, plan_of, run_of, schedule
 
 STEPS = 20
-SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
-EVERYWHERE = (math.inf, -math.inf)
+SIGMAS = schedule(STEPS)
 
 
-def make_run(method: Any, window: tuple[float, float] = EVERYWHERE, **more: Any) -> OutputCache:
-    run = plan_run(method, SIGMAS, SamplerTraits("euler", (1,) * STEPS, False), window, **more)
-    assert isinstance(run, OutputCache)
-    return run
+def make_run(
+    method: Any, window: tuple[int, int] | None = None, table: GramTable | None = None, **more: Any
+) -> OutputCache:
+    return run_of(method, plan_of(STEPS, window, table=table), **more)
+
+
+def judge(table: GramTable | None, judgement: float, sigma: float, past: list[float]) -> Any:
+    """Weights of EOC for outputs at these noise levels, newest first."""
+    known = [Known(-i, at) for i, at in enumerate(past)]
+    return Judged(table, judgement).weights(known, Now(1, sigma))
 
 
 def field(x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -50,13 +57,8 @@ def sample(run: OutputCache) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
     seen = []
     for step in range(STEPS):
         at = SIGMAS[step]
-        sigma = torch.tensor([at])
-        run.begin(lambda: 0.0, x)
-        outputs = run.predict("key", x, sigma, (True, True))
-        computed = outputs is None
-        if outputs is None:
-            outputs = [x - at * field(x, at), x - at * 0.5 * field(x, at)]
-            run.observe("key", x, sigma, outputs, (True, True))
+        both = [x - at * field(x, at), x - at * 0.5 * field(x, at)]
+        outputs, computed = output(run, x, torch.tensor([at]), lambda both=both: both)
         derivative = (x - outputs[0]) / at
         seen.append((x.clone(), derivative, computed))
         x = x + derivative * (SIGMAS[step + 1] - at)
@@ -70,7 +72,7 @@ def mean(value: torch.Tensor) -> float:
 @pytest.mark.parametrize("kind", [EasyCache, LazyCache])
 @pytest.mark.parametrize("threshold", [0.05, 0.15, 0.4])
 def test_easycache_is_the_papers_rule(kind: Any, threshold: float):
-    seen = sample(make_run(kind(threshold, head=3)))
+    seen = sample(make_run(kind(threshold, warmup=3)))
     total, rate, size = 0.0, None, None
     reference: tuple[torch.Tensor, torch.Tensor] | None = None
     skipped = 0
@@ -98,14 +100,14 @@ def test_easycache_is_the_papers_rule(kind: Any, threshold: float):
 
 def test_easycache_computes_everything_at_zero_and_outside_its_window():
     assert all(computed for _, _, computed in sample(make_run(EasyCache(0.0))))
-    seen = sample(make_run(EasyCache(9.0, head=0), (0.61, 0.31)))
+    seen = sample(make_run(EasyCache(9.0, warmup=0), (8, 14)))
     computed = [step for step, (_, _, c) in enumerate(seen) if c]
     assert {*range(8), *range(14, STEPS)} <= set(computed)
     assert len(computed) < STEPS
 
 
 def test_easycache_stops_at_the_longest_gap_and_keeps_nothing():
-    run = make_run(EasyCache(10.0, head=2, max_gap=3))
+    run = make_run(EasyCache(10.0, warmup=2, max_gap=3))
     computed = [step for step, (_, _, c) in enumerate(sample(run)) if c]
     assert computed == [0, 1, 5, 9, 13, 17, 19]
     assert run.nbytes > 0
@@ -150,18 +152,18 @@ def test_every_counts_from_the_last_of_the_first_steps(interval: int, head: int,
     ("make", "field_name"),
     [
         (lambda: EasyCache(-0.1), "threshold"),
-        (lambda: EasyCache(head=-1), "warmup"),
+        (lambda: EasyCache(warmup=-1), "warmup"),
         (lambda: EasyCache(max_gap=0), "max_gap"),
         (lambda: LazyCache(start_percent=0.9, end_percent=0.1), "start_percent"),
         (lambda: SmoothCache(threshold=-1.0), "threshold"),
         (lambda: SmoothCache(max_gap=0), "max_gap"),
         (lambda: EOC(interval=0), "interval"),
-        (lambda: EOC(head=0), "warmup"),
+        (lambda: EOC(warmup=0), "warmup"),
         (lambda: EOC(judgement=1.5), "judgement"),
         (lambda: EOC(start_percent=-1.0), "start_percent"),
         (lambda: StepTaylorSeer(interval=0), "interval"),
         (lambda: StepTaylorSeer(order=4), "order"),
-        (lambda: StepTaylorSeer(head=0), "warmup"),
+        (lambda: StepTaylorSeer(warmup=0), "warmup"),
     ],
 )
 def test_bad_values_are_named(make: Any, field_name: str):
@@ -211,20 +213,21 @@ def test_eoc_corrects_where_calibration_says_that_it_pays(
     newest = data.draw(st.integers(1, step - 1))
     older = data.draw(st.integers(0, newest - 1))
     past = [SIGMAS[newest], SIGMAS[older]]
-    found = Judged(table, judgement).weights(SIGMAS[step], past)
+    found = judge(table, judgement, SIGMAS[step], past)
     pair = table.weights(SIGMAS[step], past)
     plain = np.sum((values[step] - values[newest]) ** 2)
     guess = pair[0] * values[newest] + pair[1] * values[older]
     share = 1 - np.sum((values[step] - guess) ** 2) / plain
     if abs(share - judgement) < 1e-6:
         return  # rounding decides
-    assert found == (pair if share > judgement else (1.0, 0.0))
-    assert Judged(table, judgement).weights(SIGMAS[step], past[:1]) == (1.0,)
+    assert found == (pair if share > judgement else (1.0,))
+    assert judge(table, judgement, SIGMAS[step], past[:1]) == (1.0,)
+    assert judge(None, judgement, SIGMAS[step], past) == (1.0,)
 
 
 def test_eoc_is_the_least_squares_slope_of_the_last_change():
     values, table = calibrated(3)
-    found = Judged(table, 0.0).weights(SIGMAS[9], [SIGMAS[6], SIGMAS[4]])
+    found = judge(table, 0.0, SIGMAS[9], [SIGMAS[6], SIGMAS[4]])
     slope, ahead = values[6] - values[4], values[9] - values[6]
     along = slope @ ahead / (slope @ slope)
     assert abs(along) > 0.1
@@ -246,7 +249,7 @@ def test_eoc_without_a_file_repeats_every_nth_output_and_says_so(interval: int):
 def test_eoc_adds_its_corrections_in_a_run():
     """Weights of a made-up table, on outputs that have nothing to do with it."""
     _, table = calibrated(5)
-    run = make_run(EOC(4, judgement=0.3), guided=table)
+    run = make_run(EOC(4, judgement=0.3), table=table)
     seen = sample(run)
     corrected = 0
     for step, (_, derivative, computed) in enumerate(seen):
@@ -255,7 +258,7 @@ def test_eoc_adds_its_corrections_in_a_run():
             continue
         last = step // 4 * 4
         past = [SIGMAS[last], SIGMAS[last - 4]]
-        newest, older = Judged(table, 0.3).weights(SIGMAS[step], past)
+        newest, older = (*judge(table, 0.3, SIGMAS[step], past), 0.0)[:2]
         expected = newest * seen[last][1] + older * seen[last - 4][1]
         torch.testing.assert_close(derivative, expected, rtol=1e-4, atol=1e-5)
         corrected += older != 0
@@ -264,18 +267,13 @@ def test_eoc_adds_its_corrections_in_a_run():
 
 
 def test_another_predictor_of_the_user_takes_the_place_of_eocs_own():
-    from scaling_cache.cache_core.predict import predictors
-
     _, table = calibrated(5)
-    assert make_run(EOC(4), guided=table).own is not None
-    assert make_run(EOC(4), guided=table, predictor=predictors.REPEAT).own is None
-    assert make_run(EasyCache(), guided=table).own is None
+    own = make_run(EOC(4), table=table).predictor
+    assert own == Judged(table, EOC().judgement)
+    assert make_run(EOC(4), table=table, predictor=predictors.REPEAT).predictor is predictors.REPEAT
+    assert make_run(EasyCache(), table=table).predictor is predictors.REPEAT
 
 
 def test_methods_have_names_of_their_own():
-    assert len({method.name for method in STEP_METHODS}) == len(METHODS)
-
-
-def test_short_runs_are_refused():
-    traits = SamplerTraits("euler", (1,) * 4, False)
-    assert isinstance(plan_run(EasyCache(), SIGMAS[-5:], traits, EVERYWHERE), Refusal)
+    names = [method.name for method in METHODS if method.level is Level.STEP]
+    assert len(set(names)) == len(names) == 6

@@ -7,19 +7,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.methods import CfgCache
-from scaling_cache.cache_core.negative import Guidance, NegativeCache, split
-from scaling_cache.cache_core.run.report import RunReport
-from scaling_cache.cache_core.decide.policies import Clock
+from scaling_cache.cache_core.methods.cfg_cache import HIGH_BAND, LOW_BAND
+from scaling_cache.cache_core.negative import NegativeCache, split, why_plain
+
+from .helpers import plan_of, schedule, start_of
 
 STEPS = 20
-SIGMAS = tuple(1 - i / STEPS for i in range(STEPS + 1))
+SIGMAS = schedule(STEPS)
+BANDS = {LOW_BAND: (4, 16), HIGH_BAND: (14, STEPS)}
+BOTH = (True, True)
 
 
 def make_run(**settings: float) -> NegativeCache:
-    clock = Clock(SIGMAS, (1,) * STEPS)
-    cache = CfgCache(**{"interval": 4, **settings})
-    guidance = Guidance(cache.low, cache.high, (4, 16), (14, STEPS))
-    return NegativeCache(cache, clock, (8, STEPS), guidance, RunReport(STEPS))
+    method = CfgCache(**{"interval": 4, **settings})
+    start = start_of(plan_of(STEPS, (8, STEPS)), between=lambda *shares: BANDS[shares])
+    return method.start(start)
 
 
 @given(st.integers(2, 20), st.integers(2, 20), st.integers(0, 99))
@@ -43,16 +45,18 @@ def drive(run: NegativeCache, difference: torch.Tensor) -> list[tuple[bool, torc
     x = torch.randn(1, 2, 10, 10, generator=torch.Generator().manual_seed(0))
     out = []
     for step in range(STEPS):
-        run.begin(lambda: 0.0)
+        run.begin(lambda: 0.0, x)
         sigma = torch.tensor([SIGMAS[step]])
         positive = x * 0.3
-        skipped = run.skips("key", x)
-        if skipped:
-            negative = run.negative("key", positive, sigma)
-        else:
-            negative = positive - SIGMAS[step] * difference
-            run.observe("key", (positive, negative), sigma)
-        out.append((skipped, (positive - negative) / SIGMAS[step]))
+        skipped = run.skips("key", x, BOTH)
+        assert skipped in ((False, False), (False, True))
+        computed = positive - SIGMAS[step] * difference
+        given_ = [positive, None if skipped[1] else computed]
+        first, negative = run.complete("key", x, sigma, given_, BOTH)
+        assert first is positive
+        assert negative is not None
+        assert (negative is computed) is not skipped[1]
+        out.append((skipped[1], (positive - negative) / SIGMAS[step]))
     return out
 
 
@@ -81,7 +85,8 @@ def test_owns_what_it_keeps_and_drops_it():
     assert run.report.cache_bytes == 2 * 200 * 4
     report = run.close()
     assert report.computed == 11
-    assert not run.skips("key", torch.zeros(1, 2, 10, 10))
+    assert run.nbytes == 0
+    assert run.skips("key", torch.zeros(1, 2, 10, 10), BOTH) == (False, False)
 
 
 def test_a_value_that_is_not_finite_ends_skipping():
@@ -98,3 +103,30 @@ def test_a_value_that_is_not_finite_ends_skipping():
 def test_bad_values_are_named(settings: dict[str, float], field: str):
     with pytest.raises(ValueError, match=f"^{field}: "):
         make_run(**settings)
+
+
+@pytest.mark.parametrize(
+    ("shape", "active", "said"),
+    [
+        ((1, 2, 10, 10), BOTH, ""),
+        ((1, 2, 10, 10), (True,), "Needs a positive and a negative conditioning"),
+        ((1, 2, 10, 10), (True, False), "Needs a positive and a negative conditioning"),
+        ((1, 2, 10), BOTH, "no rows and columns"),
+    ],
+)
+def test_what_has_no_two_pictures_runs_as_it_came_and_says_so(
+    shape: tuple[int, ...], active: tuple[bool, ...], said: str
+):
+    run, x = make_run(start_percent=0.0), torch.ones(shape)
+    assert said in why_plain(x, active)
+    for step in range(STEPS):
+        run.begin(lambda: 0.0, x)
+        skipped = run.skips("key", x, active)
+        assert not (said and any(skipped))
+        given_ = [None if skip else x for skip in skipped]
+        outputs = run.complete("key", x, torch.tensor([SIGMAS[step]]), given_, active)
+        assert not said or outputs is given_
+    report = run.close()
+    assert (report.computed == STEPS) is bool(said)
+    assert len(report.notes) == bool(said)
+    assert all(said in note for note in report.notes)

@@ -1,15 +1,15 @@
-"""Which runs a log keeps, and what their times add up to."""
+"""What a report says, which runs a log keeps, and what their times add up to."""
 
 from __future__ import annotations
 
 import copy
 
 import pytest
-from scaling_cache.cache_core.decide.policies import Decision
 from scaling_cache.cache_core.run.report import (
     FinishedRun,
     RunLog,
     RunReport,
+    StepRecord,
     estimated_plain_seconds,
     measured_speedup,
     seconds,
@@ -20,8 +20,9 @@ def run(times: str = "", sampler: str | None = "3", prompt: str | None = "p", no
     """A run whose steps take 1 s (c) or nothing (.); the first one takes 5 s more if it is an s."""
     report = RunReport(len(times))
     for step, mark in enumerate(times):
-        report.begin_step(step, 1.0, Decision(mark != ".", "test"))
-        report.end_evaluation(mark != ".", {"c": 1.0, "s": 6.0, ".": 0.0}[mark])
+        spent = {"c": 1.0, "s": 6.0, ".": 0.0}[mark]
+        record = StepRecord(step, 1.0, "test", None, None, 1, int(mark != "."), spent)
+        report.records.append(record)
     return FinishedRun("Test", report, node, sampler, prompt)
 
 
@@ -85,3 +86,35 @@ def test_as_json():
     refused = FinishedRun("Not cached", RunReport(0), refused="too short").as_dict()
     assert refused["refused"] == "too short"
     assert "steps" not in refused
+
+
+# --- one run
+
+
+def report(seconds: list[tuple[bool, float]]) -> RunReport:
+    out = RunReport(len(seconds))
+    for step, (computed, time) in enumerate(seconds):
+        out.records.append(StepRecord(step, 1.0, "why", None, None, 1, int(computed), time))
+    return out
+
+
+def test_speedup_is_plain_time_over_measured_time():
+    # The first step also loads the model: it counts the same in both.
+    out = report([(True, 5.0), (True, 1.0), (False, 0.0), (True, 1.0), (False, 0.0)])
+    assert (out.computed, out.evaluations) == (3, 5)
+    assert out.speedup == pytest.approx((5 + 4) / (5 + 2))
+    assert out.seconds == 7
+    assert "computed 3 of 5" in out.progress()
+    assert out.summary().startswith("computed 3 of 5 evaluations, 1.29x")
+
+
+def test_a_report_of_nothing():
+    assert RunReport(10).speedup == 1.0
+    assert RunReport(10).summary() == "nothing was sampled"
+
+
+def test_notes_are_said_once():
+    out = report([(True, 1.0)])
+    out.note("Once")
+    out.note("Once")
+    assert out.summary().count("Once") == 1

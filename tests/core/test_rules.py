@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from scaling_cache.cache_core.calibration.files import CoefficientError
 from scaling_cache.cache_core.calibration.published import load_magcache, load_teacache
 from scaling_cache.cache_core.decide.layout import Layout, Span, spans_of
-from scaling_cache.cache_core.decide.policies import Accumulating, BranchPolicy, RunPlan
+from scaling_cache.cache_core.decide.policies import Accumulating, Policy
 from scaling_cache.cache_core.decide.signals import Polynomial
-from scaling_cache.cache_core.methods import METHODS, DeltaCache, FirstBlockCache, MagCache
+from scaling_cache.cache_core.methods import METHODS, DeltaCache, FirstBlockCache, Level, MagCache
 from scaling_cache.cache_core.methods.base import parse_ranges
 from scaling_cache.cache_core.methods.delta_cache import HUNYUAN_VIDEO, WAN_14B, StackPlan
 from scaling_cache.cache_core.run.report import format_ranges
+
+from .helpers import computed_steps, plan_of
 
 ROOT = Path(__file__).parents[2]
 TEA = load_teacache(ROOT / "coefficients" / "teacache.json")
@@ -27,20 +29,11 @@ WAN = Layout((("double_block", 40),))
 HUNYUAN = Layout((("double_block", 20), ("single_block", 40)))
 
 
-def computed(policy: BranchPolicy, steps: int, changes: list[float | None] | None = None) -> list:
-    chosen = []
-    for step in range(steps):
-        verdict = policy.decide(step, changes[step] if changes else None)
-        policy.settle(verdict.compute)
-        if verdict.compute:
-            chosen.append(step)
-    return chosen
-
-
-def schedule(key: str, thr: float, longest: int, retention: float, steps: int, branch: int = 0):
-    method = replace(MAG[key].method, threshold=thr, longest=longest, retention=retention)
-    policy = method.policy(Span(0, 39), WAN, RunPlan(steps, (0, steps), branch))
-    return computed(policy, steps)
+def schedule(
+    key: str, thr: float, longest: int, retention: float, steps: int, branch: int = 0
+) -> list[int]:
+    method = replace(MAG[key].method, threshold=thr, max_gap=longest, retention=retention)
+    return computed_steps(method.policy(plan_of(steps), Span(0, 39), WAN, branch), steps)
 
 
 # Step lists that follow from the published tables and settings.
@@ -83,38 +76,40 @@ def test_published_magcache_schedules(key, thr, longest, retention, steps, count
 
 def test_flux_never_skips_step_11_of_28() -> None:
     free = replace(MAG["flux"].method, never=())
-    policy = free.policy(Span(0, 1), WAN, RunPlan(28, (0, 28)))
-    assert 11 not in computed(policy, 28)
+    policy = free.policy(plan_of(28), Span(0, 1), WAN, 0)
+    assert 11 not in computed_steps(policy, 28)
     assert 11 in schedule("flux", 0.24, 5, 0.1, 28)
 
 
 def test_magcache_settings_are_the_published_ones() -> None:
     flux = MAG["flux"].method
-    assert (flux.threshold, flux.longest, flux.retention) == (0.24, 5, 0.1)
+    assert (flux.threshold, flux.max_gap, flux.retention) == (0.24, 5, 0.1)
     assert all(preset.sources for preset in MAG.values())
 
 
 def test_magcache_follows_the_magnitude_only_when_asked() -> None:
-    frame = RunPlan(10, (0, 10))
+    plan = plan_of(10)
     plain = MagCache(((1.0, *[0.9] * 9),), 1.0, 3, 0.1)
     for method, scale in ((plain, 1.0), (replace(plain, follow_magnitude=True), 0.9 * 0.9)):
-        policy = method.policy(Span(0, 1), WAN, frame)
+        policy = method.policy(plan, Span(0, 1), WAN, 0)
         for step in range(2):
             policy.settle(policy.decide(step, None).compute)
         assert policy.decide(2, None).scale == pytest.approx(scale)
 
 
 def test_published_delta_schedules() -> None:
-    frame = RunPlan(50, (0, 50))
+    plan = plan_of(50)
     (wan,) = WAN_14B.plans
-    assert len(wan.computed(frame)) == 14
+    assert len(wan.computed(plan)) == 14
     assert 40 - len(wan.blocks) == 12
     assert len(WAN_14B.spans(WAN)) == 5
-    assert WAN_14B.share(WAN, 50) == pytest.approx(0.496)
+    skipped = len(wan.blocks) * (50 - len(wan.computed(plan)))
+    assert sum(map(len, WAN_14B.spans(WAN))) == len(wan.blocks)
+    assert 1 - skipped / (WAN.total * 50) == pytest.approx(0.496)
     double, single = HUNYUAN_VIDEO.plans
     assert (len(double.blocks), len(single.blocks)) == (14, 24)
-    assert sorted(double.computed(frame) - single.computed(frame)) == [12, 24, 30, 36]
-    assert sorted(single.computed(frame) - double.computed(frame)) == [26, 32, 38, 46]
+    assert sorted(double.computed(plan) - single.computed(plan)) == [12, 24, 30, 36]
+    assert sorted(single.computed(plan) - double.computed(plan)) == [26, 32, 38, 46]
     assert len(HUNYUAN_VIDEO.spans(HUNYUAN)) == 1 + 8
 
 
@@ -135,14 +130,14 @@ def test_teacache_presets_and_polynomials() -> None:
 
 def test_the_accumulator_needs_less_than_the_threshold() -> None:
     policy = Accumulating(lambda x: x, 0.5, frozenset({0}), None)
-    assert computed(policy, 5, [None, 0.25, 0.25, 0.25, 0.25]) == [0, 2, 4]
+    assert computed_steps(policy, 5, [None, 0.25, 0.25, 0.25, 0.25]) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("change", [float("nan"), float("inf"), None])
 def test_a_signal_that_is_no_number_computes(change: float | None) -> None:
     for policy in (
         Accumulating(lambda x: x, 9.0, frozenset(), None),
-        FirstBlockCache(0.9).policy(Span(1, 2), WAN, RunPlan(9, (0, 9))),
+        FirstBlockCache(0.9).policy(plan_of(9), Span(1, 2), WAN, 0),
     ):
         assert policy.decide(4, change).compute
 
@@ -151,12 +146,12 @@ def test_a_signal_that_is_no_number_computes(change: float | None) -> None:
     "policy",
     [
         Accumulating(lambda x: x, 0.5, frozenset({0}), None),
-        FirstBlockCache(0.2).policy(Span(1, 2), WAN, RunPlan(20, (0, 20))),
-        replace(MAG["flux"].method, threshold=0.1).policy(Span(0, 39), WAN, RunPlan(20, (0, 20))),
+        FirstBlockCache(0.2).policy(plan_of(20), Span(1, 2), WAN, 0),
+        replace(MAG["flux"].method, threshold=0.1).policy(plan_of(20), Span(0, 39), WAN, 0),
     ],
     ids=["sum", "distance", "magnitude"],
 )
-def test_what_was_compared_says_which_side_of_its_limit_it_was(policy: BranchPolicy) -> None:
+def test_what_was_compared_says_which_side_of_its_limit_it_was(policy: Policy) -> None:
     sides = set()
     for step in range(20):
         verdict = policy.decide(step, 0.02 * step if step else None)
@@ -171,7 +166,7 @@ def test_what_was_compared_says_which_side_of_its_limit_it_was(policy: BranchPol
 
 def test_the_longest_gap_holds() -> None:
     policy = Accumulating(lambda x: 0.0, 1.0, frozenset({0}), 2)
-    assert computed(policy, 7, [None, *[0.1] * 6]) == [0, 3, 6]
+    assert computed_steps(policy, 7, [None, *[0.1] * 6]) == [0, 3, 6]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +197,7 @@ def test_single_blocks_need_a_single_stack() -> None:
         (lambda: replace(TEA["flux"].method, threshold=-1.0), "rel_l1_thresh"),
         (lambda: replace(MAG["flux"].method, threshold=-1.0), "magcache_thresh"),
         (lambda: replace(MAG["flux"].method, retention=1.5), "retention_ratio"),
-        (lambda: replace(MAG["flux"].method, longest=-1), "magcache_K"),
+        (lambda: replace(MAG["flux"].method, max_gap=-1), "magcache_K"),
         (lambda: StackPlan("blocks", "double_block", (1,), interval=0), "interval"),
     ],
 )
@@ -231,7 +226,10 @@ def test_a_damaged_file_says_what_is_wrong(spoil, said: str, tmp_path: Path) -> 
 
 
 def test_methods_have_distinct_names() -> None:
-    assert len({method.name for method in METHODS}) == len(METHODS)
+    # TaylorSeer works on both levels.
+    assert len({(method.name, method.level) for method in METHODS}) == len(METHODS)
+    inside = [method.name for method in METHODS if method.level is Level.BLOCKS]
+    assert len(set(inside)) == len(inside) == 9
 
 
 @given(st.sets(st.integers(0, 60)))
