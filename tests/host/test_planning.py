@@ -1,0 +1,91 @@
+"""Which runs are cached at all, and at which of their steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import pytest
+from scaling_cache.cache_core.methods import (
+    CfgCache,
+    EasyCache,
+    FirstBlockCache,
+    Method,
+    ScalingCache,
+)
+from scaling_cache.cache_core.run.run import Run
+from scaling_cache.nodes.host.cache import Cache
+from scaling_cache.nodes.host.sampling import Sampling, plan
+
+
+class Even:
+    """A host's model sampling whose share of the denoising is what is left of sigma."""
+
+    def percent_to_sigma(self, share: float) -> float:
+        return 1 - share
+
+
+def about(model: Any, sigmas: tuple[float, ...], **objects: Any) -> Sampling:
+    """What a guider samples; of the model it may take another object."""
+    clone = model.clone()
+    for name, value in objects.items():
+        clone.add_object_patch(name, value)
+    guider = comfy.samplers.CFGGuider(clone)
+    guider.set_cfg(4.0)
+    sampler = comfy.samplers.sampler_object("euler")
+    return Sampling(guider, sampler, sigmas, (1, 16, 1, 8, 8))
+
+
+def even(steps: int) -> tuple[float, ...]:
+    return tuple(1 - i / steps for i in range(steps + 1))
+
+
+def planned(model: Any, method: Method, steps: int) -> Any:
+    found = plan(Cache(method, coefficients="none"), about(model, even(steps)), None)
+    return found if isinstance(found, str) else found[0]
+
+
+METHODS = [ScalingCache(), EasyCache(), FirstBlockCache(), CfgCache()]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("steps", [1, 4, 7])
+def test_short_runs_are_left_alone_with_a_reason(tiny: Any, method: Method, steps: int):
+    found = planned(tiny, method, steps)
+    assert isinstance(found, str)
+    assert f"{steps} steps: with fewer than 8" in found
+    assert isinstance(planned(tiny, method, 8), Run)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_an_empty_window_is_a_reason_too(tiny: Any, method: Method):
+    found = planned(tiny, type(method)(start_percent=0.999, end_percent=0.999), 20)
+    assert isinstance(found, str)
+    assert "start_percent and end_percent leave no step to" in found
+
+
+def test_the_window_holds_the_steps_from_start_to_end(tiny: Any):
+    """Those whose sigma is not above that of the start and still above that of the end."""
+    sigmas = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+    between = about(tiny, sigmas, model_sampling=Even()).between
+    assert between(1 - 0.8, 0.7) == (1, 4)
+    assert between(0.0, 1.0) == (0, 5)
+    assert between(0.9, 0.95) == (0, 0)
+    # Sigmas beyond those that the host names are within a whole run.
+    beyond = about(tiny, (1.5, 0.5, -0.5), model_sampling=Even()).between
+    assert beyond(0.0, 1.0) == (0, 2)
+
+
+def test_a_plan_is_told_to_the_run(tiny: Any):
+    method = ScalingCache(start_percent=0.25, end_percent=0.75, max_gap=1000)
+    found = plan(Cache(method, coefficients="none"), about(tiny, even(20)), None)
+    assert not isinstance(found, str)
+    run, network = found
+    assert network is None
+    assert run.clock.sigmas == even(20)
+    assert run.report.planned_steps == 20
+    window = about(tiny, even(20)).between(0.25, 0.75)
+    assert 0 < window[0] < window[1] < 20
+    computed = [s for s in range(20) if run.policy.decide(s, None).compute]
+    assert {*range(window[0]), *range(window[1], 20)} <= set(computed)
+    assert len(computed) < 20
