@@ -87,8 +87,9 @@ def _masked(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def picture_tokens(shape: torch.Size, patch: int) -> int:
-    """Number of tokens of a latent [samples, channels, (frames,) height, width]."""
-    return math.prod(shape[2:-2]) * math.prod(-(-side // patch) for side in shape[-2:])
+    """Number of tokens of a latent [samples, channels, ((frames,) height,) width]."""
+    places = shape[2:]
+    return math.prod(places[:-2]) * math.prod(-(-side // patch) for side in places[-2:])
 
 
 def token_contrast(positive: torch.Tensor, negative: torch.Tensor, patch: int) -> torch.Tensor:

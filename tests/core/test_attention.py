@@ -114,6 +114,13 @@ def test_contrast_is_the_mean_difference_of_each_patch(
     assert attention.picture_tokens(positive.shape, patch) == found.shape[1]
 
 
+@pytest.mark.parametrize(
+    ("shape", "tokens"), [((2, 64, 33), 17), ((2, 16, 9, 5), 15), ((2, 16, 3, 9, 5), 45)]
+)
+def test_channels_of_a_latent_are_no_places(shape: tuple[int, ...], tokens: int):
+    assert attention.picture_tokens(torch.Size(shape), 2) == tokens
+
+
 # Few values, so that equal ones are common.
 NUMBERS = st.integers(-8, 8).map(float)
 
