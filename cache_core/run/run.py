@@ -55,7 +55,7 @@ class Run:
             x: noisy latent [batch, ...].
         """
         self._finish_evaluation()
-        self._started = self.timer()
+        self._started, self._ran = self.timer(), self.sealed
         self._moment = moment = self.clock.tick(sigma() if self.clock.measures else None)
         if moment.first:
             self._record = StepRecord(moment.step, moment.sigma, _STOPPED.reason)

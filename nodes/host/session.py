@@ -7,6 +7,7 @@ Every call into a cache goes through a guard: a fault of ours must not cost the 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any, TypeVar
 
 from comfy.model_patcher import create_model_options_clone
 
+from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import sampling
 from .block_hooks import Network
 from .call_identity import Call, describe_call
-from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up
+from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up, log_fault
 
 KEY = "scaling_cache"
 _T = TypeVar("_T")
@@ -51,21 +53,32 @@ class Active:
             give_up(self.run, error)
             return None
 
+    def tell(self, do: Callable[..., None], *args: Any) -> bool:
+        """Whether somebody could be told of the run. A fault of that changes nothing."""
+        try:
+            do(*args)
+        except Exception as error:
+            log_fault("the run goes on, but could not be reported", error)
+            return False
+        return True
+
     def begin(self, sigma: Callable[[], float], x: Any) -> None:
         """Start an evaluation; report a few times per second."""
         self.guard(self.run.begin, sigma, x)
         now = time.perf_counter()
         if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
-            self.told = now
-            self.guard(self.progress.update, self.run.report)
+            self.told = now if self.tell(self.progress.update, self.run.report) else math.inf
 
     def close(self) -> None:
         """End the run: drop all tensors, say what it was."""
         report = self.guard(self.run.close) or self.run.report
-        method = self.cache.method
-        self.guard(self.progress.finish, f"{method.name}: {method.counts}{report.summary()}")
+        self.tell(self._finish, report)
         if self.cache.on_close is not None:
-            self.guard(self.cache.on_close, self.run)
+            self.tell(self.cache.on_close, self.run)
+
+    def _finish(self, report: RunReport) -> None:
+        method = self.cache.method
+        self.progress.finish(f"{method.name}: {method.counts}{report.summary()}")
 
 
 @dataclass
