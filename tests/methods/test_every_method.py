@@ -1,0 +1,78 @@
+"""What all methods have in common: computing everything they change no bit, leaving something out they
+give a sane result, always the same one, and leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from scaling_cache.cache_core.methods import Level
+from scaling_cache.nodes.host.cache import Cache, caches_of
+
+from testbed import networks
+
+from .every import EVERY, STEPS, left_out, network_of, put
+
+RUNS: dict[str, dict[str, Any]] = {
+    "as usual": {},
+    "without guidance": {"cfg": 1.0},
+    "a batch": {"batch": 2},
+    "a batch without guidance": {"batch": 3, "cfg": 1.0},
+    "two evaluations per step": {"sampler": "heun"},
+    "with noise": {"sampler": "euler_ancestral"},
+}
+
+
+@pytest.mark.parametrize("more", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("method", EVERY)
+def test_a_run(
+    method: str, more: dict[str, Any], built: Callable[[str], Any], plain: Callable[..., Any]
+) -> None:
+    entry = EVERY[method]
+    name, more = network_of(entry), {"steps": STEPS, **more}
+    model, reference = built(name), plain(name, **more)
+    attributes = dict(vars(model.model.diffusion_model))
+    runs: list[Any] = []
+
+    everything = networks.sample(put(entry, model, runs, everything=True), name, **more)
+    assert torch.equal(everything, reference)
+    assert runs[0].report.computed == runs[0].report.evaluations
+    assert not left_out(runs[0])
+
+    skipping = put(entry, model, runs)
+    result = networks.sample(skipping, name, **more)
+    assert result.shape == reference.shape
+    assert torch.isfinite(result).all()
+    if entry.kind.level is Level.NEGATIVE and more.get("cfg") == 1.0:
+        assert torch.equal(result, reference)
+        assert any("no gain" in note for note in runs[1].report.notes)
+    else:
+        assert not torch.equal(result, reference)
+        assert 0 < len(left_out(runs[1])) < STEPS
+    assert torch.equal(networks.sample(skipping, name, **more), result)
+
+    assert [run.nbytes for run in runs] == [0, 0, 0]
+    assert [type(cache) for cache in caches_of(skipping)] == [Cache]
+    assert dict(vars(model.model.diffusion_model)) == attributes
+    assert torch.equal(networks.sample(model, name, **more), reference)
+
+
+# A batch is compared as a whole, so one picture of it may decide for the others.
+ON_THEIR_OWN = [name for name, entry in EVERY.items() if entry.kind.page.signal == "none"]
+
+
+@pytest.mark.parametrize("method", ON_THEIR_OWN)
+def test_each_image_of_a_batch_is_the_one_that_would_come_alone(
+    method: str, built: Callable[[str], Any], plain: Callable[..., Any]
+) -> None:
+    entry = EVERY[method]
+    name = network_of(entry)
+    both = plain(name, steps=STEPS, batch=2)
+    torch.testing.assert_close(both[:1], plain(name, steps=STEPS), rtol=1e-3, atol=1e-3)
+    model = put(entry, built(name))
+    batch = networks.sample(model, name, steps=STEPS, batch=2)
+    alone = networks.sample(model, name, steps=STEPS)
+    assert not torch.allclose(batch[0], batch[1])
+    torch.testing.assert_close(batch[:1], alone, rtol=1e-3, atol=1e-3)
