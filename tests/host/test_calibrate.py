@@ -234,6 +234,22 @@ def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Pat
     assert text.endswith(f" Delta Cache: blocks {blocks} change least.")
 
 
+@pytest.mark.parametrize("name", ["hydit", "hunyuan3d_21"])
+def test_blocks_that_feed_late_ones_are_not_profiled(name: str, monkeypatch: pytest.MonkeyPatch):
+    """It is known before anything is sampled."""
+    sampled: list[Any] = []
+    monkeypatch.setattr(comfy.sample, "sample", lambda *args, **_: sampled.append(args))
+    model, texts = networks.build(name), [networks.conditioning(name, seed) for seed in (2, 3)]
+    latent = {"samples": torch.zeros(1, *networks.spec_of(name).latent)}
+    plan = Plan([5], 12, 4.0, "euler", "simple")
+    why = measure(model, *texts, latent, plan)
+    assert isinstance(why, str)
+    assert "models the early ones feed them" in why
+    with pytest.raises(ValueError, match=r"^model: .* models the early ones feed them"):
+        ScalingProfileBlocks.execute(model, *texts, latent, 5, 12, 4.0, "euler", "simple", 0.6)
+    assert not sampled
+
+
 def test_caches_on_the_model_are_left_out_and_nothing_stays(tiny: Any, sample: Any, folder: Path):
     plain = sample(tiny)
     run(tiny)

@@ -11,7 +11,7 @@ import comfy.samplers
 import pytest
 import torch
 from scaling_cache.nodes.host.cache import remove
-from scaling_cache.nodes.host.sampling import log_snr
+from scaling_cache.nodes.host.sampling import log_snr, schedule_of
 from scaling_cache.nodes.scaling_cache import ScalingCache
 
 from .conftest import conditioning, counting
@@ -121,6 +121,43 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
     assert reports[0].evaluations == 20
     assert 10 <= reports[0].computed < 20
     assert "is not known" in reports[0].notes[-1]
+
+
+@pytest.mark.parametrize("churn", [5.0, 20.0])
+@pytest.mark.parametrize("speedup", [1.5, 2.0, 3.0])
+def test_noise_added_by_churn(churn: float, speedup: float, tiny: Any, cached: Any):
+    """The sampler evaluates above its schedule, more than once in one place."""
+    sigmas = schedule_of(tiny, "euler", "simple", 20)
+    sampler = comfy.samplers.ksampler("euler", {"s_churn": churn})
+    noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def sampled(model: Any) -> torch.Tensor:
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            return comfy.sample.sample_custom(
+                model,
+                noise,
+                4.0,
+                sampler,
+                torch.tensor(sigmas),
+                conditioning(1),
+                conditioning(2),
+                torch.zeros_like(noise),
+                disable_pbar=True,
+                seed=1,
+            )
+
+    plain_model, everything = counting(tiny)
+    plain = sampled(plain_model)
+    model, reports = cached(speedup=speedup)
+    model, computed = counting(model)
+    result = sampled(model)
+    (report,) = reports
+    assert len(everything.sigmas) == report.evaluations == 20
+    assert report.computed == len(computed.sigmas) < 20
+    assert not any("stopped" in note or "Error" in note for note in report.notes)
+    assert torch.isfinite(result).all()
+    assert 0 < (result - plain).norm() / plain.norm() < 0.3
 
 
 def test_the_signal_of_a_larger_latent_is_told_earlier(tiny: Any):

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import weakref
+from functools import partial
 from typing import Any
 
 import comfy.cldm.cldm
 import comfy.context_windows as windows
 import comfy.controlnet
+import comfy.model_base
 import comfy.model_management as mm
 import comfy.sample
+import comfy.sampler_helpers
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as custom
 import node_helpers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.methods import CfgCache, FirstBlockCache, Method, ScalingCache
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.predict.predictors import History
 from scaling_cache.nodes.host.cache import Cache, caches_of
 from scaling_cache.nodes.host.session import KEY
 
 from testbed import networks
+from testbed.install import cached as put
 from testbed.methods import entries
 from testbed.observe import watching
 
@@ -316,6 +322,40 @@ def test_only_the_frozen_settings_outlive_a_run(cached: Any, sample: Any):
     assert isinstance(kept, Cache)
     with pytest.raises(AttributeError):
         kept.method = None
+
+
+# --- called by other packs
+
+
+CALLED: dict[str, Any] = {
+    WrappersMP.OUTER_SAMPLE: partial(comfy.samplers.CFGGuider.outer_sample, None),
+    WrappersMP.PREPARE_SAMPLING: comfy.sampler_helpers._prepare_sampling,
+    WrappersMP.PREDICT_NOISE: partial(comfy.samplers.CFGGuider.predict_noise, None),
+    WrappersMP.CALC_COND_BATCH: comfy.samplers._calc_cond_batch,
+    WrappersMP.APPLY_MODEL: partial(comfy.model_base.BaseModel._apply_model, None),
+}
+
+
+@pytest.mark.parametrize(
+    "method", [ScalingCache(), FirstBlockCache(0.5), CfgCache(3)], ids=lambda method: method.name
+)
+@pytest.mark.parametrize("kind", CALLED)
+def test_arguments_by_name(kind: str, method: Method, tiny: Any, sample: Any):
+    signature, seen = inspect.signature(CALLED[kind]), []
+
+    def call(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        given = dict(signature.bind(*args, **kwargs).arguments)
+        given |= given.pop("kwargs", {})
+        seen.append(given)
+        return executor(**given)
+
+    other = tiny.clone()
+    other.add_wrapper_with_key(kind, "another pack", call)
+    expected = sample(put(tiny, method))
+    assert not torch.equal(expected, sample(tiny))
+    assert torch.equal(sample(put(other, method, runs := [])), expected)
+    assert seen
+    assert not runs[0].report.notes
 
 
 # --- faults
