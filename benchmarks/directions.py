@@ -14,7 +14,18 @@ from .sources import python_files
 
 # Modules or packages from low to high, such as ("cache_core.predict", "cache_core.run"): none may import
 # one to its right. The longest name that fits a module is its layer; what has none is not judged.
-LAYERS: tuple[str, ...] = ()
+LAYERS: tuple[str, ...] = (
+    "cache_core.predict",
+    "cache_core.planning",
+    "cache_core.decide",
+    "cache_core.run",
+    "cache_core.outputs",
+    "cache_core.blocks",
+    "cache_core.negative",
+    "cache_core.methods",
+    "cache_core.calibration",
+    "nodes",
+)
 CORE = "cache_core"
 # Packages of the pack; `nodes` without dots is the host's module.
 PACKAGES = (CORE, "nodes")
