@@ -26,8 +26,7 @@ LEFT = 0.2
 
 
 class Mode(Enum):
-    """How the steps to compute are chosen. The values are what the user reads; the three in the
-    middle are target speed-ups in words."""
+    """How the steps to compute are chosen, in the user's words; three are target speed-ups."""
 
     TARGET = "target speed-up"
     NEAR_LOSSLESS = "near-lossless"
@@ -50,8 +49,7 @@ class ScalingCache(StepMethod):
         budget: allowed mean relative error of the outputs, 0 to 1.
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an
-            error budget, 1 for a target, which places its steps by what they bring (3 where it
-            cannot).
+            error budget, 1 for a target, which places its steps itself (3 where it cannot).
         max_gap: steps that may be predicted in a row, 1 or more.
         corrects: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -91,9 +89,8 @@ class ScalingCache(StepMethod):
 
     @property
     def off(self) -> bool:
-        if self.listed:
-            return False
-        return self.budget == 0.0 if self.mode is Mode.BUDGET else self.target == 1.0
+        idle = self.budget == 0.0 if self.mode is Mode.BUDGET else self.target == 1.0
+        return idle and not self.listed
 
     @property
     def target(self) -> float:
@@ -131,10 +128,8 @@ class ScalingCache(StepMethod):
         )
         if len(computed) > wanted:
             why = f"{plan.traits.name} is not known" if plan.traits.unknown else "by the settings"
-            plan.note(
-                f"Less than {self.target:.1f}x: {why}, {len(computed)} of {plan.steps} steps must be "
-                "computed"
-            )
+            counts = f"{len(computed)} of {plan.steps} steps must be computed"
+            plan.note(f"Less than {self.target:.1f}x: {why}, {counts}")
         return Listed(computed)
 
     def _expected(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
@@ -158,13 +153,11 @@ class ScalingCache(StepMethod):
         return best_chains(plan.table, plan.sigmas, forced, longest, self._repairs(plan))
 
     def _as_listed(self, plan: RunPlan) -> set[int]:
-        """The user's list; the first step and those outside the window are computed whatever it
-        says."""
+        """The user's list, the first step, and those outside the window."""
         beyond = [step for step in self.listed if step >= plan.steps]
         if beyond:
-            plan.note(
-                f"The list of steps goes on to {beyond[-1]}, this run ends with {plan.steps - 1}"
-            )
+            ends = plan.steps - 1
+            plan.note(f"The list of steps goes on to {beyond[-1]}, this run ends with {ends}")
         return {*self.listed, *plan.always(), 0}
 
     def _repairs(self, plan: RunPlan) -> bool:

@@ -57,6 +57,16 @@ def give_up(run: Run, error: Exception) -> None:
         run.stop(log_fault("caching stopped for this run", error))
 
 
+def tell(do: Callable[..., None], *args: Any) -> bool:
+    """Whether somebody could be told of a run. A fault of that changes nothing."""
+    try:
+        do(*args)
+    except Exception as error:
+        log_fault("the run goes on, but could not be reported", error)
+        return False
+    return True
+
+
 class ProgressText:
     """Writes progress under the node that made the model, while another node samples: as text, and as
     events for the live view."""
@@ -95,6 +105,10 @@ class ProgressText:
         origin = self._origin()
         if origin is not None:
             self._post(switched_off(origin, run_number()))
+
+    def summarise(self, method: Any, report: RunReport) -> None:
+        """The run of a method is over."""
+        self.finish(f"{method.name}: {method.counts}{report.summary()}")
 
     def finish(self, text: str) -> None:
         """Leave the summary on the node and in the log."""

@@ -11,19 +11,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from comfy.model_patcher import create_model_options_clone
 
-from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import sampling
 from .block_hooks import Network
 from .call_identity import Call, describe_call
-from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up, log_fault
+from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up, tell
 
 KEY = "scaling_cache"
-_T = TypeVar("_T")
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Active:
     network: Network | None = None
     told: float = 0.0
 
-    def guard(self, do: Callable[..., _T], *args: Any) -> _T | None:
+    def guard(self, do: Callable[..., Any], *args: Any) -> Any:
         """What a call into the cache gives; None where it fails, and then the run stops caching. On
         several ranks the fault is raised, see `give_up`."""
         try:
@@ -53,42 +51,25 @@ class Active:
             give_up(self.run, error)
             return None
 
-    def tell(self, do: Callable[..., None], *args: Any) -> bool:
-        """Whether somebody could be told of the run. A fault of that changes nothing."""
-        try:
-            do(*args)
-        except Exception as error:
-            log_fault("the run goes on, but could not be reported", error)
-            return False
-        return True
-
     def begin(self, sigma: Callable[[], float], x: Any) -> None:
         """Start an evaluation; report a few times per second."""
         self.guard(self.run.begin, sigma, x)
         now = time.perf_counter()
         if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
-            self.told = now if self.tell(self.progress.update, self.run.report) else math.inf
+            self.told = now if tell(self.progress.update, self.run.report) else math.inf
 
     def close(self) -> None:
         """End the run: drop all tensors, say what it was."""
         report = self.guard(self.run.close) or self.run.report
-        self.tell(self._finish, report)
+        tell(self.progress.summarise, self.cache.method, report)
         if self.cache.on_close is not None:
-            self.tell(self.cache.on_close, self.run)
-
-    def _finish(self, report: RunReport) -> None:
-        method = self.cache.method
-        self.progress.finish(f"{method.name}: {method.counts}{report.summary()}")
+            tell(self.cache.on_close, self.run)
 
 
 @dataclass
 class Session:
-    """One sampling run as the wrappers see it.
-
-    Attributes:
-        caches: from the outer to the inner.
-        calls: batches of conditionings in this evaluation so far.
-    """
+    """One sampling run: its caches from the outer to the inner, and the batches of conditionings in
+    this evaluation so far."""
 
     caches: Sequence[Active]
     calls: int = 0
@@ -101,27 +82,21 @@ def session_of(model_options: Any) -> Session | None:
 
 
 def outer_sample(
-    executor: Any,
-    noise: Any,
-    latent_image: Any,
-    sampler: Any,
-    sigmas: Any,
-    *args: Any,
-    **kwargs: Any,
+    executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kw: Any
 ) -> Any:
     """Make the state of this run, and drop it whatever happens."""
     guider = executor.class_obj
     saved = guider.model_options
     caches = saved.get("transformer_options", {}).get(KEY)
     if not isinstance(caches, tuple):
-        return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        return executor(noise, latent_image, sampler, sigmas, *args, **kw)
     run = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), tuple(noise.shape), caches)
     started = [(cache, sampling.start(cache, run)) for cache in caches]
     active = [Active(cache, *found) for cache, found in started if found is not None]
     guider.model_options = options = create_model_options_clone(saved)
     options["transformer_options"][KEY] = Session(active)
     try:
-        result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
     finally:
         guider.model_options = saved
         for each in active:
