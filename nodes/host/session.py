@@ -1,8 +1,7 @@
 """One sampling run as the host's wrappers see it: they bracket it and ask its caches, outer to inner.
 
-OUTER_SAMPLE brackets a run, PREDICT_NOISE an evaluation, CALC_COND_BATCH the conditionings that are
-skipped. Only the frozen caches in the model's options, with the numbers in their logs, outlive a run.
-Every call into a cache goes through a guard: a fault of ours must not cost the user the picture.
+Only the frozen caches in the model's options, with the numbers in their logs, outlive a run. Every
+call into a cache goes through a guard: a fault of ours must not cost the user the picture.
 """
 
 from __future__ import annotations
