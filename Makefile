@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(BIN)/python
+# Processes that share the tests, by file.
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test bench matrix soak compatibility lint format clean
+.PHONY: help setup demo test test-long bench matrix soak compatibility lint format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: ## install packages into .venv and the host into .host
 	@$(PYTHON) -m demo.setup
@@ -15,8 +18,11 @@ setup: ## install packages into .venv and the host into .host
 demo: setup ## run the demo workflows in the real host and print one table
 	@$(RUN) -m demo.run
 
-test: setup ## run every test
-	@$(RUN) -m pytest
+test: setup ## run what README promises, at most 10 minutes on two idle cores
+	@$(RUN) -m pytest -m "not long" $(SPREAD)
+
+test-long: setup ## run all other tests: every family, trained models, soak
+	@$(RUN) -m pytest -m long $(SPREAD)
 
 bench: setup ## every method at equal speed, calibrated and not; ARGS="--beds demo_unet --prompts 32"
 	@$(RUN) -m benchmarks fidelity $(ARGS)
