@@ -60,12 +60,12 @@ class Stack:
         return tuple(i for i in range(len(held)) if i not in skipped)
 
 
-# Place of the picture's first token in the stream that enters block 0, from the network, the length of
+# Index of the picture's first token in the stream that enters block 0, from the network, the length of
 # the stream and the picture's number of tokens; None where it cannot be told.
-Place = Callable[[Any, int, int], int | None]
+PictureStart = Callable[[Any, int, int], int | None]
 
 
-def alone(network: Any, stream: int, count: int) -> int | None:
+def picture_only(network: Any, stream: int, count: int) -> int | None:
     """The stream holds the picture and nothing else."""
     return 0 if stream == count else None
 
@@ -91,7 +91,7 @@ class Family:
         modulated: modulated input of block 0 from the network and the arguments of that block.
         published: keys of the published settings that fit a network, by method.
         time: time signals [steps, ...] from the network, timesteps [steps] and the dtype to run in.
-        place: where the picture is in the stream that enters block 0.
+        picture_start: where the picture begins in the stream that enters block 0.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Family:
     time: Mapping[SignalKind, Callable[[Any, torch.Tensor, torch.dtype], torch.Tensor]] = field(
         default_factory=dict
     )
-    place: Place = alone
+    picture_start: PictureStart = picture_only
 
     def layout(self, network: Any) -> Layout:
         stacks = tuple((s.kind, len(s.indices(network))) for s in self.stacks)
@@ -162,10 +162,10 @@ class Family:
             keys: of the attention; what is more than the stream is text.
             count: the picture's number of tokens.
         """
-        place = self.place(network, stream, count)
-        if place is None or keys < stream:
+        start = self.picture_start(network, stream, count)
+        if start is None or keys < stream:
             return None
-        first = place + (keys - stream if self.text_first else 0)
+        first = start + (keys - stream if self.text_first else 0)
         return slice(first, first + count)
 
 

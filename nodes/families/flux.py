@@ -22,5 +22,5 @@ FAMILY = Family(
     joined="single_block",
     modulated=flux_modulated,
     published=published,
-    place=references_behind,
+    picture_start=references_behind,
 )

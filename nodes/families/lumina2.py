@@ -28,7 +28,7 @@ def published(network: Any) -> Mapping[str, str]:
     return {"teacache": "lumina_2"} if network.layers[0].dim == 2304 else {}
 
 
-def place(network: Any, stream: int, count: int) -> int | None:
+def picture_start(network: Any, stream: int, count: int) -> int | None:
     """Behind the text. Z-Image fills both up to a multiple."""
     filled = count + -count % (network.pad_tokens_multiple or 1)
     return stream - filled if stream >= filled else None
@@ -41,5 +41,5 @@ FAMILY = Family(
     modulated=modulated,
     published=published,
     time={SignalKind.TIME_EMBEDDING: time_embedding},
-    place=place,
+    picture_start=picture_start,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from .base import BlockCall, Family, Stack
 
 
-def place(network: Any, stream: int, count: int) -> int | None:
+def picture_start(network: Any, stream: int, count: int) -> int | None:
     """Last in the stream."""
     return stream - count if stream >= count else None
 
@@ -16,5 +16,5 @@ FAMILY = Family(
     name="OmniGen2",
     classes=("ldm.omnigen.omnigen2.OmniGen2Transformer2DModel",),
     stacks=(Stack("double_block", "layers", call=BlockCall()),),
-    place=place,
+    picture_start=picture_start,
 )

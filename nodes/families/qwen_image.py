@@ -7,5 +7,5 @@ FAMILY = Family(
     classes=("ldm.qwen_image.model.QwenImageTransformer2DModel",),
     stacks=(Stack("double_block", "transformer_blocks"),),
     published=lambda network: {"magcache": "qwen_image"},
-    place=references_behind,
+    picture_start=references_behind,
 )
