@@ -19,6 +19,8 @@ from demo.host.fetch import ROOT
 from demo.host.inprocess import import_host, import_pack
 from demo.host.server import Server, serve
 
+from .tiers import is_long
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,6 +39,13 @@ torch.set_num_threads(1)
 # Timing says nothing about correctness, least of all on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make test` leaves out."""
+    for item in items:
+        if is_long(item.nodeid):
+            item.add_marker(pytest.mark.long)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""Which tests `make test` leaves to `make test-long`: what takes long, and families beyond a few."""
+
+from __future__ import annotations
+
+import re
+
+# Folders, files and tests, by the beginning of their ids.
+LONG = (
+    "tests/distributed/",
+    "tests/host/test_devices.py",
+    "tests/host/test_matrix.py",
+    "tests/host/test_samplers.py",
+    "tests/host/test_same_as_before.py",
+    "tests/host/test_soak.py",
+    "tests/host/test_ways.py",
+    "tests/methods/test_attention.py",
+    "tests/methods/test_guard.py",
+    "tests/test_benchmarks.py",
+    "tests/test_demo_model.py",
+    "tests/test_host_setup.py",
+    "tests/test_large_benchmark.py",
+)
+# Tests in which each family has a parameter of its own, and the families that `make test` takes: one
+# with two stacks, one of time signals, one without hooks, and a UNet.
+FAMILIES = ("tests/methods/test_families.py", "tests/methods/test_deepcache.py")
+FEW = {"flux", "wan", "lumina2", "sd15"}
+
+
+def is_long(test: str) -> bool:
+    """Whether a test is left out, by its id as pytest has it."""
+    path, _, parameters = test.partition("[")
+    if path.startswith(FAMILIES):
+        named = set(re.split(r"[-\]]", parameters))
+        return bool(parameters) and not named & FEW
+    return path.startswith(LONG)
