@@ -1,4 +1,5 @@
-"""What waits for the device: counted where tensors reach the host's memory, by who asks for it."""
+"""What waits for the device: counted where tensors reach the host's memory, by who asks for it, and where
+numbers of the host become a tensor."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,6 +28,8 @@ _VALUES = {
     torch.ops.aten.masked_select.default,
     torch.ops.aten._unique2.default,
 }
+# Numbers of the host that become a tensor, whatever the way: for a device they have to be copied there.
+_MADE = torch.ops.aten.lift_fresh.default
 # These do nothing to a tensor that is in the host's memory already, so the dispatcher does not see them
 # here: they are caught as they are called. `tolist` of a single value is caught above.
 _COPIES = {torch.Tensor.cpu, torch.Tensor.tolist, torch.Tensor.numpy}
@@ -33,17 +37,20 @@ _COPIES = {torch.Tensor.cpu, torch.Tensor.tolist, torch.Tensor.numpy}
 
 @dataclass
 class Reads:
-    """Reads of the device by the pack, per evaluation of the model, while the context is open.
+    """Reads of the device by the pack and copies to it, per evaluation of the model, while the context is
+    open.
 
     Attributes:
         evaluation: under way, -1 before the first one.
         counts: reads per evaluation.
+        copies: copies to the device per evaluation.
         places: file and line of each.
         host: copies in the host's memory; reading them waits for nothing.
     """
 
     evaluation: int = -1
     counts: Counter[int] = field(default_factory=Counter)
+    copies: Counter[int] = field(default_factory=Counter)
     places: set[str] = field(default_factory=set)
     host: list[torch.Tensor] = field(default_factory=list)
 
@@ -53,6 +60,13 @@ class Reads:
             tensor.untyped_storage()._cdata == kept.untyped_storage()._cdata for kept in self.host
         ):
             return
+        self._count(self.counts)
+
+    def note_copy(self) -> None:
+        """Count a copy to the device if the pack asked for it."""
+        self._count(self.copies)
+
+    def _count(self, counts: Counter[int]) -> None:
         frame = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
@@ -60,7 +74,7 @@ class Reads:
                 break
             frame = frame.f_back
         if frame is not None and frame.f_code.co_filename.startswith(_OURS):
-            self.counts[self.evaluation] += 1
+            counts[self.evaluation] += 1
             self.places.add(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
 
     def __enter__(self) -> Reads:
@@ -75,7 +89,6 @@ class Reads:
 
     def watching(self, model: Any) -> Any:
         """A clone that counts evaluations, for the cache to be put on: the first wrapper is outermost."""
-        from comfy.patcher_extension import WrappersMP
 
         def evaluate(executor: Any, *args: Any, **kwargs: Any) -> Any:
             self.evaluation += 1
@@ -94,6 +107,8 @@ class _Values(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _VALUES:
             self._reads.note(args[0])
+        if func is _MADE:
+            self._reads.note_copy()
         return func(*args, **(kwargs or {}))
 
 

@@ -1,126 +1,97 @@
-"""No wait for the device on a skipped step, one at most on a computed one; what needs more is listed."""
+"""No wait for the device on a skipped step, one at most on a computed one, as the page of each method
+says; and nothing is copied to the device on a skipped step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
+from scaling_cache.cache_core.methods import DeltaCache, Method, ScalingCache, TeaCache
+from scaling_cache.cache_core.methods.delta_cache import StackPlan
+from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.predict import predictors
 
-from testbed import networks as nets
+from testbed import networks
+from testbed.install import cached
 
+from .every import EVERY, TABLE, left_out, network_of
 from .reads import Reads
 
-pytestmark = pytest.mark.usefixtures("comfy")
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def models(comfy: Path) -> dict[str, Any]:
-    return {name: nets.build(name) for name in ("flux", "wan", "sd15")}
-
-
-# Most reads on a skipped and on a computed step. A method that compares at every step has to read a
-# number there: it cannot know otherwise whether to skip. One that follows the input reads that before a
-# computed step and the output after it. What depends on time alone is read once, in the first step.
+# Most reads on a skipped and on a computed step, by what the page of a method says of it. One that
+# compares at every step has to read a number there: it cannot know otherwise whether to skip. What
+# depends on time alone is read once, in the first step.
 MOST = {
-    "Scaling Cache": (0, 1),
-    "Scaling Cache, error budget": (0, 1),
-    "Scaling Cache, order 2": (0, 1),
-    "TaylorSeer, whole steps": (0, 1),
-    "EasyCache": (1, 2),
-    "LazyCache": (1, 2),
-    "MagCache": (0, 0),
-    "TaylorSeer": (0, 0),
-    "Delta Cache": (0, 0),
-    "DeepCache": (0, 0),
-    "TeaCache": (1, 1),
-    "TeaCache, time embedding": (0, 1),
-    "First Block Cache": (1, 1),
-    "DBCache": (1, 1),
-    "DiCache": (1, 1),
-    "MixCache": (0, 1),
-    "CFG Cache": (0, 1),
+    "never": (0, 0),
+    "one number per computed step": (0, 1),
+    "one read per computed step": (0, 1),
+    "one number per step": (1, 1),
+    "one number per step, one more per computed step": (1, 2),
+}
+BUDGET = ScalingCache(mode=Mode.BUDGET, budget=0.9)
+OTHERS: dict[str, tuple[Method, str, tuple[int, int]]] = {
+    "Scaling Cache, error budget": (BUDGET, "flux", (0, 1)),
+    "Scaling Cache, order 2": (ScalingCache(predictor=predictors.ORDER_2), "flux", (0, 1)),
+    "TeaCache, time embedding": (
+        TeaCache(Polynomial((1.0, 0.0)), 0.9, SignalKind.TIME_EMBEDDING, max_gap=2),
+        "wan",
+        (0, 1),
+    ),
+    "Delta Cache, one block": (
+        DeltaCache((StackPlan("blocks", "double_block", (1,), 2, 3),)),
+        "flux",
+        (0, 0),
+    ),
 }
 
 
-def cached(name: str, model: Any, reports: list[Any]) -> Any:
-    """The model with a cache; it must skip something and compute something."""
-    from scaling_cache.cache_core import methods
-    from scaling_cache.cache_core import methods as step_methods
-    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
-    from scaling_cache.cache_core.methods import CfgCache, ScalingCache
-    from scaling_cache.cache_core.methods.delta_cache import StackPlan
-    from scaling_cache.cache_core.methods.scaling_cache import Mode
-    from scaling_cache.cache_core.predict import predictors
-    from scaling_cache.nodes.host import cache as cfg
-    from scaling_cache.nodes.host import cache as stack
-    from scaling_cache.nodes.host import cache as wrappers
-
-    line = Polynomial((1.0, 0.0))
-    steps: dict[str, Any] = {
-        "Scaling Cache": ScalingCache(),
-        "Scaling Cache, error budget": ScalingCache(mode=Mode.BUDGET, budget=0.9),
-        "Scaling Cache, order 2": ScalingCache(predictor=predictors.ORDER_2),
-        "TaylorSeer, whole steps": step_methods.StepTaylorSeer(3),
-        "EasyCache": step_methods.EasyCache(0.9, head=3, max_gap=2),
-        "LazyCache": step_methods.LazyCache(0.9, head=3, max_gap=2),
-    }
-    if name in steps:
-        return wrappers.install(model, wrappers.StepCache(steps[name], "none"))
-    if name == "CFG Cache":
-        return cfg.install(model, cfg.CfgConfig(CfgCache(3)))
-    inside: dict[str, Callable[[], Any]] = {
-        "MagCache": lambda: methods.MagCache(((1.0, *[0.97] * 9),), 0.1, 3, 0.2),
-        "TaylorSeer": lambda: methods.TaylorSeer(3, head=2),
-        "Delta Cache": lambda: methods.DeltaCache(
-            (StackPlan("blocks", "double_block", (1,), 2, 3),)
-        ),
-        "DeepCache": lambda: methods.DeepCache(3),
-        "TeaCache": lambda: methods.TeaCache(line, 0.9, max_gap=2),
-        "TeaCache, time embedding": lambda: methods.TeaCache(
-            line, 0.9, SignalKind.TIME_EMBEDDING, max_gap=2
-        ),
-        "First Block Cache": lambda: methods.FirstBlockCache(0.9, 2),
-        "DBCache": lambda: methods.DBCache(0.9, first=1, last=1, head=2, max_gap=2),
-        "DiCache": lambda: methods.DiCache(0.9, max_gap=2),
-        "MixCache": lambda: methods.MixCache(5.0, trigger=9.0, head=2),
-    }
-    cache = stack.StackCache(inside[name](), on_close=lambda run: reports.append(run.report))
-    return stack.install(model, cache)
+def patient(method: Method) -> Method:
+    """The same method, which may skip two steps in a row."""
+    longer = {"max_gap": 2, "interval": 3}
+    return replace(method, **{f.name: longer[f.name] for f in fields(method) if f.name in longer})
 
 
-@pytest.mark.parametrize("name", MOST)
-def test_reads_of_the_device(name: str, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    from scaling_cache.cache_core.negative import NegativeCache
-    from scaling_cache.cache_core.outputs import OutputCache
-
-    reports: list[Any] = []
-    for kind in (OutputCache, NegativeCache):
-        close = kind.close
-        monkeypatch.setattr(
-            kind, "close", lambda run, close=close: reports.append(close(run)) or reports[-1]
-        )
-    network = {"DeepCache": "sd15", "TeaCache, time embedding": "wan"}.get(name, "flux")
-    reads = Reads()
-    model = cached(name, reads.watching(models[network]), reports)
+def check(model: Any, name: str, method: Method, most: tuple[int, int], batch: int, **more: Any):
+    reads, runs = Reads(), []
+    watched = cached(reads.watching(model), method, runs, **more)
     with reads:
-        nets.sample(model, network, steps=STEPS)
-    (report,) = reports
+        networks.sample(watched, name, steps=STEPS, batch=batch)
+    (run,) = runs
     assert reads.evaluation == STEPS - 1
-    assert not report.notes
-    skipped = {r.step for r in report.records if not r.computed or "left out" in r.reason}
+    assert not [note for note in run.report.notes if "coefficients" not in note]
+    skipped = left_out(run)
     assert 0 < len(skipped) < STEPS
-    most = (
-        max(reads.counts[step] for step in skipped),
-        max(reads.counts[step] for step in range(STEPS) if step not in skipped),
-    )
-    assert most == MOST[name], reads.places
+    computed = [step for step in range(STEPS) if step not in skipped]
+    found = tuple(max(reads.counts[step] for step in steps) for steps in (skipped, computed))
+    assert found == most, reads.places
+    assert not [step for step in skipped if reads.copies[step]], reads.places
 
 
-def test_reads_are_seen(comfy: Path):
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+@pytest.mark.parametrize("method", EVERY)
+def test_every_method(method: str, batch: int, built: Callable[[str], Any]) -> None:
+    entry = EVERY[method]
+    name = network_of(entry)
+    waits, _, _ = entry.kind.page.waits.partition(";")
+    table = TABLE if entry.needs_file else None
+    made = patient(entry.method(built(name), STEPS, False))
+    check(built(name), name, made, MOST[waits], batch, table=table)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("method", OTHERS)
+def test_other_settings(method: str, batch: int, built: Callable[[str], Any]) -> None:
+    made, name, most = OTHERS[method]
+    check(built(name), name, made, most, batch)
+
+
+def test_reads_are_seen() -> None:
     """The counter itself: each way to the host's memory counts once, from the pack's files alone."""
     reads = Reads()
     ways = "float(v[0]); bool(v[0]); v.tolist(); v.numpy(); v.nonzero(); v.to('cpu'); v[0].item()"
@@ -135,3 +106,30 @@ def test_reads_are_seen(comfy: Path):
             assert reads.counts[-1] == 8, "what has been copied is read for nothing"
             float(torch.ones(2)[0])
         assert reads.counts[-1] == 8, "others may read"
+
+
+def test_copies_are_seen() -> None:
+    """Likewise each way to the device; what is made there is no copy."""
+    reads = Reads()
+    ways = (
+        "torch.tensor([1.0], device='cpu')",
+        "torch.as_tensor([1.0])",
+        "torch.asarray([1.0])",
+        "torch.Tensor([1.0])",
+        "torch.from_numpy(np.ones(1))",
+        "v.new_tensor([1.0])",
+        "v[[0, 1]]",
+        "v.__setitem__(0, 2.0)",
+    )
+    free = "torch.full((2,), 1.0); v * 2.0; v.fill_(1.0); v.clamp(0, 1); torch.arange(3); v.clone()"
+    file = str(Path(__file__).parents[2] / "cache_core" / "x.py")
+    names = {"np": np, "torch": torch}
+    for inference in (False, True):
+        reads.copies.clear()
+        with reads, torch.inference_mode(inference):
+            for count, way in enumerate(ways, 1):
+                exec(compile(way, file, "exec"), {**names, "v": torch.ones(2)})
+                assert reads.copies[-1] == count, way
+            exec(compile(free, file, "exec"), {**names, "v": torch.ones(2)})
+            torch.tensor([1.0])
+        assert reads.copies[-1] == len(ways)
