@@ -154,6 +154,9 @@ class NegativeCache(Run):
     def nbytes(self) -> int:
         return self.guidance.nbytes
 
+    def expected_bytes(self, unit: int, conditionings: int) -> int:
+        return 2 * unit
+
     def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
         inside = self.window[0] <= moment.step < self.window[1]
         compute = not inside or moment.step - self._last >= self.interval
