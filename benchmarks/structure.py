@@ -38,7 +38,7 @@ READ_FIRST: dict[str, tuple[str, ...]] = {
         "cache_core/run/outputs.py",
         "nodes/host/bracket.py",
     ),
-    "method": ("cache_core/methods/scaling_cache.py", "cache_core/settings.py"),
+    "method": ("cache_core/methods/scaling.py", "cache_core/settings.py"),
 }
 # Written by a script, or measured. `*` crosses folders. Locales are kept by hand; once a script writes
 # them, their pattern belongs here.

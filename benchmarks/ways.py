@@ -84,7 +84,7 @@ _INTERVALS = tuple(range(2, 11))
 
 def _own(bed: Bed) -> list[Way]:
     from scaling_cache.cache_core.methods import ScalingCache
-    from scaling_cache.cache_core.methods.scaling_cache import Mode
+    from scaling_cache.cache_core.methods.scaling import Mode
     from scaling_cache.cache_core.planning.optimiser import target_steps
     from scaling_cache.cache_core.predict import predictors
     from scaling_cache.nodes.host.cache import Cache, install
@@ -134,7 +134,7 @@ def even_line(steps: int, computed: int) -> Any:
     """Settings of a line between evenly spaced steps, after a warm-up."""
     from scaling_cache.cache_core.decide.schedules import even_steps
     from scaling_cache.cache_core.methods import ScalingCache
-    from scaling_cache.cache_core.methods.scaling_cache import WARMUP
+    from scaling_cache.cache_core.methods.scaling import WARMUP
     from scaling_cache.cache_core.predict import predictors
 
     listed = even_steps(steps, computed, WARMUP)

@@ -243,7 +243,7 @@ def schedule_figure(path: Recorded, runs: dict[str, list[int]]) -> Figure:
 def main() -> None:
     import_host()
     import_pack()
-    from scaling_cache.cache_core.methods.scaling_cache import Mode
+    from scaling_cache.cache_core.methods.scaling import Mode
 
     with torch.inference_mode():
         model = load_model()

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core.methods.cfg_cache import CfgCache
+from ..cache_core.methods.cfg import CfgCache
 from . import inputs
 from .host.cache import Cache, caches_of, install, remove
 from .host.progress import ProgressText, node_of

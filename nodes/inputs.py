@@ -9,7 +9,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import Method, Plain
-from ..cache_core.methods.scaling_cache import MODES
+from ..cache_core.methods.scaling import MODES
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
 from .host.compat import advanced, schema, telling

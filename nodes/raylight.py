@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import one_of
-from ..cache_core.methods.scaling_cache import MODES, ScalingCache
+from ..cache_core.methods.scaling import MODES, ScalingCache
 from . import inputs
 from .host.compat import schema
 from .host.ray_workers import put

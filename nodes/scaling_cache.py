@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..cache_core.methods.base import one_of, parse_ranges
 from ..cache_core.methods.combinations import SCALING_CACHE_PREDICTORS as PREDICTORS
-from ..cache_core.methods.scaling_cache import MODES
-from ..cache_core.methods.scaling_cache import ScalingCache as Method
+from ..cache_core.methods.scaling import MODES
+from ..cache_core.methods.scaling import ScalingCache as Method
 from . import inputs
 from .host.cache import Cache, install
 from .host.coefficients import AUTO, choices

@@ -9,7 +9,7 @@ import comfy.samplers
 from comfy_api.latest import io, ui
 
 from ..cache_core.methods.base import FEWEST_STEPS
-from ..cache_core.methods.scaling_cache import ScalingCache
+from ..cache_core.methods.scaling import ScalingCache
 from ..cache_core.planning.optimiser import best_chains
 from ..cache_core.planning.suggestion import suggest
 from . import inputs

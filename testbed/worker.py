@@ -28,7 +28,7 @@ from scaling_cache.cache_core.methods import (
     ScalingCache,
     TeaCache,
 )
-from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.predict import predictors
 from scaling_cache.nodes.host import ranks

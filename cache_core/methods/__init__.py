@@ -4,7 +4,7 @@ which nodes, docs, tests and benchmarks read."""
 from __future__ import annotations
 
 from .base import Inputs, Level, Method, Model, Start
-from .cfg_cache import CfgCache
+from .cfg import CfgCache
 from .db_cache import DBCache
 from .deepcache import DeepCache
 from .delta_cache import DeltaCache
@@ -14,7 +14,7 @@ from .eoc import EOC
 from .first_block_cache import FirstBlockCache
 from .magcache import MagCache
 from .mixcache import MixCache
-from .scaling_cache import ScalingCache
+from .scaling import ScalingCache
 from .smoothcache import SmoothCache
 from .taylorseer import StepTaylorSeer, TaylorSeer
 from .teacache import TeaCache

@@ -29,7 +29,7 @@ from ..decide.signals import change_and_size, relative
 from ..negative import Guidance, why_plain
 from ..run.run import Outputs
 from .base import BlockMethod, Model, Page, Start, check_range
-from .cfg_cache import CfgCache
+from .cfg import CfgCache
 
 
 class Part(Enum):

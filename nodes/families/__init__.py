@@ -26,7 +26,7 @@ from . import (
     unet,
     wan,
 )
-from .base import Family
+from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
     flux.FAMILY,

@@ -1,6 +1,6 @@
 """ACE-Step. No hooks around the blocks."""
 
-from .base import BlockCall, Family, Stack
+from .family import BlockCall, Family, Stack
 
 FAMILY = Family(
     name="ACE-Step",

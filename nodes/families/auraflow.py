@@ -1,6 +1,6 @@
 """AuraFlow."""
 
-from .base import Family, Stack
+from .family import Family, Stack
 
 FAMILY = Family(
     name="AuraFlow",

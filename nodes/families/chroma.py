@@ -1,6 +1,6 @@
 """Chroma and Chroma Radiance: Flux blocks with ready modulation, and blocks that may be left out."""
 
-from .base import Family, Stack, flux_modulated
+from .family import Family, Stack, flux_modulated
 
 FAMILY = Family(
     name="Chroma",

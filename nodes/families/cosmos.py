@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .base import BlockCall, Family, Stack
+from .family import BlockCall, Family, Stack
 
 
 def modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:

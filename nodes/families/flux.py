@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .base import Family, Stack, flux_modulated, references_behind
+from .family import Family, Stack, flux_modulated, references_behind
 
 
 def published(network: Any) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """Hunyuan3D 2.0 and 2.1. The picture that guides takes the place of the text."""
 
-from .base import BlockCall, Family, Stack, flux_modulated
+from .family import BlockCall, Family, Stack, flux_modulated
 
 V2 = Family(
     name="Hunyuan3D 2.0",

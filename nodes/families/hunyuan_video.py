@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .base import Family, Stack, flux_modulated
+from .family import Family, Stack, flux_modulated
 
 
 def published(network: Any) -> Mapping[str, str]:

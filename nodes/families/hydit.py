@@ -1,6 +1,6 @@
 """Hunyuan-DiT. The host gives the hooks of its blocks no options, so they are not used."""
 
-from .base import BlockCall, Family, Stack
+from .family import BlockCall, Family, Stack
 
 FAMILY = Family(
     name="Hunyuan-DiT",

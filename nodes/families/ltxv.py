@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .base import Family, Stack, modulate, rms_norm
+from .family import Family, Stack, modulate, rms_norm
 
 
 def modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:

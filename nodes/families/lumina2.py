@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...cache_core.decide.signals import SignalKind
-from .base import BlockCall, Family, Stack, modulate
+from .family import BlockCall, Family, Stack, modulate
 
 
 def modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:

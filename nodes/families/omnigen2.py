@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import BlockCall, Family, Stack
+from .family import BlockCall, Family, Stack
 
 
 def picture_start(network: Any, stream: int, count: int) -> int | None:

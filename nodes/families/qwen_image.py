@@ -1,6 +1,6 @@
 """Qwen-Image and Qwen-Image-Edit."""
 
-from .base import Family, Stack, references_behind
+from .family import Family, Stack, references_behind
 
 FAMILY = Family(
     name="Qwen-Image",

@@ -1,6 +1,6 @@
 """Stable Diffusion 3 and 3.5."""
 
-from .base import Family, Stack
+from .family import Family, Stack
 
 FAMILY = Family(
     name="SD3",

@@ -1,6 +1,6 @@
 """Stable Audio. Its blocks are those of a transformer within the network."""
 
-from .base import Family, Stack
+from .family import Family, Stack
 
 FAMILY = Family(
     name="Stable Audio",

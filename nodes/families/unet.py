@@ -1,6 +1,6 @@
 """UNets: SD 1.5, SD 2, SDXL and what is built like them, SVD among them."""
 
-from .base import Family, Stack
+from .family import Family, Stack
 
 FAMILY = Family(
     name="UNet",

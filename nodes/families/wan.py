@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...cache_core.decide.signals import SignalKind
-from .base import BlockCall, Family, Stack
+from .family import BlockCall, Family, Stack
 
 
 def time_embedding(network: Any, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -25,7 +25,7 @@ from ...cache_core.decide.signals import SignalKind, changes_along
 from ...cache_core.methods.base import BlockMethod, Method
 from ...cache_core.methods.combinations import why_not_inside
 from ..families import find_family, why_not
-from ..families.base import Family
+from ..families.family import Family
 from .call_identity import Call
 from .progress import give_up
 from .stand_ins import hiding, stand_ins

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache_core.methods import ScalingCache
-from ...cache_core.methods.scaling_cache import Mode
+from ...cache_core.methods.scaling import Mode
 from .cache import Cache, install, remove
 from .ranks import KEY, Sharing
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from ..families.base import BlockCall, Family
+from ..families.family import BlockCall, Family
 
 
 class Walk(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ...cache_core.blocks import BlockCache, NetworkCall
-from ..families.base import Family
+from ..families.family import Family
 from .progress import give_up
 
 Layer = Callable[..., torch.Tensor]

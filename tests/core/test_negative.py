@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.methods import CfgCache
-from scaling_cache.cache_core.methods.cfg_cache import HIGH_BAND, LOW_BAND
+from scaling_cache.cache_core.methods.cfg import HIGH_BAND, LOW_BAND
 from scaling_cache.cache_core.negative import NegativeCache, split, why_plain
 
 from .helpers import plan_of, schedule, start_of

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.methods import ScalingCache
-from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.planning.optimiser import target_steps
 from scaling_cache.cache_core.predict import predictors

@@ -23,7 +23,7 @@ from scaling_cache.cache_core.methods import (
     TaylorSeer,
 )
 from scaling_cache.cache_core.methods.base import Plain
-from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.run.run import Run
 
 from .helpers import LAYOUT, MODEL, plan_of, schedule, start_of, traits

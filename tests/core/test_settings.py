@@ -7,7 +7,7 @@ import math
 import pytest
 from scaling_cache.cache_core.methods import ScalingCache
 from scaling_cache.cache_core.methods.base import one_of
-from scaling_cache.cache_core.methods.scaling_cache import MODES, Mode
+from scaling_cache.cache_core.methods.scaling import MODES, Mode
 
 
 @pytest.mark.parametrize(

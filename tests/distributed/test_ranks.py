@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 import torch.multiprocessing as mp
 
-from testbed import worker
+from testbed import worker  # first: it makes the host and the pack importable
+
+# isort: split
+from scaling_cache.nodes.host.ranks import Sharing
+from scaling_cache.nodes.host.ray_workers import sharing_of
 
 WORLDS = (2, 4)
 CASES = (
@@ -67,10 +71,7 @@ def test_a_fault_on_one_rank_is_an_error_and_no_silent_wait(world: int):
     assert [found["fault"] for found in results(world)] == ["RuntimeError: a bug"] * world
 
 
-def test_who_computes_together(comfy: Path):
-    from scaling_cache.nodes.host.ranks import Sharing
-    from scaling_cache.nodes.host.ray_workers import sharing_of
-
+def test_who_computes_together():
     assert sharing_of({"is_xdit": True, "is_fsdp": False}) is Sharing.AUTO
     assert sharing_of({"is_xdit": True, "is_fsdp": True}) is Sharing.WORLD
     assert sharing_of({"is_xdit": False, "is_fsdp": False}) is Sharing.ALONE

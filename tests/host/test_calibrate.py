@@ -20,7 +20,7 @@ from scaling_cache.cache_core.calibration.files import load, store
 from scaling_cache.cache_core.calibration.trial import Trial
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
 from scaling_cache.cache_core.methods.base import parse_ranges
-from scaling_cache.cache_core.methods.scaling_cache import LEFT, Mode
+from scaling_cache.cache_core.methods.scaling import LEFT, Mode
 from scaling_cache.cache_core.planning.gram import GramTable, total
 from scaling_cache.cache_core.planning.optimiser import best_chains, cheapest
 from scaling_cache.cache_core.predict.predictors import AUTO, LEAST_SQUARES, SCALING

@@ -304,7 +304,7 @@ def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any
 
 
 def test_where_the_picture_cannot_be_told(comfy: Path) -> None:
-    from scaling_cache.nodes.families.base import alone, references_behind
+    from scaling_cache.nodes.families.family import alone, references_behind
     from scaling_cache.nodes.families.lumina2 import place
 
     assert (alone(None, 16, 16), alone(None, 20, 16)) == (0, None)

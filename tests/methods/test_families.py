@@ -3,106 +3,86 @@ have computed from the same inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scaling_cache.cache_core.blocks import Branch
+from scaling_cache.cache_core.decide.policies import RunPlan, SamplerTraits
+from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
+from scaling_cache.cache_core.methods import (
+    DBCache,
+    DeltaCache,
+    DiCache,
+    FirstBlockCache,
+    MagCache,
+    Start,
+    TaylorSeer,
+    TeaCache,
+)
+from scaling_cache.cache_core.run.report import RunReport
+from scaling_cache.nodes.families import find_family
+from scaling_cache.nodes.host.block_hooks import KEY, BlockPatch, BlockWalk, OneCall
+from scaling_cache.nodes.host.presets import facts_of
 
-from testbed import networks as nets
+from testbed import networks
+from testbed.install import cached
 from testbed.transformers import TRANSFORMERS
 from testbed.watch import Watch, replay
+
+from .every import EVERY, put
+from .every import TRANSFORMERS as INSIDE
 
 FAMILIES = list(TRANSFORMERS)
 WITH_MODULATED = [name for name, spec in TRANSFORMERS.items() if spec.modulated]
 BRANCHES = 2
 
 
-@pytest.fixture(scope="module")
-def models(comfy: Path) -> dict[str, Any]:
-    return {}
+@pytest.fixture
+def model(name: str, built: Callable[[str], Any]) -> Any:
+    return built(name)
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest, models: dict[str, Any]) -> Any:
-    name = request.node.callspec.params["name"]
-    if name not in models:
-        patcher = nets.build(name)
-        models[name] = (patcher, nets.sample(patcher, name))
-    return models[name][0]
+def untouched(name: str, plain: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """What the host samples without the pack."""
+    return plain(name)
 
 
-@pytest.fixture
-def plain(model: Any, models: dict[str, Any], name: str) -> torch.Tensor:
-    return models[name][1]
+def tea(threshold: float, kind: SignalKind = SignalKind.MODULATED, **more: Any) -> TeaCache:
+    return TeaCache(Polynomial((1.0, 0.0)), threshold, kind, **more)
 
 
-def install(model: Any, method: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.host.cache import Cache
-    from scaling_cache.nodes.host.cache import install as put
-
-    return put(model, Cache(method, **more))
+def db(threshold: float, **more: Any) -> DBCache:
+    return DBCache(threshold, **{"first_blocks": 1, "warmup": 2, **more})
 
 
-def tea(threshold: float, kind: str = "MODULATED", **more: Any) -> Any:
-    from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
-    from scaling_cache.cache_core.methods import TeaCache
-
-    return TeaCache(Polynomial((1.0, 0.0)), threshold, SignalKind[kind], **more)
-
-
-def fbc(threshold: float) -> Any:
-    from scaling_cache.cache_core.methods import FirstBlockCache
-
-    return FirstBlockCache(threshold)
-
-
-def db(threshold: float, **more: Any) -> Any:
-    from scaling_cache.cache_core.methods import DBCache
-
-    return DBCache(threshold, **{"first": 1, "head": 2, **more})
-
-
-def di(threshold: float) -> Any:
-    from scaling_cache.cache_core.methods import DiCache
-
+def di(threshold: float) -> DiCache:
     return DiCache(threshold, retention=0.2, max_gap=None)
 
 
-def seer(order: int) -> Any:
-    from scaling_cache.cache_core.methods import TaylorSeer
-
+def seer(order: int) -> TaylorSeer:
     return TaylorSeer(3, order, 2)
 
 
-def mag(threshold: float, **more: Any) -> Any:
-    from scaling_cache.cache_core.methods import MagCache
-
+def mag(threshold: float, **more: Any) -> MagCache:
     return MagCache(((1.0, *[0.97] * 9),), threshold, 3, 0.2, **more)
 
 
-def delta(model: Any, start: int = 2, interval: int = 3) -> Any:
+def delta(model: Any) -> DeltaCache:
     """All blocks but the second one of each stack."""
-    from scaling_cache.cache_core.methods import DeltaCache
-    from scaling_cache.cache_core.methods.delta_cache import StackPlan
-    from scaling_cache.nodes.families import find_family
-
-    layout = find_family(model.model.diffusion_model).layout(model.model.diffusion_model)
-    return DeltaCache(
-        tuple(
-            StackPlan("blocks", kind, tuple(i for i in range(count) if i != 1), start, interval)
-            for kind, count in layout.stacks
-        )
-    )
+    method = DeltaCache.example(False, 10, facts_of(model))
+    return replace(method, plans=tuple(replace(plan, interval=3) for plan in method.plans))
 
 
 def run(model: Any, name: str, method: Any, **more: Any) -> tuple[torch.Tensor, list[Any], list]:
     """The picture, the calls of the network, and the same calls through the plain network."""
     network = model.model.diffusion_model
     with Watch(network, name) as watch:
-        out = nets.sample(install(model, method), name, **more)
+        out = networks.sample(cached(model, method), name, **more)
     return out, watch.calls, replay(network, name, watch.calls)
 
 
@@ -186,30 +166,23 @@ def check_skipped(name: str, calls: list[Any], plain: list[Any], head: str) -> N
 
 @pytest.mark.parametrize("name", FAMILIES)
 class TestEveryFamily:
-    @pytest.mark.parametrize("kind", ["fbc", "mag", "delta", "db", "di"])
+    @pytest.mark.parametrize("method", INSIDE)
     def test_computing_all_changes_nothing(
-        self, name: str, kind: str, model: Any, plain: torch.Tensor
+        self, name: str, method: str, model: Any, untouched: torch.Tensor
     ) -> None:
-        methods = {
-            "fbc": fbc(0.0),
-            "mag": mag(0.0),
-            "delta": delta(model, start=10),
-            "db": db(0.0),
-            "di": di(0.0),
-        }
         with Watch(model.model.diffusion_model, name) as watch:
-            out = nets.sample(install(model, methods[kind]), name)
-        assert torch.equal(out, plain)
+            out = networks.sample(put(EVERY[method], model, everything=True), name)
+        assert torch.equal(out, untouched)
         assert computed(watch.calls) == list(range(10))
 
     def test_first_block_cache(self, name: str, model: Any) -> None:
         # Thresholds between the changes that occur, so that each one is tested on both sides.
-        _, _, whole = run(model, name, fbc(0.0))
+        _, _, whole = run(model, name, FirstBlockCache(0.0))
         signals = [s.after_first - s.into for s in whole]
         steps = sorted(change(b, a) for a, b in pairwise(signals))
         skipped = 0
         for threshold in (steps[2] * 1.01, steps[5] * 1.3, max(steps[-1], steps[5]) * 1.5):
-            _, calls, reference = run(model, name, fbc(min(threshold, 1.0)))
+            _, calls, reference = run(model, name, FirstBlockCache(min(threshold, 1.0)))
             signals = [s.after_first - s.into for s in reference]
             expected = near_last_computed(signals, min(threshold, 1.0))
             assert computed(calls) == expected
@@ -283,7 +256,7 @@ class TestEveryFamily:
         """With one live block at the end, where there are enough."""
         blocks = len(run(model, name, db(0.0))[1][0].ran)
         last = 1 if blocks > 2 else 0
-        _, calls, reference = run(model, name, db(1.0, head=4, max_gap=2, last=last))
+        _, calls, reference = run(model, name, db(1.0, warmup=4, max_gap=2, last_blocks=last))
         signals = [s.after_first - s.into for s in reference]
         expected, row = [], 0
         for step, signal in enumerate(signals):
@@ -302,7 +275,7 @@ class TestEveryFamily:
         if last == 0:
             check_skipped(name, calls, reference, "after_first")
 
-    def test_delta_cache_runs_the_live_blocks(self, name: str, model: Any, plain: Any) -> None:
+    def test_delta_cache_runs_the_live_blocks(self, name: str, model: Any, untouched: Any) -> None:
         out, calls, _ = run(model, name, delta(model))
         stacks = {path.split(".")[0] for path in calls[0].ran}
         live = sorted([p for p in calls[0].ran if p.split(".")[0] == s][1] for s in stacks)
@@ -312,25 +285,31 @@ class TestEveryFamily:
             else:
                 assert sorted(call.ran) == live
         assert torch.isfinite(out).all()
-        assert not torch.equal(out, plain)
+        assert not torch.equal(out, untouched)
 
     def test_model_without_the_node_is_untouched(
-        self, name: str, model: Any, plain: torch.Tensor
+        self, name: str, model: Any, untouched: torch.Tensor
     ) -> None:
-        install(model, fbc(0.5))
-        assert torch.equal(nets.sample(model, name), plain)
+        cached(model, FirstBlockCache(0.5))
+        assert torch.equal(networks.sample(model, name), untouched)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*((name, "MODULATED") for name in WITH_MODULATED), ("hidream", "TOKENS"), ("flux", "TOKENS")],
+    [
+        *((name, SignalKind.MODULATED) for name in WITH_MODULATED),
+        ("hidream", SignalKind.TOKENS),
+        ("flux", SignalKind.TOKENS),
+    ],
 )
-def test_teacache_on_a_tensor(name: str, kind: str, model: Any, plain: torch.Tensor) -> None:
+def test_teacache_on_a_tensor(
+    name: str, kind: SignalKind, model: Any, untouched: torch.Tensor
+) -> None:
     def signals(calls: Sequence[Any]) -> list[torch.Tensor]:
-        return [call.signal if kind == "MODULATED" else call.into for call in calls]
+        return [call.signal if kind is SignalKind.MODULATED else call.into for call in calls]
 
     out, calls, whole = run(model, name, tea(0.0, kind))
-    assert torch.equal(out, plain)
+    assert torch.equal(out, untouched)
     assert computed(calls) == list(range(10))
     steps = sorted(change(b, a) for a, b in pairwise(signals(whole)))
     counts = []
@@ -347,22 +326,22 @@ def test_teacache_on_a_tensor(name: str, kind: str, model: Any, plain: torch.Ten
 @pytest.mark.parametrize(
     ("name", "kind", "module_name"),
     [
-        ("wan", "TIME_EMBEDDING", "time_embedding"),
-        ("wan", "TIME_PROJECTION", "time_projection"),
-        ("wan_vace", "TIME_EMBEDDING", "time_embedding"),
-        ("wan_vace", "TIME_PROJECTION", "time_projection"),
-        ("lumina2", "TIME_EMBEDDING", "t_embedder"),
-        ("hidream", "TIME_EMBEDDING", "t_embedder"),
+        ("wan", SignalKind.TIME_EMBEDDING, "time_embedding"),
+        ("wan", SignalKind.TIME_PROJECTION, "time_projection"),
+        ("wan_vace", SignalKind.TIME_EMBEDDING, "time_embedding"),
+        ("wan_vace", SignalKind.TIME_PROJECTION, "time_projection"),
+        ("lumina2", SignalKind.TIME_EMBEDDING, "t_embedder"),
+        ("hidream", SignalKind.TIME_EMBEDDING, "t_embedder"),
     ],
 )
 def test_teacache_on_time(
-    name: str, kind: str, module_name: str, model: Any, plain: torch.Tensor
+    name: str, kind: SignalKind, module_name: str, model: Any, untouched: torch.Tensor
 ) -> None:
     network = model.model.diffusion_model
     module = network.get_submodule(module_name)
     seen: list[torch.Tensor] = []
     handle = module.register_forward_hook(lambda m, a, out: seen.append(out.clone()))
-    assert torch.equal(nets.sample(install(model, tea(0.0, kind)), name), plain)
+    assert torch.equal(networks.sample(cached(model, tea(0.0, kind)), name), untouched)
     handle.remove()
     # The first is the pass over the schedule; the others are the network's own.
     signals = [s.flatten(1)[:1] for s in seen[1:]]
@@ -380,8 +359,8 @@ class TestInBfloat16:
     """Predictions of half-precision models, against the formula in float32 on the same tensors."""
 
     @pytest.fixture
-    def half(self, name: str, comfy: Path) -> Any:
-        return nets.build(name, dtype=torch.bfloat16)
+    def half(self, name: str) -> Any:
+        return networks.build(name, dtype=torch.bfloat16)
 
     def test_reuse(self, name: str, half: Any) -> None:
         _, calls, reference = run(half, name, mag(0.1))
@@ -400,10 +379,10 @@ class TestInBfloat16:
 
 
 @pytest.mark.parametrize("name", ["lumina2", "hidream", "cosmos", "wan_s2v"])
-def test_stand_ins_leave_no_trace(name: str, model: Any, plain: torch.Tensor) -> None:
+def test_stand_ins_leave_no_trace(name: str, model: Any, untouched: torch.Tensor) -> None:
     network = model.model.diffusion_model
     before = dict(vars(network))
-    nets.sample(install(model, mag(0.1)), name)
+    networks.sample(cached(model, mag(0.1)), name)
     assert dict(vars(network)) == before
 
     def fail(module: Any, args: Any) -> None:
@@ -411,40 +390,32 @@ def test_stand_ins_leave_no_trace(name: str, model: Any, plain: torch.Tensor) ->
 
     handle = network.get_submodule(TRANSFORMERS[name].last).register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="broken"):
-        nets.sample(install(model, mag(0.1)), name)
+        networks.sample(cached(model, mag(0.1)), name)
     handle.remove()
     assert dict(vars(network)) == before
-    assert torch.equal(nets.sample(model, name), plain)
+    assert torch.equal(networks.sample(model, name), untouched)
 
 
 @pytest.mark.parametrize("name", ["flux", "auraflow", "qwen_image"])
 def test_an_unchanged_signal_repeats_the_picture_of_the_formula(name: str, model: Any) -> None:
     """The same step twice: the residual is the right one, so the skipped output is the plain one."""
     network = model.model.diffusion_model
-    _, calls, _ = run(model, name, fbc(0.0), steps=8)
+    _, calls, _ = run(model, name, FirstBlockCache(0.0), steps=8)
     call = calls[3]
-    from scaling_cache.cache_core.blocks import BlockCache, Branch
-    from scaling_cache.cache_core.run.report import RunReport
-    from scaling_cache.cache_core.decide.policies import Clock
-    from scaling_cache.nodes.families import find_family
-    from scaling_cache.nodes.host.block_hooks import KEY, BlockPatch, BlockWalk
-
     family = find_family(network)
+    assert family is not None
     layout = family.layout(network)
-    clock = Clock(tuple(1 - i / 8 for i in range(9)), (1,) * 8)
-    stack = BlockCache(fbc(0.5), layout, clock, (0, 8), RunReport(8))
-
-    class Session:
-        walk: Any = None
-
-    session = Session()
+    schedule = tuple(1 - i / 8 for i in range(9))
+    plan = RunPlan(schedule, SamplerTraits("euler", (1,) * 8, False), (0, 8))
+    stack = FirstBlockCache(0.5).start(Start(plan, RunReport(8), layout=layout))
     patches = {key: BlockPatch(n) for n, key in family.hooks(network).items()}
     outputs = []
     for _ in range(2):
         stack.begin(lambda: 0.0)
         opened = stack.open([Branch("a", 0), Branch("b", 1)])
-        session.walk = BlockWalk(stack, opened, family, network, layout)
-        options = {KEY: session, "patches_replace": {"dit": patches}}
+        assert opened is not None
+        walk = BlockWalk(stack, opened, family, network, layout)
+        options = {KEY: OneCall(walk), "patches_replace": {"dit": patches}}
         with torch.inference_mode():
             outputs.append(network(*call.args, **{**call.kwargs, "transformer_options": options}))
     assert stack.close().computed == 1

@@ -14,7 +14,7 @@ import torch
 from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
 from scaling_cache.cache_core.methods import DeltaCache, Method, ScalingCache, TeaCache
 from scaling_cache.cache_core.methods.delta_cache import StackPlan
-from scaling_cache.cache_core.methods.scaling_cache import Mode
+from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.predict import predictors
 
 from testbed import networks
