@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 import torch.multiprocessing as mp
-
-from testbed import worker  # first: it makes the host and the pack importable
-
-# isort: split
 from scaling_cache.nodes.host.ranks import Sharing
 from scaling_cache.nodes.host.ray_workers import sharing_of
+
+from testbed import worker
 
 WORLDS = (2, 4)
 CASES = (

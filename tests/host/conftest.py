@@ -8,22 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import comfy.sample
+import comfy.sd  # the fault nodes find it loaded inside the host
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.planning import prior
+from scaling_cache.cache_core.predict.predictors import snr_axis
+from scaling_cache.nodes.host.cache import Cache, install
+from scaling_cache.nodes.host.sampling import log_snr
 
-from demo.host.inprocess import import_host
 from testbed.coefficient_folder import looking_in
 from testbed.observe import listening
-
-import_host()
-import comfy.sample  # noqa: E402
-import comfy.sd  # noqa: E402 - the fault nodes find it loaded inside the host
-from comfy.patcher_extension import WrappersMP  # noqa: E402
-from scaling_cache.cache_core.methods import ScalingCache  # noqa: E402
-from scaling_cache.cache_core.planning import prior  # noqa: E402
-from scaling_cache.cache_core.predict.predictors import snr_axis  # noqa: E402
-from scaling_cache.nodes.host.cache import Cache, install  # noqa: E402
-from scaling_cache.nodes.host.sampling import log_snr  # noqa: E402
 
 WIDTH = 4096
 

@@ -29,13 +29,13 @@ def results() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(comfy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with looking_in(tmp_path_factory.mktemp("coefficients")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def bed(comfy: Path) -> Bed:
+def bed() -> Bed:
     return Bed()
 
 
@@ -48,7 +48,7 @@ def test_the_page_is_the_one_of_the_results(results: dict[str, Any]) -> None:
     assert PAGE.read_text(encoding="utf-8") == page(results), "run make matrix"
 
 
-def test_no_row_is_missing(results: dict[str, Any], comfy: Path) -> None:
+def test_no_row_is_missing(results: dict[str, Any]) -> None:
     rows = results["rows"]
     assert {(r["kind"], r[r["kind"]]) for r in rows} == set(tasks())
     methods = [(e.name, e.level.value) for e in entries()]

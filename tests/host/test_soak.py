@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
+from scaling_cache.cache_core.predict.predictors import History, Known, project
 
 from testbed.soak import soak, tensors_of
 
 
-def test_nothing_outlives_a_run_and_the_next_one_is_fresh(comfy: Path) -> None:
+def test_nothing_outlives_a_run_and_the_next_one_is_fresh() -> None:
     tally = soak(60, seed=None)
     assert not tally.failures, "\n".join(f"{wrong}: {case}" for case, wrong in tally.failures)
     assert tally.runs == 60
@@ -19,12 +18,10 @@ def test_nothing_outlives_a_run_and_the_next_one_is_fresh(comfy: Path) -> None:
     assert tally.unable < 6
 
 
-def test_tensors_are_found_in_what_a_run_holds(comfy: Path) -> None:
-    from scaling_cache.cache_core.predict.predictors import History, Known
-
-    history = History(2)
-    value = torch.ones(2)
-    history.push(Known(0.5, 0, value))
+def test_tensors_are_found_in_what_a_run_holds() -> None:
+    history = History(depth=2, batch=1)
+    value = torch.ones(1, 2)
+    history.learn(Known(0, 0.5, 0.5, (value,)), project(history.past, value).flatten().tolist())
     assert tensors_of({"held": [history]}) == [value]
-    history.clear()
+    history.past.clear()
     assert tensors_of({"held": [history]}) == []
