@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from scaling_cache.nodes.raylight import ScalingCacheRaylight
 
 from demo.host.fetch import ROOT
 
@@ -91,13 +91,11 @@ def sample(actors: dict[str, Any]) -> list[tuple[list[float], list[float]]]:
 
 
 def execute(actors: dict[str, Any], **more: Any) -> Any:
-    from scaling_cache.nodes.raylight import ScalingCacheRaylight
-
     settings = {"speedup": 2.0, "mode": "target speed-up", "start_percent": 0.0, "end_percent": 1.0}
     return ScalingCacheRaylight.execute(actors, **{**settings, **more})
 
 
-def test_all_workers_skip_the_same_steps(comfy: Path, actors: dict[str, Any]):
+def test_all_workers_skip_the_same_steps(actors: dict[str, Any]):
     plain = sample(actors)
     assert all(len(seen) == 24 for _, seen in plain)
     for settings in ({}, {"mode": "error budget", "budget": 0.25}):
@@ -110,7 +108,7 @@ def test_all_workers_skip_the_same_steps(comfy: Path, actors: dict[str, Any]):
     assert sample(actors) == plain
 
 
-def test_settings_and_actors_are_checked(comfy: Path, actors: dict[str, Any]):
+def test_settings_and_actors_are_checked(actors: dict[str, Any]):
     with pytest.raises(ValueError, match="speedup"):
         execute(actors, speedup=9.0)
     for wrong in ({}, {"workers": []}, "workers"):
