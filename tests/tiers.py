@@ -12,6 +12,7 @@ LONG = (
     "tests/host/test_samplers.py",
     "tests/host/test_same_as_before.py",
     "tests/host/test_soak.py",
+    "tests/host/test_two_caches.py",
     "tests/host/test_ways.py",
     "tests/methods/test_attention.py",
     "tests/methods/test_guard.py",

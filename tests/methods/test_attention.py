@@ -6,26 +6,34 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.calibration.attention import (
+    AttentionStatistics,
+    picture_tokens,
+    preference,
+    token_contrast,
+)
+from scaling_cache.cache_core.calibration.block_tables import WatchStack
+from scaling_cache.nodes.families import find_family
+from scaling_cache.nodes.families.family import picture_only, references_behind
+from scaling_cache.nodes.families.lumina2 import picture_start
+from scaling_cache.nodes.host import attention_probe
 
 from testbed import networks
+from testbed.install import cached
 from testbed.transformers import TRANSFORMERS
 from testbed.watch import Watch
 
 OVERRIDE = "optimized_attention_override"
 # The host gives the attention of these no options, so nothing can follow it.
 SILENT = ("wan_s2v", "pixart")
-
-
-@pytest.fixture(scope="module")
-def nets(comfy: Path) -> Any:
-    return networks
 
 
 FAMILIES = list(TRANSFORMERS)
@@ -63,7 +71,6 @@ def matrix(call: dict[str, Any]) -> np.ndarray:
 
 def statistics(seen: list[tuple[int, np.ndarray]] | None = None) -> Any:
     """Statistics that also write down what they take in."""
-    from scaling_cache.cache_core.calibration.attention import AttentionStatistics
 
     class Recorded(AttentionStatistics):
         def observe(self, block: int, scores: torch.Tensor) -> None:
@@ -75,16 +82,10 @@ def statistics(seen: list[tuple[int, np.ndarray]] | None = None) -> Any:
 
 
 def profiled(model: Any, found: Any) -> Any:
-    from scaling_cache.cache_core.calibration.profiling import EveryBlock
-    from scaling_cache.nodes.host.attention_probe import watch
-    from scaling_cache.nodes.host.cache import Cache, install
-
-    return watch(install(model, Cache(EveryBlock())), found)
+    return attention_probe.watch(cached(model, WatchStack()), found)
 
 
 def blocks(model: Any) -> int:
-    from scaling_cache.nodes.families import find_family
-
     network = model.model.diffusion_model
     return find_family(network).layout(network).total
 
@@ -104,10 +105,10 @@ def of_the_user(options: Any) -> bool:
 
 @pytest.mark.parametrize("cfg", [3.0, 1.0])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_picture_is_that_of_a_plain_run(name: str, cfg: float, nets: Any) -> None:
-    model, found = nets.build(name), statistics()
-    plain = nets.sample(model, name, cfg=cfg)
-    assert torch.equal(nets.sample(profiled(model, found), name, cfg=cfg), plain)
+def test_the_picture_is_that_of_a_plain_run(name: str, cfg: float) -> None:
+    model, found = networks.build(name), statistics()
+    plain = networks.sample(model, name, cfg=cfg)
+    assert torch.equal(networks.sample(profiled(model, found), name, cfg=cfg), plain)
     if name in SILENT:
         with pytest.raises(ValueError, match="could not be followed"):
             found.preferences(blocks(model))
@@ -135,7 +136,6 @@ def test_column_means_are_those_of_the_recorded_attention(
     per_block: int,
     start: int,
     more: dict[str, Any],
-    nets: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On pictures of fewer tokens than queries are taken, where all of them are."""
@@ -148,8 +148,8 @@ def test_column_means_are_those_of_the_recorded_attention(
     # As many tokens as words: the attention to the text has the shape of that among the tokens.
     short = replace(TRANSFORMERS["wan"], latent=(16, 5, 2, 2))
     monkeypatch.setitem(TRANSFORMERS, "wan_short", short)
-    model, user, seen = nets.build(name), Recorder(), []
-    nets.sample(profiled(with_override(model, user), statistics(seen)), name, **more)
+    model, user, seen = networks.build(name), Recorder(), []
+    networks.sample(profiled(with_override(model, user), statistics(seen)), name, **more)
     tokens = {"flux": 16, "sd3": 16, "wan_short": 5}.get(name, 32)
     columns = slice(start, start + tokens)
     depth = blocks(model)
@@ -170,8 +170,8 @@ def test_column_means_are_those_of_the_recorded_attention(
     assert masks == {name == "hunyuan_video"}
 
 
-def test_preferences_are_those_of_recorded_attention_and_outputs(nets: Any) -> None:
-    model, user, outputs = nets.build("flux"), Recorder(), []
+def test_preferences_are_those_of_recorded_attention_and_outputs() -> None:
+    model, user, outputs = networks.build("flux"), Recorder(), []
 
     def look(args: Any) -> Any:
         outputs.append([out.double().numpy() for out in args["conds_out"]])
@@ -180,7 +180,7 @@ def test_preferences_are_those_of_recorded_attention_and_outputs(nets: Any) -> N
     looked = with_override(model, user)
     looked.model_options["sampler_pre_cfg_function"] = [look]
     found = statistics()
-    nets.sample(profiled(looked, found), "flux")
+    networks.sample(profiled(looked, found), "flux")
     contrast = np.zeros(16)
     for positive, negative in outputs:
         gap = np.abs(positive - negative)[0].mean(0)
@@ -198,12 +198,10 @@ def test_preferences_are_those_of_recorded_attention_and_outputs(nets: Any) -> N
         assert value == pytest.approx((high & foreground).sum() / foreground.sum())
 
 
-def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_evaluation(
-    nets: Any,
-) -> None:
-    from comfy.patcher_extension import WrappersMP
-
-    model, found, seen = nets.build("flux"), statistics(), []
+def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_evaluation() -> (
+    None
+):
+    model, found, seen = networks.build("flux"), statistics(), []
 
     def look(executor: Any, model: Any, conds: Any, *args: Any) -> Any:
         outputs = executor(model, conds, *args)
@@ -213,7 +211,7 @@ def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_
     watched = profiled(model, found)
     watched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "look", look)
     with Watch(model.model.diffusion_model, "flux") as watch:
-        nets.sample(watched, "flux", cfg=1.0)
+        networks.sample(watched, "flux", cfg=1.0)
     assert len(watch.calls) == 13
     assert [count for count, _ in seen] == [2, 1, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1, 2]
     contrast = np.zeros(16)
@@ -221,8 +219,6 @@ def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_
         gap = np.abs(seen[place][1] - seen[place + 1][1])[0].mean(0)
         patches = gap.reshape(4, 2, 4, 2).mean((1, 3)).flatten()
         contrast += patches / patches.mean()
-    from scaling_cache.cache_core.calibration.attention import preference
-
     scores = torch.stack([found._scores[block] for block in range(5)]).double().numpy()
     np.testing.assert_allclose(found.preferences(5), preference(scores, contrast[None]))
 
@@ -230,7 +226,7 @@ def test_without_guidance_the_negative_conditioning_is_computed_at_every_fourth_
 # --- where the picture is
 
 
-def keys_of_block_0(nets: Any, model: Any, name: str, call: Any, x: torch.Tensor) -> torch.Tensor:
+def keys_of_block_0(model: Any, name: str, call: Any, x: torch.Tensor) -> torch.Tensor:
     """Keys [samples, heads, tokens, width] of the first attention among all tokens of block 0."""
     user = Recorder()
     options = {
@@ -246,7 +242,7 @@ def keys_of_block_0(nets: Any, model: Any, name: str, call: Any, x: torch.Tensor
 
 
 @pytest.fixture
-def filled(nets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Lumina 2 that fills its picture up, as Z-Image does, and a Flux with reference images."""
     spec = TRANSFORMERS["lumina2"]
     padded = replace(spec, network={**spec.network, "pad_tokens_multiple": 12})
@@ -266,21 +262,18 @@ def filled(nets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     "name",
     [*(n for n in FAMILIES if n not in SILENT), "z_image", "flux_edit", "qwen_image_edit"],
 )
-def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any) -> None:
+def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str) -> None:
     """One patch of the latent is changed: that is where the contrast is, and the one key that moves is
     the one that stands for it."""
-    from scaling_cache.cache_core.calibration.attention import picture_tokens, token_contrast
-    from scaling_cache.nodes.families import find_family
-
-    model = nets.build(name)
+    model = networks.build(name)
     network = model.model.diffusion_model
     with Watch(network, name) as watch:
-        nets.sample(model, name, steps=8)
+        networks.sample(model, name, steps=8)
     call = watch.calls[0]
     family = find_family(network)
     x, patch = call.args[0], family.patch(network)
     count = picture_tokens(x.shape, patch)
-    before = keys_of_block_0(nets, model, name, call, x)
+    before = keys_of_block_0(model, name, call, x)
     stream = math.prod(call.into.shape[1:-1])
     columns = family.picture_keys(network, stream, before.shape[2], count)
     assert columns is not None
@@ -292,7 +285,7 @@ def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any
         across = range(x.shape[-1])[column * patch :][:patch]
         target[:, :, frame, rows.start : rows.stop, across.start : across.stop] += 1.0
         contrast = token_contrast(changed, x, patch)[0]
-        after = keys_of_block_0(nets, model, name, call, changed)
+        after = keys_of_block_0(model, name, call, changed)
         moved = (after - before).abs().amax((0, 1, 3)).nonzero().flatten().tolist()
         if name in ("lumina2", "z_image"):
             # The picture's tokens have attended to each other before block 0, those that fill up too.
@@ -303,17 +296,14 @@ def test_a_change_of_the_picture_moves_the_key_of_its_token(name: str, nets: Any
         assert moved == [columns.start + int(contrast.argmax())]
 
 
-def test_where_the_picture_cannot_be_told(comfy: Path) -> None:
-    from scaling_cache.nodes.families.family import alone, references_behind
-    from scaling_cache.nodes.families.lumina2 import place
-
-    assert (alone(None, 16, 16), alone(None, 20, 16)) == (0, None)
+def test_where_the_picture_cannot_be_told() -> None:
+    assert (picture_only(None, 16, 16), picture_only(None, 20, 16)) == (0, None)
     assert (references_behind(None, 20, 16), references_behind(None, 8, 16)) == (0, None)
 
     class Filled:
         pad_tokens_multiple = 32
 
-    assert (place(Filled, 96, 40), place(Filled, 40, 40)) == (32, None)
+    assert (picture_start(Filled, 96, 40), picture_start(Filled, 40, 40)) == (32, None)
 
 
 @pytest.mark.parametrize(
@@ -325,13 +315,13 @@ def test_where_the_picture_cannot_be_told(comfy: Path) -> None:
     ],
 )
 def test_what_is_not_the_whole_picture_is_not_taken_for_it(
-    name: str, more: dict[str, Any], why: str, nets: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, more: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = TRANSFORMERS[name]
     monkeypatch.setitem(TRANSFORMERS, name, replace(spec, more={**spec.more, **more}))
-    model, found = nets.build(name), statistics()
-    plain = nets.sample(model, name)
-    assert torch.equal(nets.sample(profiled(model, found), name), plain)
+    model, found = networks.build(name), statistics()
+    plain = networks.sample(model, name)
+    assert torch.equal(networks.sample(profiled(model, found), name), plain)
     with pytest.raises(ValueError, match=why):
         found.preferences(blocks(model))
 
@@ -340,29 +330,27 @@ def test_what_is_not_the_whole_picture_is_not_taken_for_it(
 
 
 @pytest.fixture
-def before(nets: Any) -> Iterator[tuple[Any, Recorder]]:
+def before() -> Iterator[tuple[Any, Recorder]]:
     """A model with an override of the user, whose options must stay as they are."""
     user = Recorder()
-    model = with_override(nets.build("flux"), user)
+    model = with_override(networks.build("flux"), user)
     options = copy.copy(model.model_options["transformer_options"])
     yield model, user
     assert model.model_options["transformer_options"] == options
     assert list(options) == [OVERRIDE]
     user.options.clear()
-    nets.sample(model, "flux")
+    networks.sample(model, "flux")
     assert len(user.options) == 50
     assert all(map(of_the_user, user.options))
 
 
-def test_the_override_of_the_user_is_called_and_stays(nets: Any, before: Any) -> None:
-    from comfy.model_patcher import create_model_options_clone
-
+def test_the_override_of_the_user_is_called_and_stays(before: Any) -> None:
     model, user = before
-    plain = nets.sample(model, "flux")
+    plain = networks.sample(model, "flux")
     assert len(user.calls) == 50
     watched = profiled(model, statistics())
     options = create_model_options_clone(watched.model_options)
-    assert torch.equal(nets.sample(watched, "flux"), plain)
+    assert torch.equal(networks.sample(watched, "flux"), plain)
     assert watched.model_options == options
     # The probe was there during the run, and only then.
     assert all(map(of_the_user, user.options[:50]))
@@ -370,9 +358,7 @@ def test_the_override_of_the_user_is_called_and_stays(nets: Any, before: Any) ->
     assert not any(map(of_the_user, user.options[50:]))
 
 
-def test_the_options_are_as_before_after_an_exception(nets: Any, before: Any) -> None:
-    from comfy.model_patcher import create_model_options_clone
-
+def test_the_options_are_as_before_after_an_exception(before: Any) -> None:
     model, _ = before
     network = model.model.diffusion_model
     attributes, calls = dict(vars(network)), []
@@ -386,39 +372,39 @@ def test_the_options_are_as_before_after_an_exception(nets: Any, before: Any) ->
     watched = profiled(model, statistics())
     options = create_model_options_clone(watched.model_options)
     with pytest.raises(RuntimeError, match="broken"):
-        nets.sample(watched, "flux")
+        networks.sample(watched, "flux")
     handle.remove()
     assert watched.model_options == options
     assert dict(vars(network)) == attributes
 
 
-def test_a_clone_is_measured_as_well(nets: Any) -> None:
+def test_a_clone_is_measured_as_well() -> None:
     found = statistics()
-    nets.sample(profiled(nets.build("flux"), found).clone(), "flux")
+    networks.sample(profiled(networks.build("flux"), found).clone(), "flux")
     assert len(found.preferences(5)) == 5
 
 
-def test_without_an_override_of_the_user_none_stays(nets: Any) -> None:
-    model = nets.build("flux")
+def test_without_an_override_of_the_user_none_stays() -> None:
+    model = networks.build("flux")
     watched = profiled(model, statistics())
-    nets.sample(watched, "flux")
+    networks.sample(watched, "flux")
     for one in (model, watched):
         assert OVERRIDE not in one.model_options.get("transformer_options", {})
     with Watch(model.model.diffusion_model, "flux") as watch:
-        nets.sample(model, "flux")
+        networks.sample(model, "flux")
     assert all(OVERRIDE not in call.kwargs["transformer_options"] for call in watch.calls)
 
 
 def test_a_fault_of_the_measurement_costs_the_preferences_alone(
-    nets: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, found = nets.build("flux"), statistics()
-    plain = nets.sample(model, "flux")
+    model, found = networks.build("flux"), statistics()
+    plain = networks.sample(model, "flux")
 
     def fail(*args: Any) -> Any:
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr("scaling_cache.nodes.host.attention.column_means", fail)
-    assert torch.equal(nets.sample(profiled(model, found), "flux"), plain)
+    monkeypatch.setattr(attention_probe, "column_means", fail)
+    assert torch.equal(networks.sample(profiled(model, found), "flux"), plain)
     with pytest.raises(ValueError, match="RuntimeError: no memory left"):
         found.preferences(5)

@@ -3,53 +3,34 @@ against hooks that know nothing of the cache."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.methods import CfgCache, MixCache
+from scaling_cache.cache_core.methods.mixcache import MixRun
+from scaling_cache.cache_core.negative import Guidance
+from scaling_cache.nodes.step_cache_advanced import ScalingStepCacheAdvanced
 
-from testbed import networks as nets
+from testbed import networks
 from testbed import watch as watches
+from testbed.install import cached
 
 STEPS = 14
 FAMILIES = ("flux", "wan", "qwen_image", "sd3", "ltxv", "lumina2", "hunyuan_video", "chroma")
-
-
-@pytest.fixture(scope="module")
-def models(comfy: Path) -> dict[str, Any]:
-    return {}
+Build = Callable[[str], Any]
 
 
 @pytest.fixture
-def model(name: str, models: dict[str, Any]) -> Any:
-    if name not in models:
-        models[name] = nets.build(name)
-    return models[name]
+def model(name: str, built: Build) -> Any:
+    return built(name)
 
 
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the node tells the user."""
-    from scaling_cache.nodes.host.progress import ProgressText
-
-    texts: list[str] = []
-    monkeypatch.setattr(ProgressText, "finish", lambda self, text: texts.append(text))
-    return texts
-
-
-def mix(threshold: float, **more: Any) -> Any:
-    from scaling_cache.cache_core.methods import MixCache
-
-    return MixCache(threshold, **{"trigger": 10.0, "head": 2, **more})
-
-
-def install(model: Any, method: Any, **more: Any) -> Any:
-    from scaling_cache.nodes.host.cache import Cache
-    from scaling_cache.nodes.host.cache import install as put
-
-    return put(model, Cache(method, **more))
+def mix(threshold: float, **more: Any) -> MixCache:
+    return MixCache(threshold, **{"trigger": 10.0, "warmup": 2, **more})
 
 
 @dataclass
@@ -65,8 +46,6 @@ class Batch:
 
 def batches(model: Any, cache: Any) -> tuple[Any, list[Batch]]:
     """A cached model, recorded outside and inside the cache."""
-    from comfy.patcher_extension import WrappersMP
-
     seen: list[Batch] = []
 
     def outside(executor: Any, model: Any, conds: Any, x: Any, sigma: Any, options: Any) -> Any:
@@ -121,7 +100,7 @@ class Middle:
 def order(model: Any, name: str) -> list[str]:
     """Names of the blocks in the order in which they run."""
     with watches.Watch(model.model.diffusion_model, name) as watch:
-        nets.sample(model, name, steps=1)
+        networks.sample(model, name, steps=1)
     return watch.calls[0].ran
 
 
@@ -157,10 +136,10 @@ class Recorded:
 
 def record(model: Any, name: str, cache: Any, **more: Any) -> Recorded:
     network, paths = model.model.diffusion_model, order(model, name)
-    cached, seen = batches(model, cache)
+    recorded, seen = batches(model, cache)
     with watches.Watch(network, name) as watch:
         middle = Middle(watch, network, paths)
-        out = nets.sample(cached, name, steps=STEPS, **more)
+        out = networks.sample(recorded, name, steps=STEPS, **more)
     made: list[Middle] = []
 
     class Replayed(watches.Watch):
@@ -204,7 +183,7 @@ def decided(found: Recorded, method: Any) -> tuple[list[str], dict[str, list[flo
                 times += 1
             if value * (1 + method.penalty) ** times < harm:
                 best, harm = kind, value * (1 + method.penalty) ** times
-        must = step < method.head or not begun or gap >= method.max_gap
+        must = step < method.warmup or not begun or gap >= method.max_gap
         kinds.append("" if must else best)
         if kinds[-1]:
             continue
@@ -267,26 +246,28 @@ def raised(difference: torch.Tensor, sigma: float, model: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_computing_all_changes_nothing(name: str, model: Any) -> None:
-    plain = nets.sample(model, name)
-    assert torch.equal(nets.sample(install(model, mix(0.0)), name), plain)
-    assert torch.equal(nets.sample(install(model, mix(9.0, trigger=0.0)), name), plain)
-    assert torch.equal(nets.sample(install(model, mix(9.0, head=10)), name), plain)
-    assert torch.equal(nets.sample(model, name), plain)
+def test_computing_all_changes_nothing(
+    name: str, model: Any, plain: Callable[..., torch.Tensor]
+) -> None:
+    untouched = plain(name)
+    assert torch.equal(networks.sample(cached(model, mix(0.0)), name), untouched)
+    assert torch.equal(networks.sample(cached(model, mix(9.0, trigger=0.0)), name), untouched)
+    assert torch.equal(networks.sample(cached(model, mix(9.0, warmup=10)), name), untouched)
+    assert torch.equal(networks.sample(model, name), untouched)
 
 
 @pytest.mark.parametrize("cfg", [3.0, 1.0])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_step_leaves_out_what_the_rule_says(name: str, cfg: float, model: Any) -> None:
     """At three thresholds between the changes that occur."""
-    whole = record(model, name, lambda m: install(m, mix(0.0)), cfg=cfg)
+    whole = record(model, name, lambda m: cached(m, mix(0.0)), cfg=cfg)
     kinds, met = decided(whole, mix(0.0))
     assert whole.left_out() == kinds == [""] * STEPS
     lows = sorted(min(values) for values in zip(*filter(None, met.values()), strict=True))
     seen: set[str] = set()
     for threshold in (lows[3] * 1.01, lows[6] * 1.5, lows[-1] * 4):
         method = mix(min(threshold, 9.0), max_gap=4)
-        found = record(model, name, lambda m, method=method: install(m, method), cfg=cfg)
+        found = record(model, name, lambda m, method=method: cached(m, method), cfg=cfg)
         kinds, _ = decided(found, method)
         assert found.left_out() == kinds
         assert torch.isfinite(found.picture).all()
@@ -297,13 +278,13 @@ def test_each_step_leaves_out_what_the_rule_says(name: str, cfg: float, model: A
         assert "negative" not in seen
 
 
-def test_all_kinds_occur(models: dict[str, Any]) -> None:
+def test_all_kinds_occur(built: Build) -> None:
     """Over the families; or else the formulas above were never tested."""
     seen: set[str] = set()
     for name in FAMILIES[:4]:
-        model = models.setdefault(name, nets.build(name))
+        model = built(name)
         method = mix(9.0, penalty=2.0, max_gap=6)
-        found = record(model, name, lambda m, method=method: install(m, method))
+        found = record(model, name, lambda m, method=method: cached(m, method))
         assert found.left_out() == decided(found, method)[0]
         check_formulas(found, model, name)
         seen |= set(found.left_out())
@@ -313,11 +294,11 @@ def test_all_kinds_occur(models: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["flux"])
 class TestInTheHost:
     def test_the_trigger_waits_until_outputs_settle(self, name: str, model: Any) -> None:
-        whole = record(model, name, lambda m: install(m, mix(0.0)))
+        whole = record(model, name, lambda m: cached(m, mix(0.0)))
         steps = decided(whole, mix(0.0))[1]["step"]
         trigger = sorted(steps)[2] * 1.001
         method = mix(9.0, trigger=trigger)
-        found = record(model, name, lambda m: install(m, method))
+        found = record(model, name, lambda m: cached(m, method))
         first = next(i for i, value in enumerate(steps) if value < trigger) + 2
         assert found.left_out()[:first] == [""] * first
         assert found.left_out()[first] != ""
@@ -325,55 +306,47 @@ class TestInTheHost:
 
     @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m", "euler_ancestral", "dpm_adaptive"])
     def test_other_samplers(self, name: str, sampler: str, model: Any) -> None:
-        plain = nets.sample(model, name, sampler=sampler)
-        assert torch.equal(nets.sample(install(model, mix(0.0)), name, sampler=sampler), plain)
-        cached = nets.sample(install(model, mix(9.0)), name, sampler=sampler)
-        assert torch.isfinite(cached).all()
+        plain = networks.sample(model, name, sampler=sampler)
+        assert torch.equal(networks.sample(cached(model, mix(0.0)), name, sampler=sampler), plain)
+        result = networks.sample(cached(model, mix(9.0)), name, sampler=sampler)
+        assert torch.isfinite(result).all()
 
     def test_batches_runs_and_the_cpu_agree(self, name: str, model: Any) -> None:
-        cached = install(model, mix(0.5))
-        once = nets.sample(cached, name)
-        assert torch.equal(nets.sample(cached, name), once)
-        assert torch.equal(nets.sample(install(model, mix(0.5), to_host=True), name), once)
-        assert torch.isfinite(nets.sample(cached, name, batch=2)).all()
+        mixed = cached(model, mix(0.5))
+        once = networks.sample(mixed, name)
+        assert torch.equal(networks.sample(mixed, name), once)
+        assert torch.equal(networks.sample(cached(model, mix(0.5), to_host=True), name), once)
+        assert torch.isfinite(networks.sample(mixed, name, batch=2)).all()
 
     def test_the_negative_conditioning_is_left_to_cfg_cache(
         self, name: str, model: Any, said: list[str]
     ) -> None:
-        from scaling_cache.cache_core.methods import CfgCache
-        from scaling_cache.nodes.host.cache import Cache
-        from scaling_cache.nodes.host.cache import install as put
-
-        both = put(model, Cache(CfgCache(interval=3, start_percent=0.0)))
-        assert torch.isfinite(nets.sample(install(both, mix(0.5)), name)).all()
+        both = cached(model, CfgCache(interval=3, start_percent=0.0))
+        assert torch.isfinite(networks.sample(cached(both, mix(0.5)), name)).all()
         assert any("left to it" in text for text in said)
 
-    @pytest.mark.parametrize("where", ["negative", "observe"])
+    @pytest.mark.parametrize("where", ["negative", "complete"])
     def test_a_fault_costs_speed_only(
         self, name: str, where: str, model: Any, said: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scaling_cache.cache_core.methods.mixcache import MixRun
-
         def fail(*args: Any) -> Any:
             raise RuntimeError("no memory left")
 
-        monkeypatch.setattr(MixRun, where, fail)
+        monkeypatch.setattr(Guidance if where == "negative" else MixRun, where, fail)
         method = mix(9.0, penalty=9.0, max_gap=9, share=0.0)
-        found = record(model, name, lambda m: install(m, method))
+        found = record(model, name, lambda m: cached(m, method))
         assert "no memory left" in said[-1]
         assert torch.isfinite(found.picture).all()
         # What failed is run again in full, and so is all that follows.
         branches = [len(call.args[0]) for call in found.calls]
-        if where == "observe":
-            assert torch.equal(found.picture, nets.sample(model, name, steps=STEPS))
+        if where == "complete":
+            assert torch.equal(found.picture, networks.sample(model, name, steps=STEPS))
         else:
             assert branches.count(1) == 1
         after = found.calls[branches.index(1) :] if where == "negative" else found.calls
         assert all(len(call.ran) == found.blocks for call in after)
 
     def test_the_node_offers_it(self, name: str, model: Any, said: list[str]) -> None:
-        from scaling_cache.nodes.step_cache_advanced import ScalingStepCacheAdvanced as Node
-
         inputs: dict[str, Any] = {
             "granularity": "auto",
             "predictor": "auto",
@@ -385,7 +358,7 @@ class TestInTheHost:
             "start_percent": 0.0,
             "end_percent": 1.0,
         }
-        cached = Node.execute(model, method="MixCache", **inputs).result[0]
-        nets.sample(cached, name)
+        node = ScalingStepCacheAdvanced.execute(model, method="MixCache", **inputs)
+        networks.sample(node.result[0], name)
         assert said[-1].startswith("MixCache: computed ")
         assert "computed 10 of 10" not in said[-1]
