@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...cache_core.calibration.attention import AttentionStatistics
 from ...cache_core.calibration.block_tables import WatchRun, WatchStack
 from ...cache_core.decide.layout import Layout
+from ...cache_core.methods import DeltaCache
 from .attention_probe import watch
 from .block_hooks import why_refused
 from .cache import Cache, install, remove
@@ -44,7 +45,8 @@ def measure(
     """The profile of a model, or why it has none."""
     method = WatchStack()
     if why := why_refused(model, method):
-        return why
+        # The user asks on behalf of the method that skips what is found.
+        return why.replace(method.name, DeltaCache.name)
     runs: list[Any] = []
     profiled = install(remove(model), Cache(method, on_close=runs.append))
     measured: list[AttentionStatistics] = []
