@@ -8,7 +8,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..cache_core.methods.base import Method, Plain
+from ..cache_core.methods.base import Method, Plain, one_of
 from ..cache_core.methods.scaling import MODES
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
@@ -272,8 +272,7 @@ def cached(
     Raises:
         ValueError: naming the field, if a setting is out of range or does not fit the network.
     """
-    if device not in DEVICES:
-        raise ValueError(f"cache_device: must be one of {', '.join(DEVICES)}, got {device!r}")
+    one_of("cache_device", DEVICES, device)
     if isinstance(method, str):
         return refused(cls, model, method)
     if method.off:

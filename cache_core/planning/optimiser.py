@@ -210,7 +210,8 @@ def cheapest(chains: Chains, computed: int) -> Chain:
 
 def within_error(chains: Sequence[Chain], error: float) -> Chain:
     """The shortest whose expected error is within a limit, or the longest if none is."""
-    return next((chain for chain in chains if chain.error <= error), chains[-1])
+    found = next((chain for chain in chains if chain.error <= error), None)
+    return chains[-1] if found is None else found
 
 
 def segment_costs(

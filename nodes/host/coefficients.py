@@ -124,13 +124,13 @@ def find_coefficients(
         return Found()
     if choice != AUTO:
         try:
-            return _use(choice, patcher, schedule, cfg)
+            return _use(choice, patcher, schedule, cfg, fingerprints(patcher))
         except CoefficientError as error:
             return _refused(error)
-    refused = Found()
+    refused, known = Found(), fingerprints(patcher)
     for name in _files():
         try:
-            return _use(name, patcher, schedule, cfg)
+            return _use(name, patcher, schedule, cfg, known)
         except _OutOfRange as error:
             refused = _refused(error)
         except CoefficientError:
@@ -173,9 +173,10 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
 
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:
     """Name and block table of the first file that was made for a model and holds one."""
+    known = fingerprints(patcher)
     for name in _files():
         try:
-            file = _fitting(name, patcher)
+            file = _fitting(name, patcher, known)
         except CoefficientError:
             continue
         if file.blocks is not None:
@@ -229,12 +230,18 @@ def _refused(error: CoefficientError) -> Found:
     return Found(None, f"{error}; alpha is learned during the run")
 
 
-def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None) -> Found:
+def _use(
+    name: str,
+    patcher: Any,
+    schedule: tuple[float, ...],
+    cfg: float | None,
+    known: frozenset[str],
+) -> Found:
     """
     Raises:
         CoefficientError: if the file is unusable or does not fit.
     """
-    file = _fitting(name, patcher)
+    file = _fitting(name, patcher, known)
     table = file.table
     if not table.covers(schedule[:-1]):
         raise _OutOfRange(
@@ -245,7 +252,7 @@ def _use(name: str, patcher: Any, schedule: tuple[float, ...], cfg: float | None
     return Found(guided, f"Coefficients: {name}", file.trial)
 
 
-def _fitting(name: str, patcher: Any) -> CoefficientFile:
+def _fitting(name: str, patcher: Any, known: frozenset[str]) -> CoefficientFile:
     """A file that was made for a model; of any other no more than the beginning is read.
 
     Raises:
@@ -255,7 +262,7 @@ def _fitting(name: str, patcher: Any) -> CoefficientFile:
     if path is None:
         raise CoefficientError(f"coefficients: {name} is gone")
     made = read_provenance(Path(path))
-    if made.fingerprint not in fingerprints(patcher):
+    if made.fingerprint not in known:
         raise CoefficientError(
             f"coefficients: {name} was made for another model ({made.family}), this is {family(patcher)}"
         )
