@@ -102,29 +102,35 @@ def test_a_host_that_dies_shows_its_last_words(tmp_path: Path):
 
 
 @pytest.mark.host
-def test_the_pack_loads_fast_and_without_complaint(host: Any):
+def test_the_pack_loads_without_complaint(host: Any):
     log = host.server.log_text()
     assert "IMPORT FAILED" not in log
     assert "Error while calling comfy_entrypoint" not in log
-    found = re.search(r"([\d.]+) seconds: .*ComfyUI-ScalingCache", log)
-    assert found is not None
-    assert float(found[1]) < 0.5
+    assert re.search(r"[\d.]+ seconds: .*ComfyUI-ScalingCache", log)
 
 
 @pytest.mark.host
-def test_loading_the_pack_imports_no_model_of_the_host():
-    """In a fresh process with the host's own modules loaded, as they are when it loads node packs."""
+def test_loading_the_pack_is_fast_and_imports_no_model_of_the_host():
+    """In a fresh process with the host's own modules loaded, as they are when it loads node packs.
+
+    The processor's time, of the best of three: what else the machine does in the meantime is not ours.
+    """
     code = """
-import asyncio, json, sys
+import asyncio, json, sys, time
 from demo.host.inprocess import import_host, import_pack
 import_host()
 import nodes, folder_paths, comfy_api.latest
 before = set(sys.modules)
+began = time.process_time()
 asyncio.run(asyncio.run(import_pack().comfy_entrypoint()).get_node_list())
-print(json.dumps(sorted(set(sys.modules) - before)))
+print(json.dumps([time.process_time() - began, sorted(set(sys.modules) - before)]))
 """
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
-    new = json.loads(result.stdout.splitlines()[-1])
-    assert any(name.endswith("nodes.scaling_cache") for name in new)
-    assert not [name for name in new if name.startswith(("comfy.ldm", "comfy_extras"))]
+    seconds = []
+    for _ in range(3):
+        result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr[-2000:]
+        took, new = json.loads(result.stdout.splitlines()[-1])
+        seconds.append(took)
+        assert any(name.endswith("nodes.scaling_cache") for name in new)
+        assert not [name for name in new if name.startswith(("comfy.ldm", "comfy_extras"))]
+    assert min(seconds) < 0.5
