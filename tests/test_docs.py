@@ -15,6 +15,7 @@ from PIL import Image
 from demo.host.fetch import ROOT
 
 DOCS = ROOT / "docs"
+WORKFLOWS = ROOT / ".github" / "workflows"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 CODE = re.compile(r"`([^`]+)`")
 
@@ -186,11 +187,18 @@ def test_pictures_for_the_registry(field: str, shape: tuple[int, int]):
 
 
 def test_the_release_workflow_holds_no_secret():
-    text = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    text = (WORKFLOWS / "publish.yml").read_text(encoding="utf-8")
     (job,) = yaml.safe_load(text)["jobs"].values()
     publish = job["steps"][-1]
     assert publish["uses"].startswith("Comfy-Org/publish-node-action@")
     assert publish["with"] == {"personal_access_token": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.yml")), ids=lambda path: path.stem)
+def test_actions_of_others_are_pinned_to_a_commit(path: Path):
+    used = re.findall(r"uses: *(.+)", path.read_text(encoding="utf-8"))
+    assert used
+    assert [use for use in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", use)] == []
 
 
 # --- troubleshooting
