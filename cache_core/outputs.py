@@ -94,7 +94,7 @@ class OutputCache(Run):
 
     def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """With what the predicted steps before a computed one owe; the same one if nothing is owed."""
-        corrector, moment = self.corrector, self._moment
+        corrector, moment, denoised = self.corrector, self._moment, super().hand_over(x, denoised)
         if self.clock.measures:
             self.corrector = corrector = None  # the steps are not those of the schedule
         if corrector is None or moment is None or self.sealed:

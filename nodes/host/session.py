@@ -52,13 +52,17 @@ class Active:
 
     def begin(self, sigma: Callable[[], float], x: Any) -> None:
         """Start an evaluation; report a few times per second."""
-        self.guard(self.run.begin, sigma, x)
+        self.run.begin(sigma, x)
         now = time.perf_counter()
         if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
             self.told = now if tell(self.progress.update, self.run.report) else math.inf
 
-    def close(self) -> None:
-        """End the run: drop all tensors, say what it was."""
+    def close(self, result: Any) -> None:
+        """End the run: drop all tensors, say what it was. It is kept for a report if it has a result."""
+        if result is not None:
+            self.guard(sampling.check, self.cache.method, self.run, result)
+            run = finished(self.cache.method.name, self.run.report, self.cache.node_id)
+            tell(self.cache.log.add, run)
         report = self.guard(self.run.close) or self.run.report
         tell(self.progress.summarise, self.cache.method, report)
         if self.cache.on_close is not None:
@@ -89,19 +93,18 @@ def outer_sample(
     caches = saved.get("transformer_options", {}).get(KEY)
     if not isinstance(caches, tuple):
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
-    run = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), tuple(noise.shape), caches)
+    run = sampling.Sampling(guider, sampler, sigmas, tuple(noise.shape), caches)
     started = [(cache, sampling.start(cache, run)) for cache in caches]
     active = [Active(cache, *found) for cache, found in started if found is not None]
     guider.model_options = options = create_model_options_clone(saved)
     options["transformer_options"][KEY] = Session(active)
+    result = None
     try:
         result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
     finally:
         guider.model_options = saved
         for each in active:
-            each.close()
-    for each in active:
-        each.cache.log.add(finished(each.cache.method.name, each.run.report, each.cache.node_id))
+            tell(each.close, result)
     return result
 
 
@@ -114,7 +117,7 @@ def predict_noise(
         return executor(x, timestep, model_options, *args, **kwargs)
     session.calls = 0
     for active in session.caches:
-        active.begin(lambda: float(timestep.reshape(-1)[0]), x)
+        active.guard(active.begin, lambda: float(timestep.reshape(-1)[0]), x)
     guided = executor(x, timestep, model_options, *args, **kwargs)
     for active in session.caches:
         handed = active.guard(active.run.hand_over, x, guided)
@@ -135,26 +138,19 @@ def calc_cond_batch(
         return compute(conds)
     first, number = session.caches[0], session.calls
     session.calls += 1
-    call = first.guard(describe_call, conds, x_in, first.run.sigma, number, model_options)
+    call = first.guard(lambda: describe_call(conds, x_in, first.run.sigma, number, model_options))
     for active in session.caches:
         if call is None and not active.run.sealed:
             active.run.stop("the conditionings could not be told apart")
         if call is not None and active.network is not None:
-            active.network.begin(call)
-    return (
-        compute(conds)
-        if call is None
-        else _answer(session.caches, call, conds, compute, x_in, timestep)
-    )
+            active.guard(active.network.begin, call)
+    if call is None:
+        return compute(conds)
+    return _answer(session.caches, call, conds, compute, x_in, timestep)
 
 
 def _answer(
-    caches: Sequence[Active],
-    call: Call,
-    conds: Any,
-    compute: Callable[[Any], Any],
-    x: Any,
-    sigma: Any,
+    caches: Sequence[Active], call: Call, conds: Any, compute: Any, x: Any, sigma: Any
 ) -> Any:
     """Outputs of a batch of conditionings, by the outermost cache and what it leaves to the others."""
     if not caches:

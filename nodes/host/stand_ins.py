@@ -2,18 +2,28 @@
 
 For the duration of one call the network's list of blocks is hidden behind a list of stand-ins, which give
 each block's arguments the names that the host's hooks have. Weights, modules and their names stay as they
-are, so that LoRA and offloading see the network that they know.
+are, so that LoRA and offloading see the network that they know. Another thread that runs the network
+meanwhile finds the blocks behind the stand-ins, or its own walk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock, get_ident
 from typing import Any, Protocol
 
 from torch import nn
 
 from ..families.family import BlockCall, Family
+from .progress import faults
+
+KEY = "scaling_cache_hidden"
+# Held while blocks are hidden or shown.
+_SWAPPING = Lock()
+# By thread, the call of the network that it is in.
+Walks = dict[int, Any]
 
 
 class Walk(Protocol):
@@ -28,23 +38,51 @@ class Walk(Protocol):
         """Run a block, or stand in for it."""
         ...
 
+    def stand_ins(self, walks: Walks) -> dict[str, Any]:
+        """Stand-ins by attribute of the network, which look for the walk of their thread."""
+        ...
+
+
+@dataclass
+class Hidden:
+    """Blocks of a network while a thread hides them.
+
+    Attributes:
+        walks: of the threads that do.
+        before: attributes of the network that have the names of stand-ins.
+        behind: stand-ins, by attribute.
+    """
+
+    walks: Walks = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
+    behind: dict[str, Any] = field(default_factory=dict)
+
 
 @contextmanager
-def hiding(network: Any, behind: Mapping[str, Any]) -> Iterator[None]:
-    """Hide submodules of a network behind others, by attribute, while the context is open."""
+def standing_in(walk: Walk) -> Iterator[None]:
+    """Hide blocks of a network behind stand-ins while the context is open in some thread."""
     # A module finds its submodules only after its own attributes.
-    attributes = vars(network)
-    before = {name: attributes[name] for name in behind if name in attributes}
-    attributes.update(behind)
+    attributes, thread = vars(walk.network), get_ident()
+    with faults(), _SWAPPING:
+        hidden = attributes.get(KEY)
+        if hidden is None:
+            hidden = Hidden()
+            hidden.behind = walk.stand_ins(hidden.walks)
+            hidden.before = {k: attributes[k] for k in hidden.behind if k in attributes}
+            attributes.update(hidden.behind, **{KEY: hidden})
+        outer, hidden.walks[thread] = hidden.walks.get(thread), walk
     try:
         yield
     finally:
-        for name in behind:
-            del attributes[name]
-        attributes.update(before)
+        with _SWAPPING:
+            hidden.walks[thread] = outer
+            if not any(hidden.walks.values()):
+                for name in (KEY, *hidden.behind):
+                    del attributes[name]
+                attributes.update(hidden.before)
 
 
-def stand_ins(walk: Walk) -> dict[str, Any]:
+def stand_ins(walk: Walk, walks: Walks) -> dict[str, Any]:
     """Stand-ins for the blocks without hooks, by attribute of the network."""
     found: dict[str, Any] = {}
     number = 0
@@ -53,55 +91,63 @@ def stand_ins(walk: Walk) -> dict[str, Any]:
         if stack.call is not None:
             blocks = getattr(walk.network, stack.attribute)
             numbers = {index: number + place for place, index in enumerate(indices)}
-            found[stack.attribute] = _hide(blocks, numbers, walk, stack.call)
+            found[stack.attribute] = _hide(blocks, numbers, walks, stack.call)
         number += len(indices)
     return found
 
 
-def _hide(blocks: Any, numbers: dict[int, int], walk: Walk, call: BlockCall) -> Any:
+def _hide(blocks: Any, numbers: dict[int, int], walks: Walks, call: BlockCall) -> Any:
     """The same container with stand-ins; a block that never runs stays."""
     if isinstance(blocks, nn.ModuleDict):
         names = list(blocks)
-        return dict(zip(names, _hide(list(blocks.values()), numbers, walk, call), strict=True))
+        return dict(zip(names, _hide(list(blocks.values()), numbers, walks, call), strict=True))
     return [
-        StandIn(block, numbers[i], walk, call) if i in numbers else block
+        StandIn(block, numbers[i], walks, call) if i in numbers else block
         for i, block in enumerate(blocks)
     ]
 
 
 class StandIn:
-    """Called as the block would be; other attributes are the block's."""
+    """Called as the block would be; other attributes are the block's. In a thread that has no walk it is
+    the block."""
 
-    def __init__(self, block: Any, number: int, walk: Walk, call: BlockCall) -> None:
+    def __init__(self, block: Any, number: int, walks: Walks, call: BlockCall) -> None:
         self._block = block
         self._number = number
-        self._walk = walk
+        self._walks = walks
         self._form = call
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._block, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        walk = self._walks.get(get_ident())
+        if walk is None:
+            return self._block(*args, **kwargs)
         form = self._form
-        stream = args[form.img] if isinstance(form.img, int) else kwargs[form.img]
-        named = {"img": stream.movedim(form.batch, 0), "args": args, "kwargs": kwargs}
-        if form.txt is not None:
-            named["txt"] = kwargs.get(form.txt)
-        out = self._walk.run_block(self._number, named, self._run)
-        img = out["img"].movedim(0, form.batch)
-        text = form.txt is not None and named["txt"] is not None
-        return (img, out["txt"]) if text else img
+        with faults():
+            stream = args[form.img] if isinstance(form.img, int) else kwargs[form.img]
+            named = {"img": stream.movedim(form.batch, 0), "args": args, "kwargs": kwargs}
+            if form.txt is not None:
+                named["txt"] = kwargs.get(form.txt)
+        out = walk.run_block(self._number, named, self._run)
+        with faults():
+            img = out["img"].movedim(0, form.batch)
+            text = form.txt is not None and named["txt"] is not None
+            return (img, out["txt"]) if text else img
 
     def _run(self, named: dict[str, Any]) -> dict[str, Any]:
         """The block itself, on arguments by the hooks' names."""
         form, args, kwargs = self._form, list(named["args"]), dict(named["kwargs"])
-        img = named["img"].movedim(0, form.batch)
-        if isinstance(form.img, int):
-            args[form.img] = img
-        else:
-            kwargs[form.img] = img
-        if form.txt is not None:
-            kwargs[form.txt] = named["txt"]
+        with faults():
+            img = named["img"].movedim(0, form.batch)
+            if isinstance(form.img, int):
+                args[form.img] = img
+            else:
+                kwargs[form.img] = img
+            if form.txt is not None:
+                kwargs[form.txt] = named["txt"]
         out = self._block(*args, **kwargs)
-        img, txt = out if isinstance(out, tuple) else (out, None)
-        return {"img": img.movedim(form.batch, 0), "txt": txt}
+        with faults():
+            img, txt = out if isinstance(out, tuple) else (out, None)
+            return {"img": img.movedim(form.batch, 0), "txt": txt}
