@@ -127,7 +127,9 @@ print(json.dumps([time.process_time() - began, sorted(set(sys.modules) - before)
 """
     seconds = []
     for _ in range(3):
-        result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        )
         assert result.returncode == 0, result.stderr[-2000:]
         took, new = json.loads(result.stdout.splitlines()[-1])
         seconds.append(took)
