@@ -15,6 +15,7 @@ from testbed.coefficient_folder import coefficient_file
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
+OURS = {"X-Scaling-Cache": "1"}
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 
 
@@ -32,7 +33,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def send(url: str, name: str, data: bytes) -> requests.Response:
-    return requests.post(url, files={"file": (name, data)}, timeout=60)
+    return requests.post(url, files={"file": (name, data)}, headers=OURS, timeout=60)
 
 
 def offered(host: Any) -> list[str]:
@@ -49,7 +50,7 @@ def test_a_file_is_taken_in_offered_and_given_back(
     assert mine.name in offered(host)
     answer = requests.get(url, params={"name": mine.name}, timeout=30)
     assert answer.content == data
-    assert f'filename="{mine.name}"' in answer.headers["Content-Disposition"]
+    assert f"filename*=UTF-8''{mine.name}" in answer.headers["Content-Disposition"]
     assert send(url, mine.name, data).ok, "the same file once more changes nothing"
 
 
@@ -86,13 +87,13 @@ def test_what_is_no_coefficient_file_is_refused(
 
 def test_a_request_without_a_file_and_one_too_large_are_refused(url: str, coefficients: Path):
     for answer in (
-        requests.post(url, json={}, timeout=30),
-        requests.post(url, files={"other": ("mine.safetensors", b"")}, timeout=30),
+        requests.post(url, json={}, headers=OURS, timeout=30),
+        requests.post(url, files={"other": ("mine.safetensors", b"")}, headers=OURS, timeout=30),
     ):
         assert (answer.status_code, answer.json()["error"][:5]) == (400, "file:")
     answer = send(url, "large.safetensors", bytes(LARGEST_FILE + 1))
     assert (answer.status_code, answer.json()["error"]) == (
-        400,
+        413,
         f"file: must have {LARGEST_FILE} bytes at most",
     )
     assert not list(coefficients.rglob("large*"))
@@ -150,7 +151,7 @@ def test_the_menu_of_a_node_brings_a_file_and_takes_it_away(
     assert page.evaluate(f"{chosen}.value") == mine.name
     assert mine.name in page.evaluate(f"{chosen}.options.values")
     with page.expect_download() as download:
-        page.evaluate(f"({MENU})('Export {mine.name}').callback()")
+        page.evaluate(f"({MENU})('Export').callback()")
     assert download.value.suggested_filename == mine.name
     assert Path(download.value.path()).read_bytes() == mine.read_bytes()
 
@@ -160,8 +161,42 @@ def test_the_menu_of_a_node_brings_a_file_and_takes_it_away(
     expect(page.get_by_text("broken.safetensors is damaged")).to_be_visible()
 
 
+WRONG = {
+    "a sentence": ({"status": 507, "json": {"error": "file: no room"}}, "file: no room"),
+    "a proxy's page": ({"status": 502, "body": "<h1>Bad"}, "ComfyUI answered 502"),
+    "no words": ({"status": 413, "body": ""}, "ComfyUI answered 413"),
+    "odd JSON": ({"status": 500, "json": None}, "ComfyUI answered 500"),
+    "no answer": (None, "Failed to fetch"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), WRONG.values(), ids=WRONG)
+def test_the_page_says_what_went_wrong(
+    page: Page, mine: Path, answer: dict[str, Any] | None, said: str
+):
+    page.evaluate(ADD, "ScalingCalibrateCache")
+    address = "**/scaling_cache/coefficients*"
+    page.route(address, lambda route: route.fulfill(**answer) if answer else route.abort())
+    toasts = page.locator(".p-toast-detail").filter(has_text=said)
+    known = toasts.count()
+    page.evaluate(f"({MENU})('Export').callback()")
+    expect(toasts).to_have_count(known + 1)
+    bring(page, mine)
+    expect(toasts).to_have_count(known + 2)
+    page.unroute(address)
+
+
+def test_a_file_too_large_is_said_on_the_page(page: Page, coefficients: Path, tmp_path: Path):
+    large = tmp_path / "large.safetensors"
+    with large.open("wb") as file:
+        file.truncate(LARGEST_FILE + 2**20)
+    page.evaluate(ADD, "ScalingCache")
+    bring(page, large)
+    expect(page.get_by_text(f"file: must have {LARGEST_FILE} bytes at most")).to_be_visible()
+
+
 def test_a_calibration_can_be_taken_away_and_other_nodes_have_no_such_menu(page: Page):
     page.evaluate(ADD, "ScalingCalibrateCache")
-    assert page.evaluate(f"({MENU})('Export').content") == "Export my_model.safetensors"
+    assert not page.evaluate(f"({MENU})('Export').disabled")
     page.evaluate("window.node = LiteGraph.createNode('ScalingTeaCache')")
     assert page.evaluate(f"({MENU})('Export')") is None

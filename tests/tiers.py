@@ -18,6 +18,7 @@ LONG = (
     "tests/methods/test_guard.py",
     "tests/test_benchmarks.py",
     "tests/test_demo_model.py",
+    "tests/test_foreign_pages.py",
     "tests/test_host_setup.py",
     "tests/test_large_benchmark.py",
 )

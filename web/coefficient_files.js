@@ -4,6 +4,8 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const ROUTE = "/scaling_cache/coefficients";
+// Without it the host's side refuses: a page of another site cannot send it.
+const HEADERS = { "X-Scaling-Cache": "1" };
 const SUFFIX = ".safetensors";
 const CHOOSES = ["ScalingCache", "ScalingSuggestSpeedup"];
 const WRITES = "ScalingCalibrateCache";
@@ -14,22 +16,27 @@ function say(severity, detail) {
 
 const widget = (node, name) => node.widgets?.find((one) => one.name === name);
 
-// The file that a node stands for, if it stands for one.
+// The file that a node stands for, if it stands for one. A workflow may hold anything as a value.
 function fileOf(node) {
-  if (node.comfyClass === WRITES) {
-    const name = widget(node, "name")?.value;
-    return name && (name.endsWith(SUFFIX) ? name : name + SUFFIX);
-  }
-  const chosen = widget(node, "coefficients")?.value;
-  return chosen?.endsWith(SUFFIX) ? chosen : undefined;
+  const writes = node.comfyClass === WRITES;
+  const value = widget(node, writes ? "name" : "coefficients")?.value;
+  if (typeof value !== "string" || !value) return undefined;
+  if (value.endsWith(SUFFIX)) return value;
+  return writes ? value + SUFFIX : undefined;
+}
+
+// What a proxy in between answers may be no JSON.
+async function ask(path, options) {
+  const answer = await api.fetchApi(path, { ...options, headers: HEADERS });
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => null);
+  throw new Error(told?.error ?? `ComfyUI answered ${answer.status} ${answer.statusText}`);
 }
 
 async function bring(node, file) {
   const body = new FormData();
   body.append("file", file);
-  const answer = await api.fetchApi(ROUTE, { method: "POST", body });
-  const { name, error } = await answer.json();
-  if (!answer.ok) return say("error", error);
+  const { name } = await (await ask(ROUTE, { method: "POST", body })).json();
   await app.refreshComboInNodes();
   const chooser = widget(node, "coefficients");
   if (chooser) chooser.value = name;
@@ -40,13 +47,12 @@ function choose(node) {
   const input = document.createElement("input");
   input.type = "file";
   input.accept = SUFFIX;
-  input.onchange = () => input.files.length && bring(node, input.files[0]);
+  input.onchange = () => input.files.length && orSay(bring(node, input.files[0]));
   input.click();
 }
 
 async function take(name) {
-  const answer = await api.fetchApi(`${ROUTE}?name=${encodeURIComponent(name)}`);
-  if (!answer.ok) return say("error", (await answer.json()).error);
+  const answer = await ask(`${ROUTE}?name=${encodeURIComponent(name)}`);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
   link.download = name.split(/[\\/]/).pop();
@@ -54,18 +60,17 @@ async function take(name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+const orSay = (done) => done.catch((error) => say("error", error.message));
+
 app.registerExtension({
   name: "ScalingCache.CoefficientFiles",
   getNodeMenuItems(node) {
     if (node.comfyClass !== WRITES && !CHOOSES.includes(node.comfyClass)) return [];
     const file = fileOf(node);
+    // The canvas takes the content of an entry for HTML, so no name may stand in it.
     return [
       { content: "Import coefficient file", callback: () => choose(node) },
-      {
-        content: `Export ${file ?? "coefficient file"}`,
-        disabled: !file,
-        callback: () => take(file),
-      },
+      { content: "Export coefficient file", disabled: !file, callback: () => orSay(take(file)) },
     ];
   },
 });

@@ -1,7 +1,8 @@
-"""A tiny model, and models that fail."""
+"""A tiny model, models that fail, and a node that says what one likes."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -83,6 +84,28 @@ class TestFault(io.ComfyNode):
         return io.NodeOutput(patched)
 
 
+class TestSay(io.ComfyNode):
+    """Says something under itself, as the cache nodes do."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestSay",
+            category="test",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[io.String.Input("text")],
+        )
+
+    @classmethod
+    def execute(cls, text: str) -> io.NodeOutput:
+        (progress,) = (
+            m for name, m in sys.modules.items() if name.endswith("Cache.nodes.host.progress")
+        )
+        progress.ProgressText(progress.node_of(cls)).show(text)
+        return io.NodeOutput()
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestTinyModel, TestFault]
+        return [TestTinyModel, TestFault, TestSay]
