@@ -26,14 +26,16 @@ function update(node, { offers, uses }) {
     widget: widgetOf(node, name),
     open: linked(node, name),
   }));
+  // A workflow may hold anything as a value, the name of something that all objects have too.
+  if (!Object.hasOwn(offers, method.widget.value)) return;
   const table = offers[method.widget.value];
-  if (!table) return;
   // What comes over a link is not known yet, so anything may go with it.
   const anything = (names) => Object.fromEntries(names.map((name) => [name, ""]));
   const levels = Object.keys(table);
   const refusals = Object.fromEntries(levels.map((level) => [level, table[level].auto]));
   offer(granularity.widget, method.open ? anything(levels) : refusals);
-  const reasons = table[granularity.widget.value] ?? table.auto;
+  const chosen = granularity.widget.value;
+  const reasons = Object.hasOwn(table, chosen) ? table[chosen] : table.auto;
   const unknown = method.open || granularity.open;
   offer(predictor.widget, unknown ? anything(Object.keys(reasons)) : reasons);
   const shared = new Set(Object.values(uses).flat());

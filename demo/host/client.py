@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import struct
@@ -37,7 +38,7 @@ class Outcome:
         prompt_id: the host's id.
         status: "success", "error" or "interrupted".
         messages: websocket messages as (seconds since queueing, type, data).
-        texts: progress texts as (node id, text).
+        texts: progress texts as (node id, text), as a page would show them.
         outputs: files and other results per node, from the host's history.
     """
 
@@ -168,4 +169,4 @@ def _parse_binary(raw: bytes) -> tuple[str, dict[str, Any]]:
         return "binary", {}
     length = struct.unpack(">I", raw[4:8])[0]
     node = raw[8 : 8 + length].decode()
-    return "progress_text", {"node": node, "text": raw[8 + length :].decode()}
+    return "progress_text", {"node": node, "text": html.unescape(raw[8 + length :].decode())}

@@ -64,8 +64,9 @@ def register_folder() -> None:
 
 
 def choices() -> list[str]:
-    """What the node offers: automatic, none, and each file by name."""
-    return [AUTO, NONE, *_files()]
+    """What the node offers: automatic, none, and each file by name, but for names that the frontend's
+    list would take for HTML."""
+    return [AUTO, NONE, *(name for name in _files() if "<" not in name)]
 
 
 def _files() -> list[str]:

@@ -2,13 +2,15 @@
 
 Messages for the live view (web/live_view.js) are dicts that the host sends as JSON: what is new in a run,
 and all of it at the end. All of them name the prompt, the node, the workflow and the run, so that the
-frontend can drop what does not belong to what it shows.
+frontend can drop what does not belong to what it shows. They hold plain text, of which the view makes no
+markup.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,21 @@ Message = dict[str, Any]
 SECONDS_BETWEEN_UPDATES = 0.25
 
 log = logging.getLogger("ScalingCache")
+
+
+# What the frontend makes something of in a progress text. On the canvas it is HTML in which addresses,
+# and [[label|address]] by way of __LNK0__, become links; in Vue nodes it is Markdown.
+_MARKUP = re.compile(
+    r"[&<>\[\]\\`*~@]|_(?!\w)|(?<!\w)_|_(?=_)|:(?=//)|(?<=www)\."
+    r"|(?<![^\n\r])(?:[ \t#+=:|-]|\d(?=\d*[.)]))",
+    re.IGNORECASE,
+)
+
+
+def as_markup(text: str) -> str:
+    """HTML and Markdown of a text, so that whatever a file, a name or an error brought into it shows as
+    it is."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def log_fault(what: str, error: Exception) -> str:
@@ -126,7 +143,7 @@ class ProgressText:
             return
         server = _server()
         if server is not None:
-            server.send_progress_text(text, self._node_id, server.client_id)
+            server.send_progress_text(as_markup(text), self._node_id, server.client_id)
 
     def _post(self, message: Message) -> None:
         server = _server()
