@@ -19,6 +19,8 @@ LONG = (
     "tests/test_benchmarks.py",
     "tests/test_demo_model.py",
     "tests/test_foreign_pages.py",
+    "tests/test_hostile_texts.py::test_the_live_view",
+    "tests/test_hostile_texts.py::test_under_a_node",
     "tests/test_host_setup.py",
     "tests/test_large_benchmark.py",
 )

@@ -201,8 +201,9 @@ async def _read_form(request: Any) -> tuple[str, bytes]:
     size = request.content_length
     if size is None or "Content-Encoding" in request.headers:
         raise Refused(411, "file: must come uncompressed and with its Content-Length")
+    too_large = Refused(413, f"file: must have {LARGEST_FILE} bytes at most")
     if size > LARGEST_FILE + _AROUND_A_FILE:
-        raise Refused(413, f"file: must have {LARGEST_FILE} bytes at most")
+        raise too_large
     try:
         field = await (await request.multipart()).next()
         if not isinstance(field, BodyPartReader) or field.name != "file" or not field.filename:
@@ -215,4 +216,6 @@ async def _read_form(request: Any) -> tuple[str, bytes]:
     except Exception as error:
         # What is wrong with a form is told in many ways, some of them no ValueError.
         raise ValueError("file: must be a form with one file") from error
+    if len(data) > LARGEST_FILE:
+        raise too_large
     return field.filename, bytes(data)
