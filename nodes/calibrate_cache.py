@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..cache_core.calibration.block_tables import first_block_threshold
 from ..cache_core.calibration.files import CoefficientFile
+from ..cache_core.calibration.folder import file_name
 from ..cache_core.calibration.profiling import (
     SKIPPED,
     RankBy,
@@ -21,8 +22,9 @@ from ..cache_core.run.report import format_ranges
 from . import inputs
 from .families import find_family
 from .host.calibrating import Plan, calibrate
-from .host.coefficient_files import file_path, save
+from .host.coefficient_files import Target
 from .host.compat import schema
+from .host.progress import ProgressText, node_of
 
 _MORE = 3
 
@@ -51,7 +53,8 @@ class ScalingCalibrateCache(io.ComfyNode):
                 *inputs.plain_run(),
                 inputs.text(
                     "name",
-                    "Name of the coefficient file, in models/scaling_cache.",
+                    "Name of the coefficient file, in models/scaling_cache. That of another model is not "
+                    "replaced.",
                     default="my_model",
                 ),
                 inputs.number(
@@ -89,7 +92,7 @@ class ScalingCalibrateCache(io.ComfyNode):
     ) -> bool | str:
         """Before anything is loaded or sampled; a name that comes from a node is not known then."""
         try:
-            return name is None or bool(file_path(name))
+            return name is None or bool(file_name(name))
         except ValueError as error:
             return str(error)
 
@@ -110,14 +113,24 @@ class ScalingCalibrateCache(io.ComfyNode):
         refine: bool = False,
         **more: Any,
     ) -> io.NodeOutput:
-        path = file_path(name)
+        target = Target(name, model, steps)
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
         plan = Plan([seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler, refine)
-        file = calibrate(model, positives, negative, latent_image, plan)
-        save(path, file)
+        words = ProgressText(node_of(cls))
+
+        def keep(file: CoefficientFile, done: int) -> None:
+            target.keep(file)
+            # It stays on the node if the calibration ends here.
+            words.show(
+                f"{done} of {runs * len(positives)} runs are kept in {target.unfinished.name}: choose it "
+                "by name, or calibrate to the end"
+            )
+
+        file = calibrate(model, positives, negative, latent_image, plan, keep)
+        target.finish(file)
         made = file.provenance
         text = (
-            f"{path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
+            f"{target.path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
             f"cfg {cfg:g}. {_use(file)}{_first_block(file)}{_steady_blocks(file, model)}"
         )
         return io.NodeOutput(text, ui=ui.PreviewText(text))

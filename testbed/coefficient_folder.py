@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 import numpy as np
 from scaling_cache.cache_core.calibration.files import CoefficientFile, Provenance, store
+from scaling_cache.cache_core.calibration.folder import record
 from scaling_cache.cache_core.planning.gram import GramTable
 from scaling_cache.nodes.host.coefficients import FOLDER, register_folder
 
@@ -32,8 +33,14 @@ def looking_in(folder: Path) -> Iterator[Path]:
         folder_paths.filename_list_cache.pop(FOLDER, None)
 
 
+def put(path: Path, content: CoefficientFile) -> None:
+    """Write a file as a calibration does, for *auto* to find."""
+    store(path, content)
+    record(path, path.read_bytes())
+
+
 def coefficient_file(path: Path, fingerprint: str) -> None:
-    """Write a small file made for the model with that fingerprint."""
+    """Put a small file made for the model with that fingerprint."""
     provenance = Provenance(
         family="Flux",
         fingerprint=fingerprint,
@@ -45,4 +52,4 @@ def coefficient_file(path: Path, fingerprint: str) -> None:
         source="a test",
     )
     table = GramTable(np.array([1.0, 0.5, 0.1]), np.eye(3)[None])
-    store(path, CoefficientFile(provenance, table, table))
+    put(path, CoefficientFile(provenance, table, table))

@@ -6,6 +6,7 @@ import re
 
 # Folders, files and tests, by the beginning of their ids.
 LONG = (
+    "tests/core/test_hostile_files.py::test_many",
     "tests/distributed/",
     "tests/host/test_devices.py",
     "tests/host/test_matrix.py",

@@ -32,6 +32,8 @@ DEGREE = 4
 _ELEMENTS = 2**14
 # Thresholds that are tried at most.
 _THRESHOLDS = 500
+# Of a relative change or a ratio: `relative` divides by 1e-12 or more.
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,15 @@ class BlockTable:
     def __post_init__(self) -> None:
         if self.ratios.ndim != 2 or not self.ratios.size:
             raise ValueError(f"ratios: need shape [branches, steps], got {self.ratios.shape}")
-        if not (np.isfinite(self.ratios).all() and (self.ratios > 0).all()):
-            raise ValueError("ratios: must be finite and above 0")
-        if not self.polynomial or not np.isfinite(self.polynomial).all():
-            raise ValueError("polynomial: must hold finite numbers")
-        if not 0 <= self.valid[0] <= self.valid[1] < np.inf:
-            raise ValueError("valid: must be two rising numbers from 0 on")
+        if not ((self.ratios > 0).all() and (self.ratios <= _LARGEST).all()):
+            raise ValueError(f"ratios: must be finite and above 0, {_LARGEST:g} at most")
+        if not 0 <= self.valid[0] <= self.valid[1] <= _LARGEST:
+            raise ValueError(f"valid: must be two rising numbers from 0 to {_LARGEST:g}")
+        largest = np.polyval(np.abs(self.polynomial), self.valid[1]) if self.polynomial else np.inf
+        if not largest < _LARGEST**2:
+            raise ValueError(
+                "polynomial: must hold finite numbers, and give such where it is valid"
+            )
         steps = self.ratios.shape[1]
         _check_changes("first_block", self.first_block, (steps, steps))
         _check_changes("block_changes", self.block_changes, (None, steps))
@@ -85,8 +90,8 @@ def _check_changes(field: str, changes: Floats | None, shape: tuple[int | None, 
     if not fits or rows not in (None, changes.shape[1]):
         wanted = "blocks" if rows is None else rows
         raise ValueError(f"{field}: need shape [branches, {wanted}, {steps}], got {changes.shape}")
-    if not (np.isfinite(changes).all() and (changes >= 0).all()):
-        raise ValueError(f"{field}: must be finite and not below 0")
+    if not ((changes >= 0).all() and (changes <= _LARGEST).all()):
+        raise ValueError(f"{field}: must be finite and not below 0, {_LARGEST:g} at most")
 
 
 @dataclass(frozen=True)

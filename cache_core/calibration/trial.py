@@ -12,6 +12,8 @@ from ..planning.gram import Floats
 SPEEDUPS = (2.0, 3.0)
 # Standard errors by which the mean difference must exceed zero: a few prompts differ by chance.
 _SURE = 2.0
+# No two results are so alike in any precision.
+_LARGEST = 1000.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Trial:
         shape = self.psnr.shape
         if len(shape) != 3 or shape[0] < 2 or shape[1:] != (2, len(SPEEDUPS)):
             raise ValueError(f"trial: need shape [prompts, 2, {len(SPEEDUPS)}], got {list(shape)}")
-        if not np.isfinite(self.psnr).all():
-            raise ValueError("trial: must be finite")
+        if not (np.abs(self.psnr) <= _LARGEST).all():
+            raise ValueError(f"trial: must be finite, {_LARGEST:g} dB at most")
 
     @property
     def wins(self) -> bool:

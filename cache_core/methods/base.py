@@ -3,7 +3,6 @@ looks at, its level, and the start of a run."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
@@ -23,6 +22,8 @@ from ..run.run import Run
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
 _MOST = 1000
+# Letters of a text that an error quotes.
+_SHOWN = 40
 # Inputs that stand for the method's own value at 0.
 _OWN_AT_ZERO = {"threshold", "max_gap"}
 
@@ -370,7 +371,8 @@ def check_range(field: str, value: float, low: float, high: float = _MOST) -> No
     Raises:
         ValueError: naming the field and its range.
     """
-    if not (math.isfinite(value) and low <= value <= high):
+    # NaN is in no range, and a whole number may be too large for math.isfinite.
+    if not low <= value <= high:
         raise ValueError(f"{field}: must be between {low} and {high}, got {value}")
 
 
@@ -399,11 +401,13 @@ def parse_ranges(field: str, text: str) -> tuple[int, ...]:
             ends = int(first), int(last if dash else first)
         except ValueError:
             raise ValueError(
-                f"{field}: must be numbers and ranges such as '0, 2-7', got {part!r}"
+                f"{field}: must be numbers and ranges such as '0, 2-7', got {part[:_SHOWN]!r}"
             ) from None
         if ends[0] > ends[1]:
-            raise ValueError(f"{field}: the range {part!r} runs backwards")
+            raise ValueError(f"{field}: the range {part[:_SHOWN]!r} runs backwards")
         check_range(field, ends[1], 0, 10 * _MOST)
+        if len(found) + ends[1] - ends[0] >= 10 * _MOST:
+            raise ValueError(f"{field}: must hold {10 * _MOST} numbers at most")
         found += range(ends[0], ends[1] + 1)
     return tuple(found)
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Steps = NDArray[np.int_]
 # Added to the squared size of the slopes to keep weights small: a share of it, and the square of 0.1 % of
 # the outputs.
 RIDGE = 1e-9
 NOISE = 1e-6
+# So far below zero, as a share of the trace, a matrix of products may be by rounding.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class GramTable:
             raise ValueError("gram, sigmas: must be finite")
         if not (np.diff(self.sigmas) < 0).all():
             raise ValueError("sigmas: must fall from step to step")
-        if not np.allclose(self.gram, self.gram.transpose(0, 2, 1)):
+        asymmetry = np.abs(self.gram - self.gram.transpose(0, 2, 1)).max()
+        if asymmetry > 1e-8 * np.abs(self.gram).max():
             raise ValueError("gram: must be symmetric")
         if not (np.diagonal(self.gram, axis1=1, axis2=2) > 0).all():
             raise ValueError("gram: the outputs of a step are all zero")
@@ -69,31 +74,47 @@ class GramTable:
         Args:
             past: newest first, at least one.
         """
-        rows = np.stack([self._weights(s) for s in past])
-        at, gram = self._weights(sigma)[None], self.gram.sum(0)
-        return tuple(affine_weights(gram, rows, at, noise(gram))[0].tolist())
+        first, second, share = self._between([sigma, *past])
+        near, place = np.unique([first, second], return_inverse=True)
+        place = place.reshape(2, -1)
+        # Of two calibrated steps each, so a few rows of a long table tell all.
+        gram = self.gram[:, near[:, None], near].sum(0)
+        units = np.eye(len(near))
+        rows = share[:, None] * units[place[0]] + (1 - share)[:, None] * units[place[1]]
+        return tuple(affine_weights(gram, rows[1:], rows[:1], self.noise)[0].tolist())
 
     def on(self, sigmas: Sequence[float]) -> Floats:
         """Products of the outputs at other sigmas [n, n], of all branches together."""
-        weights = np.stack([self._weights(sigma) for sigma in sigmas])
-        return weights @ self.gram.sum(0) @ weights.T
+        first, second, share = self._between(sigmas)
+        gram = self.gram.sum(0)
+        rows = share[:, None] * gram[first] + (1 - share)[:, None] * gram[second]
+        return share * rows[:, first] + (1 - share) * rows[:, second]
 
     def gains_on(self, sigmas: Sequence[float]) -> Floats:
         """Gains at other sigmas [n]; 1 where they were not measured."""
         if self.gains is None:
             return np.ones(len(sigmas))
-        return np.stack([self._weights(sigma) for sigma in sigmas]) @ self.gains
+        first, second, share = self._between(sigmas)
+        return share * self.gains[first] + (1 - share) * self.gains[second]
 
-    def _weights(self, sigma: float) -> Floats:
-        """Weights of linear interpolation between calibrated steps; constant beyond the ends."""
-        rising = self.sigmas[::-1]
-        right = int(np.clip(np.searchsorted(rising, sigma), 1, len(rising) - 1))
-        share = float(
-            np.clip((sigma - rising[right - 1]) / (rising[right] - rising[right - 1]), 0.0, 1.0)
-        )
-        weights = np.zeros(len(rising))
-        weights[right - 1], weights[right] = 1 - share, share
-        return weights[::-1]
+    @cached_property
+    def trace(self) -> float:
+        """Squared size of all outputs."""
+        return float(np.trace(self.gram.sum(0)))
+
+    @property
+    def noise(self) -> float:
+        """Of `noise`."""
+        return NOISE * self.trace / len(self.sigmas)
+
+    def _between(self, sigmas: Sequence[float]) -> tuple[Steps, Steps, Floats]:
+        """The two calibrated steps around other sigmas, and the share of the first in a linear
+        interpolation, each [n]; constant beyond the ends."""
+        rising, at = self.sigmas[::-1], np.asarray(sigmas, np.float64)
+        last = len(rising) - 1
+        above = np.clip(np.searchsorted(rising, at), 1, last)
+        low, high = rising[above - 1], rising[above]
+        return last - above, last - above + 1, np.clip((at - low) / (high - low), 0.0, 1.0)
 
 
 def total(tables: Sequence[GramTable]) -> GramTable:
@@ -104,6 +125,17 @@ def total(tables: Sequence[GramTable]) -> GramTable:
 def noise(gram: Floats) -> float:
     """Squared error with which an output of a run is known once others before it were predicted."""
     return NOISE * float(np.trace(gram)) / len(gram)
+
+
+def definite(gram: Floats) -> bool:
+    """Whether a symmetric matrix can hold products of outputs: no sum of outputs has a square below zero,
+    but for rounding."""
+    lift = ROUNDING * np.trace(gram) * np.eye(len(gram))
+    try:
+        np.linalg.cholesky(gram + lift)
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.isfinite(gram).all())
 
 
 def affine_weights(gram: Floats, past: Floats, at: Floats, floor: float) -> Floats:

@@ -16,11 +16,9 @@ from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .gram import Floats, GramTable, affine_weights, noise
+from .gram import ROUNDING, Floats, GramTable, Steps, affine_weights, noise
 
-Steps = NDArray[np.int_]
 # Weights [n, missing, known] of known outputs for others, from the products [n, all, all] of all of them,
 # their steps [n, all], known ones first, and how many are known.
 Weigh = Callable[[Floats, Steps, int], Floats]
@@ -76,7 +74,9 @@ def best_chains(
     widths = np.diff(np.asarray(sigmas))
     way = np.sqrt(max(float(widths @ gram @ widths), 1e-300)) / sigmas[0]
     weighted = widths * table.gains_on(sigmas[:-1])
-    costs = segment_costs(gram, weighted, longest, corrected, squares(noise(gram)))
+    # Outputs that cancel each other between calibrated steps leave little but rounding.
+    floor = max(noise(gram), 10 * ROUNDING * table.trace)
+    costs = segment_costs(gram, weighted, longest, corrected, squares(floor))
     return search(costs, forced, float(way))
 
 

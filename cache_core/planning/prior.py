@@ -29,6 +29,7 @@ _EARLIER = 0.25
 # compared by lines over so many steps.
 _SHARE = 0.4
 _APART = 2
+_TOLD = 1e-14
 
 
 def line_chains(
@@ -70,33 +71,39 @@ def steadied(table: GramTable, axis: Axis) -> GramTable:
         axis: logarithm of signal over noise at a sigma, as far as a model can tell it.
     """
     places = np.array([axis(float(sigma)) for sigma in table.sigmas])
-    rows = _misses(places)
-    if not len(rows):
-        return table
+    near, shares = _misses(places)
     expected = products(places)
     measured = table.gram.sum(0)
+    squares = _squares(near, shares, expected)
+    # Places that are the same but for rounding say nothing.
+    told = squares > _TOLD
+    if not told.any():
+        return table
     # By what lines miss, and not by how far outputs go: of a model whose outputs bend less than expected
     # nothing measured would be left. The median, since the first steps stand out.
-    scale = np.median(_squares(rows, measured) / _squares(rows, expected))
+    found = _squares(near, shares, measured)[told] / squares[told]
+    scale = max(float(np.median(found)), 0.0)
     gram = (1 - _SHARE) * measured + _SHARE * scale * expected
     return GramTable(table.sigmas, gram[None], table.gains)
 
 
-def _misses(places: Floats) -> Floats:
-    """Weights of outputs that make up how far one is from the line through those `_APART` steps before
-    and after it: a row for each that has such a line. Outside the run places do not rise."""
+def _misses(places: Floats) -> tuple[Steps, Floats]:
+    """Steps [n, 3] and weights [n, 3] of the outputs that make up how far one is from the line through
+    those `_APART` steps before and after it: of each that has such a line. Outside the run places do not
+    rise."""
     steps = np.arange(_APART, len(places) - _APART)
     before, after = steps - _APART, steps + _APART
     rising = (places[before] < places[steps]) & (places[steps] < places[after])
     steps, before, after = steps[rising], before[rising], after[rising]
-    share = ((places[steps] - places[before]) / (places[after] - places[before]))[:, None]
-    outputs = np.eye(len(places))
-    return outputs[steps] - (1 - share) * outputs[before] - share * outputs[after]
+    share = (places[steps] - places[before]) / (places[after] - places[before])
+    return np.stack([steps, before, after], 1), np.stack(
+        [np.ones(len(steps)), share - 1, -share], 1
+    )
 
 
-def _squares(rows: Floats, gram: Floats) -> Floats:
-    """Squared size of what rows of weights make of outputs."""
-    return np.einsum("ij,jk,ik->i", rows, gram, rows)
+def _squares(near: Steps, shares: Floats, gram: Floats) -> Floats:
+    """Squared size of what weights make of some outputs."""
+    return np.einsum("na,nab,nb->n", shares, gram[near[:, :, None], near[:, None, :]], shares)
 
 
 def influence(sigmas: Sequence[float], log_snr: Sequence[float]) -> list[float]:

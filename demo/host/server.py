@@ -71,8 +71,8 @@ def serve(
     port = _free_port() if port is None else _require_free(port)
     prepare(base, node_packs or {})
     if calibrated:
-        (base / "models" / "scaling_cache").mkdir(exist_ok=True)
-        place(COEFFICIENTS, base / "models" / "scaling_cache" / COEFFICIENTS.name)
+        # With the record of what was calibrated; links into the folder are not followed.
+        shutil.copytree(COEFFICIENTS.parent, base / "models" / "scaling_cache", dirs_exist_ok=True)
     log = base / "host.log"
     command = [
         host_python(),

@@ -35,6 +35,7 @@ def write(path: Path, load: Callable[[], Any], encoded: Encoder, latent: tuple[i
     import_host()
     import_pack()
     from scaling_cache.cache_core.calibration.files import store
+    from scaling_cache.cache_core.calibration.folder import record
     from scaling_cache.nodes.host.calibrating import Plan, calibrate
 
     file = calibrate(
@@ -45,6 +46,7 @@ def write(path: Path, load: Callable[[], Any], encoded: Encoder, latent: tuple[i
         Plan([SEED], STEPS, CFG, "euler", "simple", refine=True),
     )
     store(path, file)
+    record(path, path.read_bytes())
 
 
 if __name__ == "__main__":

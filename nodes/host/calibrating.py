@@ -16,7 +16,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cache_core import VERSION
 from ...cache_core.calibration.block_tables import BlockTable, WatchRun, WatchStack, make_table
-from ...cache_core.calibration.files import CoefficientFile, Provenance
+from ...cache_core.calibration.files import MOST_STEPS, CoefficientFile, Provenance
 from ...cache_core.calibration.recording import GramRecorder
 from ...cache_core.decide.policies import Clock
 from ...cache_core.decide.signals import SignalKind
@@ -61,15 +61,27 @@ class Plan:
 
 
 def calibrate(
-    model: Any, positives: Sequence[Any], negative: Any, latent: dict[str, Any], plan: Plan
+    model: Any,
+    positives: Sequence[Any],
+    negative: Any,
+    latent: dict[str, Any],
+    plan: Plan,
+    keep: Callable[[CoefficientFile, int], None] = lambda file, runs: None,
 ) -> CoefficientFile:
     """Sample plainly, once per conditioning and seed.
+
+    Args:
+        keep: gets what there is after each run, and how many there were.
 
     Raises:
         ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
     """
     model = remove(model)
     schedule = schedule_of(model, plan.sampler_name, plan.scheduler, plan.steps)
+    if len(schedule) - 1 > MOST_STEPS:
+        raise ValueError(
+            f"steps: must be {MOST_STEPS} at most, the scheduler made {len(schedule) - 1}"
+        )
     traits = sampler_traits(comfy.samplers.sampler_object(plan.sampler_name), schedule)
     if traits.stochastic:
         raise ValueError(
@@ -81,47 +93,55 @@ def calibrate(
     image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     places = log_snr(model, schedule, image.shape) or schedule
     gains: list[dict[int, float]] = []
-    for positive, recorder in zip(positives, recorders, strict=True):
+
+    def measured(begun: Sequence[GramRecorder]) -> CoefficientFile:
+        """What all runs so far tell."""
+        try:
+            table = total([r.table(_POSITIVE, _NEGATIVE) for r in begun])
+            guided = total([r.table(_GUIDED) for r in begun])
+        except ValueError as error:
+            raise ValueError(f"model: cannot be calibrated: {error}") from error
+        found = spread(gains, len(schedule) - 1) if gains else None
+        provenance = Provenance(
+            family=family_of(model),
+            fingerprint=fingerprint(model),
+            sampler=plan.sampler_name,
+            cfg=plan.cfg,
+            shape=tuple(image.shape[1:]),
+            samples=sum(r.samples for r in begun),
+            pack_version=VERSION,
+            source="Calibrate Cache",
+        )
+        return CoefficientFile(provenance, table, replace(guided, gains=found), blocks())
+
+    for prompt, (positive, recorder) in enumerate(zip(positives, recorders, strict=True)):
         for i, seed in enumerate(plan.seeds):
             kept: list[torch.Tensor] | None = [] if plan.refine and i == 0 else None
             recorded = record(watched, recorder, Clock(schedule, traits.evaluations), kept)
             result = sample(recorded, positive, negative, latent, plan, seed)
             recorder.finish_run()
-            if kept is None or len(kept) != len(schedule) - 1:
-                continue
-            again = partial(_again, positive, negative, latent, plan, seed)
-            gains.append(
-                measure_gains(
-                    model, schedule, places, traits.evaluations, kept, result.cpu(), again
+            done = prompt * len(plan.seeds) + i + 1
+            keep(measured(recorders[: prompt + 1]), done)
+            if kept is not None and len(kept) == len(schedule) - 1:
+                again = partial(_again, positive, negative, latent, plan, seed)
+                gains.append(
+                    measure_gains(
+                        model, schedule, places, traits.evaluations, kept, result.cpu(), again
+                    )
                 )
-            )
-    try:
-        table = total([r.table(_POSITIVE, _NEGATIVE) for r in recorders])
-        each = [r.table(_GUIDED) for r in recorders]
-    except ValueError as error:
-        raise ValueError(f"model: cannot be calibrated: {error}") from error
-    found = spread(gains, len(schedule) - 1) if gains else None
-    provenance = Provenance(
-        family=family_of(model),
-        fingerprint=fingerprint(model),
-        sampler=plan.sampler_name,
-        cfg=plan.cfg,
-        shape=tuple(image.shape[1:]),
-        samples=sum(r.samples for r in recorders),
-        pack_version=VERSION,
-        source="Calibrate Cache",
-    )
-    trial = None
+                keep(measured(recorders[: prompt + 1]), done)
+    file, trial = measured(recorders), None
     if plan.refine and len(positives) > 1:
         # Each prompt with what the others taught, and with a seed that was not calibrated with.
         seed = max(plan.seeds) + 1
         again = [partial(_again, p, negative, latent, plan, seed) for p in positives]
+        each = [r.table(_GUIDED) for r in recorders]
         others = [
-            replace(total([*each[:i], *each[i + 1 :]]), gains=found) for i in range(len(positives))
+            replace(total([*each[:i], *each[i + 1 :]]), gains=file.guided.gains)
+            for i in range(len(positives))
         ]
         trial = try_out(model, list(zip(again, others, strict=True)))
-    guided = replace(total(each), gains=found)
-    return CoefficientFile(provenance, table, guided, blocks(), trial)
+    return replace(file, trial=trial)
 
 
 def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
@@ -137,6 +157,7 @@ def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
     if family.why_not(method, model.model.diffusion_model):
         method = WatchStack(signal, blocks=False)
     cache = Cache(method, on_close=runs.append)
+    told: list[str] = []
 
     def table() -> BlockTable | None:
         watched = [r for r in runs if isinstance(r, WatchRun)]
@@ -146,7 +167,9 @@ def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
         try:
             return make_table(signal, measured, first, each)
         except ValueError as error:
-            log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
+            if str(error) not in told:
+                told.append(str(error))
+                log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
             return None
 
     return install(model, cache), table

@@ -2,64 +2,135 @@
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
-from ...cache_core.calibration.files import SUFFIX, CoefficientFile, load, store, write
-from .coefficients import AUTO, FOLDER, NONE, choices
+from ...cache_core.calibration.files import (
+    CoefficientError,
+    CoefficientFile,
+    dump,
+    parse,
+    read,
+    read_provenance,
+)
+from ...cache_core.calibration.folder import SUFFIX, is_file, place_for, record, write
+from .coefficients import FOLDER, files, fingerprints
 
-_NAME = re.compile(r"[\w][\w .-]{0,99}")
+_UNFINISHED = f" (unfinished){SUFFIX}"
 
 
-def file_path(name: str) -> Path:
-    """Where the nodes look for a file of that name.
+class Target:
+    """Where a calibration goes. Until it is over, what it has so far is kept in a file of its own.
 
-    Raises:
-        ValueError: if the name is not a plain file name.
+    Attributes:
+        path: of the file.
+        unfinished: of the one beside it.
     """
-    if not _NAME.fullmatch(name) or name.startswith("."):
-        raise ValueError(
-            f"name: must be letters, digits, spaces, dots, dashes or underscores, got {name!r}"
-        )
-    return Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
 
+    def __init__(self, name: str, model: Any, steps: int) -> None:
+        """
+        Args:
+            name: as the user gave it.
+            model: that is calibrated.
+            steps: of each run.
 
-def save(path: Path, file: CoefficientFile) -> None:
-    """Write a file and let the nodes find it."""
-    store(path, file)
-    _relist()
+        Raises:
+            ValueError: naming the field, before anything is sampled: if the name is unfit or that of a
+                file of another model, or if such a file cannot be written.
+        """
+        self.path = place_for(_own_folder(), name)
+        self.unfinished = self.path.with_name(self.path.name.removesuffix(SUFFIX) + _UNFINISHED)
+        for path in (self.path, self.unfinished):
+            _check_model(path, fingerprints(model))
+        with _writing(self.unfinished):
+            write(self.unfinished, bytes(40 * steps**2 + 2**20), keep=False)
+
+    def keep(self, file: CoefficientFile) -> None:
+        """Keep what there is so far."""
+        _store(self.unfinished, file)
+
+    def finish(self, file: CoefficientFile) -> None:
+        """Keep the whole, which *auto* may take from now on."""
+        data = _store(self.path, file)
+        with _writing(self.path):
+            record(self.path, data)
+            self.unfinished.unlink(missing_ok=True)
 
 
 def receive(name: str, data: bytes) -> str:
-    """Keep a file that a user has; gives the name under which the nodes offer it. Nothing is replaced.
+    """Keep a file that a user has, for *auto* too; gives the name under which the nodes offer it. Nothing
+    is replaced.
 
     Args:
         name: of the user's file.
         data: all of it.
 
     Raises:
-        ValueError: if the name is not a plain file name or is taken by another file, or if the data are
-            no coefficient file.
+        ValueError: if the name is not a plain file name or is taken by another file, if the data are no
+            coefficient file, or if it cannot be written.
     """
-    path = file_path(name)
-    if path.exists():
-        if path.read_bytes() != data:
-            raise ValueError(f"name: {path.name} is taken by another file")
-        return path.name
-    write(path, data, check=lambda part: load(part, path.name))
-    _relist()
+    path = place_for(_own_folder(), name)
+    parse(data, path.name)
+    if os.path.lexists(path) and not (is_file(path) and read(path) == data):
+        raise ValueError(f"name: {path.name} is taken by another file")
+    with _writing(path):
+        if not is_file(path):
+            write(path, data)
+        record(path, data)
     return path.name
 
 
 def offered(name: str) -> Path | None:
-    """The file behind a name that the nodes offer; None for any other."""
-    if name in (AUTO, NONE) or name not in choices():
+    """The coefficient file behind a name that the nodes offer; None for any other."""
+    path = files().get(name)
+    try:
+        return path if path is not None and read_provenance(path) else None
+    except CoefficientError:
         return None
-    path = folder_paths.get_full_path(FOLDER, name)
-    return None if path is None else Path(path)
 
 
-def _relist() -> None:
-    folder_paths.filename_list_cache.pop(FOLDER, None)
+def _own_folder() -> Path:
+    """Where files are written."""
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
+def _check_model(path: Path, known: Collection[str]) -> None:
+    """
+    Raises:
+        ValueError: if there is a file that is not of this model.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        made = read_provenance(path)
+        whose = "" if made.fingerprint in known else f"another model ({made.family})"
+    except CoefficientError:
+        whose = "something else"
+    if whose:
+        raise ValueError(
+            f"name: {path.name} is there and of {whose}, which a calibration does not replace: choose "
+            "another name, or take that file away"
+        )
+
+
+def _store(path: Path, file: CoefficientFile) -> bytes:
+    data = dump(file)
+    parse(data, path.name)
+    with _writing(path):
+        write(path, data)
+    return data
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say where something cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise ValueError(f"name: {path.name} cannot be written in {path.parent}: {why}") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import folder_paths
 
 from ...cache_core.calibration.block_tables import BlockTable
 from ...cache_core.calibration.files import (
-    SUFFIX,
     CoefficientError,
     CoefficientFile,
-    load,
+    parse,
+    read,
     read_provenance,
 )
+from ...cache_core.calibration.folder import SUFFIX, files_in, is_recorded, recorded
 from ...cache_core.calibration.trial import Trial
 from ...cache_core.planning.gram import GramTable
 from ...cache_core.predict.predictors import AUTO as AUTO_PREDICTOR
@@ -35,8 +37,12 @@ _DTYPES = [
 ]
 
 
-class _OutOfRange(CoefficientError):
-    """A file of this model that was calibrated on a schedule too unlike the run's."""
+class _Foreign(CoefficientError):
+    """A file of another model: the common case, not worth a word unless the user chose it."""
+
+
+class _Unfit(CoefficientError):
+    """A file of this model that does not serve the run."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +72,18 @@ def register_folder() -> None:
 def choices() -> list[str]:
     """What the node offers: automatic, none, and each file by name, but for names that the frontend's
     list would take for HTML."""
-    return [AUTO, NONE, *(name for name in _files() if "<" not in name)]
+    return [AUTO, NONE, *(name for name in files() if "<" not in name)]
 
 
-def _files() -> list[str]:
-    """All but those that earlier versions of the pack left behind by themselves."""
-    try:
-        names = folder_paths.get_filename_list(FOLDER)
-    except OSError:
-        # The host remembers folders and fails once one of them is gone.
-        folder_paths.filename_list_cache.pop(FOLDER, None)
-        names = folder_paths.get_filename_list(FOLDER)
-    return [name for name in names if Path(name).parts[0] != _LEARNED]
+def files() -> dict[str, Path]:
+    """Path of each file by name, the user's before the shipped ones; without those that earlier versions
+    of the pack left behind by themselves."""
+    found: dict[str, Path] = {}
+    for folder in folder_paths.get_folder_paths(FOLDER):
+        for name, path in files_in(Path(folder)):
+            if Path(name).parts[0] != _LEARNED:
+                found.setdefault(name, path)
+    return found
 
 
 def table_for(
@@ -125,18 +131,52 @@ def find_coefficients(
         return Found()
     if choice != AUTO:
         try:
-            return _use(choice, patcher, schedule, cfg, fingerprints(patcher))
+            file = _fitting(choice, files().get(choice), patcher, fingerprints(patcher))
+            return _used(choice, file, schedule, cfg)
         except CoefficientError as error:
             return _refused(error)
-    refused, known = Found(), fingerprints(patcher)
-    for name in _files():
+    found, refused, spoilt = _first(patcher, lambda name, file: _used(name, file, schedule, cfg))
+    best: Found = found or (_refused(refused) if refused else Found())
+    return replace(best, note="; ".join(filter(None, (best.note, spoilt))))
+
+
+def _first(
+    patcher: Any, use: Callable[[str, CoefficientFile], Any]
+) -> tuple[Any, CoefficientError | None, str]:
+    """What the first file gives that *auto* may take for a model.
+
+    It may take what came with the pack, was calibrated here or was imported: a file that merely appeared
+    in the folder is for the user to choose.
+
+    Args:
+        use: makes something of a file; raises `_Unfit` or gives None to pass on.
+
+    Returns:
+        None if none serves; why not, of the first of this model; a sentence on those that nobody can use.
+    """
+    known, records = fingerprints(patcher), remembered(recorded)
+    refused: CoefficientError | None = None
+    spoilt: list[CoefficientError] = []
+    for name, path in files().items():
         try:
-            return _use(name, patcher, schedule, cfg, known)
-        except _OutOfRange as error:
-            refused = _refused(error)
-        except CoefficientError:
-            continue  # made for another model: the common case, not worth a word
-    return refused
+            file = _fitting(name, path, patcher, known, records)
+            if (found := use(name, file)) is not None:
+                return found, None, _in_one(spoilt)
+        except _Foreign:
+            continue
+        except _Unfit as error:
+            refused = refused or error
+        except CoefficientError as error:
+            spoilt.append(error)
+    return None, refused, _in_one(spoilt)
+
+
+def _in_one(errors: Sequence[CoefficientError]) -> str:
+    """One sentence for all files that cannot be read."""
+    if not errors:
+        return ""
+    more = f", and {len(errors) - 1} more files cannot be used" if errors[1:] else ""
+    return f"{errors[0]}{more}"
 
 
 def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
@@ -174,15 +214,8 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
 
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:
     """Name and block table of the first file that was made for a model and holds one."""
-    known = fingerprints(patcher)
-    for name in _files():
-        try:
-            file = _fitting(name, patcher, known)
-        except CoefficientError:
-            continue
-        if file.blocks is not None:
-            return name, file.blocks
-    return None
+    found, *_ = _first(patcher, lambda name, file: file.blocks and (name, file.blocks))
+    return found
 
 
 def family(patcher: Any) -> str:
@@ -231,21 +264,16 @@ def _refused(error: CoefficientError) -> Found:
     return Found(None, f"{error}; alpha is learned during the run")
 
 
-def _use(
-    name: str,
-    patcher: Any,
-    schedule: tuple[float, ...],
-    cfg: float | None,
-    known: frozenset[str],
+def _used(
+    name: str, file: CoefficientFile, schedule: tuple[float, ...], cfg: float | None
 ) -> Found:
     """
     Raises:
-        CoefficientError: if the file is unusable or does not fit.
+        CoefficientError: if the file does not fit the run.
     """
-    file = _fitting(name, patcher, known)
     table = file.table
     if not table.covers(schedule[:-1]):
-        raise _OutOfRange(
+        raise _Unfit(
             f"coefficients: {name} covers sigma {table.sigmas[0]:.3g} to {table.sigmas[-1]:.3g}, "
             f"this run goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
         )
@@ -253,18 +281,37 @@ def _use(
     return Found(guided, f"Coefficients: {name}", file.trial)
 
 
-def _fitting(name: str, patcher: Any, known: frozenset[str]) -> CoefficientFile:
-    """A file that was made for a model; of any other no more than the beginning is read.
+def _fitting(
+    name: str,
+    path: Path | None,
+    patcher: Any,
+    known: frozenset[str],
+    records: Callable[[Path], Mapping[str, str]] | None = None,
+) -> CoefficientFile:
+    """A file that was made for a model; of any other no more than the header is read.
+
+    Args:
+        known: fingerprints of the model.
+        records: what was made or imported in a folder; None if the user chose the file.
 
     Raises:
-        CoefficientError: if the file is unusable or was made for another model.
+        CoefficientError: if the file is unusable, was made for another model or is not to be taken
+            unasked.
     """
-    path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
         raise CoefficientError(f"coefficients: {name} is gone")
-    made = read_provenance(Path(path))
+    made = read_provenance(path, name)
     if made.fingerprint not in known:
-        raise CoefficientError(
+        raise _Foreign(
             f"coefficients: {name} was made for another model ({made.family}), this is {family(patcher)}"
         )
-    return load(Path(path))
+    record = None if records is None or path.is_relative_to(_SHIPPED) else records(path.parent)
+    strange = _Unfit(
+        f"coefficients: {name} was neither calibrated nor imported here: choose it by name or import it"
+    )
+    if record is not None and not is_recorded(record, path.name):
+        raise strange
+    data = read(path, name)
+    if record is not None and not is_recorded(record, path.name, data):
+        raise strange
+    return parse(data, name)

@@ -16,7 +16,7 @@ from scaling_cache.cache_core.calibration.block_tables import (
     first_block_steps,
     first_block_threshold,
 )
-from scaling_cache.cache_core.calibration.files import load, store
+from scaling_cache.cache_core.calibration.files import load
 from scaling_cache.cache_core.calibration.trial import Trial
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
 from scaling_cache.cache_core.methods.base import parse_ranges
@@ -40,6 +40,7 @@ from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks
 from scaling_cache.nodes.scaling_cache import ScalingCache as Node
 
 from testbed import networks
+from testbed.coefficient_folder import put as put_file
 
 from .conftest import conditioning, counting, steadied
 
@@ -456,7 +457,7 @@ def tried(folder: Path, *psnr: tuple[float, float]) -> None:
     """Put the outcome of a trial into the file."""
 
     path = folder / "tiny.safetensors"
-    store(path, replace(load(path), trial=Trial(np.array([psnr, psnr]))))
+    put_file(path, replace(load(path), trial=Trial(np.array([psnr, psnr]))))
 
 
 def test_auto_takes_what_was_nearer_in_the_trial(
