@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
+from cache_core.calibration.folder import file_name
+
 from .client import Host, HostError
 from .workflow import MORE_PROMPTS, Wanted, Workflow, calibration, read
 
 DONE, FAILED, UNFIT = 0, 1, 2
-_SUFFIX = ".safetensors"
 _WIDTH = 60
 
 
@@ -36,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("workflow", metavar="WORKFLOW", type=Path, help="your workflow in API format")
-    add("--name", required=True, help="of the file in models/scaling_cache; replaced if there")
+    add(
+        "--name",
+        required=True,
+        help="of the file in models/scaling_cache; one of this model is replaced",
+    )
     add("--prompts", type=Path, help=f"text file, a further prompt a line, {MORE_PROMPTS} at most")
     add("--runs", type=int, default=2, help="runs per prompt, default 2")
     add("--refine", action="store_true", help="measure at which steps errors matter most")
@@ -65,9 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: left; the run may go on", file=sys.stderr)
         return FAILED
-    file = f"{options.name.removesuffix(_SUFFIX)}{_SUFFIX}"
     print(text)
-    print(f"models/scaling_cache/{file}, in the folder of the ComfyUI at {host.url}")
+    print(
+        f"models/scaling_cache/{file_name(options.name)}, in the folder of the ComfyUI at {host.url}"
+    )
     return DONE
 
 
@@ -77,6 +83,7 @@ def prepare(options: argparse.Namespace, node: str) -> Workflow:
     Raises:
         ValueError: naming the field.
     """
+    file_name(options.name)
     prompts = [] if options.prompts is None else read_prompts(options.prompts)
     wanted = Wanted(
         options.name,

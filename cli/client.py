@@ -152,7 +152,7 @@ def _outputs(entry: dict[str, Any]) -> dict[str, Any]:
     status = entry.get("status") or {}
     for kind, data in status.get("messages", ()):
         if kind == "execution_interrupted":
-            raise HostError("the run was interrupted; nothing was written")
+            raise HostError("the run was interrupted; only what had ended was written")
         if kind == "execution_error":
             raise HostError(
                 f"node {data['node_id']} ({data['node_type']}): {data['exception_message'].strip()}"

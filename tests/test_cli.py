@@ -283,6 +283,8 @@ def combined() -> dict[str, Any]:
 
 
 UNFIT = {
+    "a name with a folder": (build(), ["--name", "../up"], "name: must be letters, digits"),
+    "a name of Windows": (build(), ["--name", "con"], "name: Windows keeps 'con' for itself"),
     "the browser's format": ({"nodes": [], "links": []}, [], "Export (API)"),
     "a list": ([1, 2], [], "not a workflow in API format; in ComfyUI choose File > Export (API)"),
     "nothing": ({}, [], "not a workflow in API format"),

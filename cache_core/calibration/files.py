@@ -321,7 +321,11 @@ def _header(data: bytes, size: int) -> Header:
     metadata = raw.pop("__metadata__", None) if isinstance(raw, dict) else None
     text = metadata.get(_METADATA_KEY) if isinstance(metadata, dict) else None
     optional = _BLOCK_TENSORS | {_GAINS, _TRIAL, _FIRST, _EACH}
-    if not isinstance(metadata, dict) or not isinstance(text, str) or set(raw) - optional != _TENSORS:
+    if (
+        not isinstance(metadata, dict)
+        or not isinstance(text, str)
+        or set(raw) - optional != _TENSORS
+    ):
         raise _Damaged("is not a coefficient file")
     kinds = {name: _kind(name, entry) for name, entry in raw.items()}
     return Header(_parse(text), metadata.get(_SIGNAL_KEY), kinds)
@@ -354,28 +358,30 @@ def dump(content: CoefficientFile) -> bytes:
     text = json.dumps({"format": FORMAT, **asdict(content.provenance)}, sort_keys=True)
     table = content.table
     tensors = (table.sigmas, table.gram, content.guided.gram)
-    # Views would be written as the memory behind them lies.
-    named: dict[str, np.ndarray] = {
-        n: np.ascontiguousarray(t) for n, t in zip(_TENSORS_IN_ORDER, tensors, strict=True)
-    }
+    named: dict[str, np.ndarray] = dict(zip(_TENSORS_IN_ORDER, tensors, strict=True))
     metadata = {_METADATA_KEY: text}
     if content.guided.gains is not None:
-        named[_GAINS] = np.ascontiguousarray(content.guided.gains)
+        named[_GAINS] = content.guided.gains
     if content.trial is not None:
-        named[_TRIAL] = np.ascontiguousarray(content.trial.psnr)
+        named[_TRIAL] = content.trial.psnr
     blocks = content.blocks
     if blocks is not None:
         named |= {
-            "ratios": np.ascontiguousarray(blocks.ratios),
+            "ratios": blocks.ratios,
             "polynomial": np.array(blocks.polynomial),
             "valid": np.array(blocks.valid),
         }
         for key, changes in ((_FIRST, blocks.first_block), (_EACH, blocks.block_changes)):
             if changes is not None:
                 # As large as a table of products, and known to fewer digits.
-                named[key] = np.ascontiguousarray(changes, np.float32)
+                named[key] = changes.astype(np.float32)
         metadata[_SIGNAL_KEY] = blocks.signal.value
-    return safetensors.save(named, metadata=metadata)
+    # Views would be written as the memory behind them lies.
+    whole = {
+        name: np.ascontiguousarray(value, np.float32 if value.dtype == np.float32 else np.float64)
+        for name, value in named.items()
+    }
+    return safetensors.save(whole, metadata=metadata)
 
 
 def _parse_blocks(tensors: Mapping[str, Floats], signal: str | None) -> BlockTable:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import comfy.sample
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scaling_cache.cache_core.calibration.block_tables import (
     first_block_threshold,
 )
 from scaling_cache.cache_core.calibration.files import load
+from scaling_cache.cache_core.calibration.folder import RECORD
 from scaling_cache.cache_core.calibration.trial import Trial
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
 from scaling_cache.cache_core.methods.base import parse_ranges
@@ -31,15 +33,18 @@ from scaling_cache.nodes.block_caches import (
 )
 from scaling_cache.nodes.calibrate_cache import ScalingCalibrateCache
 from scaling_cache.nodes.families import find_family
+from scaling_cache.nodes.host import calibrating
 from scaling_cache.nodes.host.cache import Cache, install
 from scaling_cache.nodes.host.calibrating import Plan, watch_blocks
 from scaling_cache.nodes.host.profile import measure
+from scaling_cache.nodes.host.progress import ProgressText
 from scaling_cache.nodes.host.sampling import log_snr
 from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
 from scaling_cache.nodes.profile_blocks import ScalingProfileBlocks
 from scaling_cache.nodes.scaling_cache import ScalingCache as Node
 
 from testbed import networks
+from testbed.coefficient_folder import coefficient_file, looking_in
 from testbed.coefficient_folder import put as put_file
 
 from .conftest import conditioning, counting, steadied
@@ -345,6 +350,122 @@ def test_bad_values_are_named(more: dict[str, Any], field: str, tiny: Any, folde
     with pytest.raises(ValueError, match=rf"^{field}: "):
         run(tiny, **{"runs": 1, "steps": 8, **more})
     assert not list(folder.iterdir())
+
+
+def test_a_name_of_another_model_is_refused_before_anything_is_sampled(
+    tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    coefficient_file(folder / "taken.safetensors", "another model")
+    coefficient_file(folder / "half (unfinished).safetensors", "another model")
+    (folder / "odd.safetensors").write_text("notes of the user")
+    (folder / "link.safetensors").symlink_to(folder / "taken.safetensors")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    said = {
+        "taken": r"taken\.safetensors is there and of another model \(Flux\)",
+        "half": r"half \(unfinished\)\.safetensors is there and of another model",
+        "odd": r"odd\.safetensors is there and of something else",
+        "link": "is a link",
+        "Taken": "by capital letters alone",
+        "nul": "Windows keeps 'nul' for itself",
+        "模" * 34: "name: must have 100 bytes at most",
+    }
+    for name, words in said.items():
+        with pytest.raises(ValueError, match=words):
+            run(tiny, name=name)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sampled(
+    tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    (folder / "file").touch()
+    with (
+        looking_in(folder / "file"),
+        pytest.raises(ValueError, match=r"^name: tiny.* cannot be written in .*file: "),
+    ):
+        run(tiny)
+    # As on a full disk, the system refuses more than so many bytes.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+    try:
+        with pytest.raises(
+            ValueError, match=r"^name: tiny.* cannot be written in .*: File too large"
+        ):
+            run(tiny)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, comfy.model_management.InterruptProcessingException]
+)
+def test_what_was_measured_before_a_fault_or_an_interrupt_is_kept_and_told(
+    tiny: Any,
+    sample: Any,
+    folder: Path,
+    said: list[str],
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The third of four runs fails: the two before it serve, until a calibration goes to the end."""
+    told: list[str] = []
+    monkeypatch.setattr(ProgressText, "show", lambda self, text: told.append(text))
+    run(tiny, runs=1)
+    before = (folder / "tiny.safetensors").read_bytes()
+    steps = 0
+
+    def failing(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > 30:
+            raise error("for the test")
+        return executor(*args, **kwargs)
+
+    model = tiny.clone()
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "failing", failing)
+    told.clear()
+    with pytest.raises(error):
+        run(model, positive_2=conditioning(7))
+    assert [text.split(":")[0] for text in told] == [
+        f"{done} of 4 runs are kept in tiny (unfinished).safetensors" for done in (1, 2)
+    ]
+    assert (folder / "tiny.safetensors").read_bytes() == before, "a whole calibration stays"
+    kept = folder / "tiny (unfinished).safetensors"
+    assert load(kept).provenance.samples == 2
+    run(tiny, runs=2, name="two")
+    np.testing.assert_allclose(
+        load(kept).guided.gram, load(folder / "two.safetensors").guided.gram, rtol=1e-4
+    )
+    sample(put(tiny, kept.name, speedup=2.0))
+    assert f"Coefficients: {kept.name}" in said[-1]
+    sample(put(tiny, speedup=2.0))
+    assert "Coefficients: tiny.safetensors" in said[-1], "auto takes what is whole"
+    run(tiny, positive_2=conditioning(7))
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"tiny.safetensors", "two.safetensors", RECORD}
+    assert load(folder / "tiny.safetensors").provenance.samples == 4
+
+
+def test_a_fault_of_the_trial_loses_no_run(
+    tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """All runs and their gains are kept before it begins."""
+
+    def failing(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(calibrating, "try_out", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(tiny, runs=1, refine=True, positive_2=conditioning(7))
+    kept = load(folder / "tiny (unfinished).safetensors")
+    assert kept.provenance.samples == 2
+    assert kept.guided.gains is not None
+    assert kept.blocks is not None
+    assert kept.trial is None
 
 
 def test_the_named_steps_can_be_given_back(tiny: Any, sample: Any, folder: Path, said: list[str]):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import comfy.sd
 import pytest
 import torch
-from scaling_cache.cache_core.calibration.files import load
-from scaling_cache.nodes.host import coefficients
+from scaling_cache.cache_core.calibration.files import LARGEST_HEADER, load
+from scaling_cache.cache_core.calibration.folder import RECORD
+from scaling_cache.nodes.host.coefficient_files import offered, receive
 from scaling_cache.nodes.host.coefficients import (
+    choices,
     family,
     find_blocks,
     find_coefficients,
@@ -101,23 +104,133 @@ def test_another_architecture_is_refused() -> None:
             assert "alpha is learned during the run" in note
 
 
-def test_of_files_for_other_models_the_beginning_is_read_and_no_more(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[Path] = []
+def bytes_read() -> int:
+    """By this process so far, of whatever file."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
 
-    def reading(path: Path) -> Any:
-        read.append(path)
-        return load(path)
 
-    for number in range(200):
-        coefficient_file(folder / f"{number:03}.safetensors", f"{number:016x}")
-    monkeypatch.setattr(coefficients, "load", reading)
+@pytest.fixture
+def spoilt(folder: Path) -> Path:
+    """200 files that are of no use: of other models and as large as can be, damaged in all ways, and one
+    that says of itself that it is the best for the demo's image model."""
+    coefficient_file(folder / "one.safetensors", "another model")
+    other = (folder / "one.safetensors").read_bytes()
+    (folder / "one.safetensors").unlink()
+    nested = b'{"__metadata__":{"scaling_cache":"' + b"[" * 9000 + b'"}}'
+    kinds = (
+        other,
+        other[:100],
+        other.replace(b'"F64"', b'"X64"'),
+        b"",
+        bytes(50),
+        len(nested).to_bytes(8, "little") + nested,
+        (2**40).to_bytes(8, "little") + b"{" * 99999,
+        b"\n<img src=x onerror=alert(1)>",
+    )
+    for number in range(199):
+        path = folder / f"{number:03}.safetensors"
+        path.write_bytes(kinds[number % len(kinds)])
+        if number % 3 == 0:
+            with path.open("r+b") as file:
+                file.truncate(2**22)
+    coefficient_file(folder / "best.safetensors", fingerprint(loaded(torch.float32)))
+    (folder / RECORD).unlink()
+    return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts what Linux counts")
+def test_of_other_files_the_header_is_read_and_no_more(spoilt: Path) -> None:
     model = loaded(torch.float32)
-    assert found("auto", model) == (False, "")
+    for find in (lambda: found("auto", model), lambda: find_blocks(model)):
+        before = bytes_read()
+        assert not (find() or (False,))[0]
+        assert bytes_read() - before < 200 * (LARGEST_HEADER + 8) + 10_000
+
+
+def test_among_many_bad_files_the_own_one_is_found_and_the_others_get_one_sentence(
+    spoilt: Path,
+) -> None:
+    model = loaded(torch.float32)
+    ok, note = found("auto", model)
+    assert not ok
+    assert note.count("best.safetensors was neither calibrated nor imported here: choose it") == 1
+    assert note.count("more files cannot be used") == 1
+    assert note.count(".safetensors") == 2
+    assert found("best.safetensors", model) == (True, "Coefficients: best.safetensors")
+    coefficient_file(spoilt / "zz.safetensors", fingerprint(model))
+    ok, note = found("auto", model)
+    assert ok
+    assert note.startswith("Coefficients: zz.safetensors; coefficients: 001.safetensors is damaged")
+    assert note.count(".safetensors") == 2
+    assert len(note) < 300
+
+
+def test_every_bad_file_by_name_is_a_sentence(spoilt: Path) -> None:
+    model = loaded(torch.float32)
+    for path in spoilt.glob("*.safetensors"):
+        ok, note = found(path.name, model)
+        assert ok == (path.name == "best.safetensors")
+        assert path.name in note
+
+
+def test_auto_takes_what_was_made_or_imported_here_and_no_other(
+    folder: Path, tmp_path_factory: Any
+) -> None:
+    model = loaded(torch.float32)
+    coefficient_file(folder / "mine.safetensors", fingerprint(model))
+    good = (folder / "mine.safetensors").read_bytes()
+    assert found("auto", model) == (True, "Coefficients: mine.safetensors")
+    coefficient_file(folder / "mine.safetensors", earlier(model))
+    (folder / "mine.safetensors").write_bytes(good)
+    ok, note = found("auto", model)
+    assert not ok, "it was replaced by something else"
+    assert "mine.safetensors was neither calibrated nor imported here" in note
     assert find_blocks(model) is None
-    assert not found("100.safetensors", model)[0]
-    assert not read
-    coefficient_file(folder / "zz.safetensors", fingerprint(model))
-    assert found("auto", model) == (True, "Coefficients: zz.safetensors")
-    assert read == [folder / "zz.safetensors"]
+    (folder / "mine.safetensors").rename(folder / "dropped.safetensors")
+    assert not found("auto", model)[0]
+    assert found("dropped.safetensors", model)[0]
+    assert receive("dropped.safetensors", good) == "dropped.safetensors"
+    assert found("auto", model) == (True, "Coefficients: dropped.safetensors")
+    # The folder as it is, copied by the user.
+    with looking_in(Path(shutil.copytree(folder, tmp_path_factory.mktemp("user") / "copy"))):
+        assert found("auto", model)[0]
+    (folder / RECORD).write_bytes(b"\xff" * 99)
+    assert not found("auto", model)[0]
+
+
+def test_links_in_the_folder_are_neither_offered_nor_sent(
+    folder: Path, tmp_path_factory: Any
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    coefficient_file(outside / "a.safetensors", "some model")
+    (folder / "a.safetensors").symlink_to(outside / "a.safetensors")
+    (folder / "deep").symlink_to(outside)
+    (folder / "secret.safetensors").write_text("root:x:0:0")
+    assert choices() == ["auto", "none", "secret.safetensors"]
+    assert offered("a.safetensors") is None
+    assert offered("secret.safetensors") is None, "it is no coefficient file"
+    data = (outside / "a.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="is a link"):
+        receive("a.safetensors", data)
+    coefficient_file(folder / "b.safetensors", "some model")
+    assert offered("b.safetensors") == folder / "b.safetensors"
+
+
+@pytest.mark.parametrize("name", ["CON", "a/b", "B.safetensors", "x" * 101])
+def test_an_import_that_some_system_could_not_name_is_refused(folder: Path, name: str) -> None:
+    coefficient_file(folder / "b.safetensors", "some model")
+    before = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match=r"^name: "):
+        receive(name, (folder / "b.safetensors").read_bytes())
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_import_says_where_it_cannot_write(folder: Path) -> None:
+    coefficient_file(folder / "b.safetensors", "some model")
+    (folder / "file").touch()
+    with (
+        looking_in(folder / "file"),
+        pytest.raises(ValueError, match=r"^name: c\.safetensors cannot be written in .*file: "),
+    ):
+        receive("c", (folder / "b.safetensors").read_bytes())

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from scaling_cache.cache_core.calibration.files import load
+from scaling_cache.cache_core.calibration.folder import RECORD
 
 from cli.client import Host as ApiHost
 from cli.client import HostError
 from cli.workflow import MORE_PROMPTS, Wanted, calibration, is_cache, is_own_cache
 from demo.host.fetch import ROOT
+from testbed.coefficient_folder import coefficient_file
 
 DEMO = ROOT / "demo" / "workflows" / "api" / "demo_video_on.json"
 STEPS, SEED = 12, 5
@@ -113,7 +115,7 @@ def test_it_says_what_was_measured_and_where_the_file_lies(
 
 
 def test_the_file_holds_finite_tables_of_all_steps(calibrated: tuple[int, str, str], folder: Path):
-    assert [path.name for path in folder.iterdir()] == ["demo model.safetensors"]
+    assert {path.name for path in folder.iterdir()} == {"demo model.safetensors", RECORD}
     file = load(folder / "demo model.safetensors")
     assert file.table.gram.shape == (2, STEPS, STEPS)
     assert file.guided.gram.shape == (1, STEPS, STEPS)
@@ -210,7 +212,6 @@ def test_a_guider_without_a_negative_conditioning(
             ["--runs", "0"],
             ["(ScalingCalibrateCache): Value 0 smaller than min of 1: runs"],
         ),
-        ({}, ["--name", "../up"], ["name: must be letters, digits", "'../up'"]),
         (
             {"UNETLoader": {"unet_name": "gone.safetensors"}},
             [],
@@ -246,6 +247,15 @@ def test_a_node_that_the_host_does_not_have(command: Command):
     assert "node NotInstalled does not exist" in err
 
 
+def test_the_file_of_another_model_is_refused_before_it_samples(command: Command, folder: Path):
+    coefficient_file(folder / "taken.safetensors", "another model")
+    before = (folder / "taken.safetensors").read_bytes()
+    code, out, err = command(workflow(), "--name", "taken")
+    assert (code, out) == (1, "")
+    assert "name: taken.safetensors is there and of another model (Flux)" in err
+    assert (folder / "taken.safetensors").read_bytes() == before
+
+
 def test_what_fails_while_it_runs_is_said(command: Command, folder: Path):
     nodes = workflow(KSampler={"sampler_name": "euler_ancestral"})
     code, out, err = command(nodes, "--name", "failed")
@@ -274,7 +284,7 @@ def test_an_interrupted_run_is_said_and_leaves_no_file(
         if state == "calibrating":
             host.client.interrupt()
 
-    with pytest.raises(HostError, match="was interrupted; nothing was written"):
+    with pytest.raises(HostError, match="was interrupted; only what had ended was written"):
         api.wait(prompt_id, interrupt, "calibrating")
     assert not (folder / "long.safetensors").exists()
 
@@ -303,7 +313,7 @@ def test_ctrl_c_takes_the_run_off_the_host(command: Command, host: Any, folder: 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "error: the run was interrupted; nothing was written" in err
+    assert "error: the run was interrupted; only what had ended was written" in err
     assert host.client.get("/queue") == {"queue_running": [], "queue_pending": []}
     assert not (folder / "stopped.safetensors").exists()
 
