@@ -10,7 +10,8 @@ import json
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from ..decide.signals import SignalKind
-from ..planning.gram import Floats, GramTable, affine_weights, definite
+from ..planning.gram import Floats, GramTable, affine_weights, definite, raised
 from .block_tables import BlockTable
 from .folder import write
 from .trial import Trial
@@ -28,6 +29,8 @@ FORMAT = 1
 LARGEST_FILE = 64 * 2**20
 # What the pack writes takes 2 KiB.
 LARGEST_HEADER = 16 * 2**10
+# Of all its lists and objects; 34 in what the pack writes.
+_MOST_BRACKETS = 100
 MOST_STEPS = 1000
 _MOST_BRANCHES, _MOST_BLOCKS, _MOST_PROMPTS, _MOST_POWERS = 16, 1000, 1000, 16
 _METADATA_KEY = "scaling_cache"
@@ -57,6 +60,8 @@ _LONGEST_TEXT = 200
 # Products, noise levels and gains so far from 1 overflow once they are multiplied, and no model has them.
 _FAR = 1e30
 _LARGEST_CFG = 1000.0
+# Share of the trace by which half precision changes products.
+_HALF = 1e-6
 # Scales and rows at which a table is tried.
 _TRIED_CFG = (0.0, 1.0, 7.5, _LARGEST_CFG)
 _PAST = 3
@@ -126,10 +131,9 @@ class CoefficientFile:
             both = both / (made * (1 - made))
             gram = cfg**2 * positive + cfg * (1 - cfg) * both + (1 - cfg) ** 2 * negative
             # Guidance in half precision is the sum but for its rounding, which lies on the diagonal.
-            rounded = gram + 1e-6 * np.trace(gram) * np.eye(len(gram))
-        for products in (gram, rounded):
-            if _sound(products):
-                return GramTable(self.guided.sigmas, products[None], self.guided.gains)
+            for products in (gram, raised(gram, _HALF)):
+                if _sound(products):
+                    return GramTable(self.guided.sigmas, products[None], self.guided.gains)
         return self.guided
 
 
@@ -314,12 +318,15 @@ def _header(data: bytes, size: int) -> Header:
         raise _Damaged("is damaged: it ends too early")
     if length > LARGEST_HEADER:
         raise _Damaged(f"is not a coefficient file: a header has {LARGEST_HEADER} bytes at most")
+    text = data[8 : 8 + length]
+    if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+        raise _Damaged("is not a coefficient file: its header is nested too deeply")
     try:
-        raw = json.loads(data[8 : 8 + length])
-    except (ValueError, RecursionError):
-        raise _Damaged("is damaged: its header is no JSON, or nested too deeply") from None
+        raw = json.loads(text)
+    except ValueError:
+        raise _Damaged("is damaged: its header is no JSON") from None
     metadata = raw.pop("__metadata__", None) if isinstance(raw, dict) else None
-    text = metadata.get(_METADATA_KEY) if isinstance(metadata, dict) else None
+    fields = metadata.get(_METADATA_KEY) if isinstance(metadata, dict) else None
     optional = _BLOCK_TENSORS | {_GAINS, _TRIAL, _FIRST, _EACH}
     if (
         not isinstance(metadata, dict)
@@ -328,7 +335,7 @@ def _header(data: bytes, size: int) -> Header:
     ):
         raise _Damaged("is not a coefficient file")
     kinds = {name: _kind(name, entry) for name, entry in raw.items()}
-    return Header(_parse(text), metadata.get(_SIGNAL_KEY), kinds)
+    return Header(_parse(fields), metadata.get(_SIGNAL_KEY), kinds)
 
 
 def _kind(name: str, entry: Any) -> tuple[str, tuple[int, ...]]:
@@ -415,7 +422,7 @@ def _parse(text: str) -> Provenance:
         raise ValueError("metadata: must be a JSON object")
     if raw.pop("format", None) != FORMAT:
         raise ValueError(f"format: this version reads format {FORMAT}")
-    names = {f.name for f in fields(Provenance)}
+    names = {f.name for f in fields_of(Provenance)}
     if set(raw) != names:
         odd = ", ".join(sorted(set(raw) ^ names))
         raise ValueError(f"metadata: missing or unknown fields: {odd}")

@@ -15,7 +15,7 @@ import secrets
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 SUFFIX = ".safetensors"
@@ -81,13 +81,30 @@ def place_for(folder: Path, text: str) -> Path:
 def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name within the folder and path of each coefficient file in it and below, in order of the names."""
     found: dict[str, Path] = {}
-    for base, below, names in os.walk(folder):
-        below[:] = [name for name in below if not is_link(Path(base, name))]
-        for path in (Path(base, name) for name in names if name.endswith(SUFFIX)):
-            name = str(path.relative_to(folder))
-            if name.isprintable() and is_file(path):
-                found[name] = path
+    waiting = [("", str(folder))]
+    while waiting:
+        inner, place = waiting.pop()
+        for entry in _entries(place):
+            name = os.path.join(inner, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                if not is_link(Path(entry.path)):
+                    waiting.append((name, entry.path))
+            elif (
+                name.endswith(SUFFIX)
+                and name.isprintable()
+                and entry.is_file(follow_symlinks=False)
+            ):
+                found[name] = Path(entry.path)
     yield from sorted(found.items())
+
+
+def _entries(folder: str) -> Sequence[os.DirEntry[str]]:
+    """What lies in a folder; nothing if it is gone or not ours to read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return ()
 
 
 def is_link(path: Path) -> bool:

@@ -127,12 +127,18 @@ def noise(gram: Floats) -> float:
     return NOISE * float(np.trace(gram)) / len(gram)
 
 
+def raised(gram: Floats, share: float) -> Floats:
+    """Products of the outputs and of noise on each, by a share of the trace."""
+    found = gram.copy()
+    found[np.diag_indices(len(gram))] += share * np.trace(gram)
+    return found
+
+
 def definite(gram: Floats) -> bool:
     """Whether a symmetric matrix can hold products of outputs: no sum of outputs has a square below zero,
     but for rounding."""
-    lift = ROUNDING * np.trace(gram) * np.eye(len(gram))
     try:
-        np.linalg.cholesky(gram + lift)
+        np.linalg.cholesky(raised(gram, ROUNDING))
     except np.linalg.LinAlgError:
         return False
     return bool(np.isfinite(gram).all())

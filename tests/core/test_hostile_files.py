@@ -453,7 +453,8 @@ def numbers(name: str, value: float) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (packed(b"[" * 5000 + b"]" * 5000, b""), "is damaged: its header is no JSON"),
+        (packed(b"[" * 5000 + b"]" * 5000, b""), "its header is nested too deeply"),
+        (packed(b"[1, 2", b""), "is damaged: its header is no JSON"),
         (packed(b" " * (LARGEST_HEADER + 1), b""), f"a header has {LARGEST_HEADER} bytes at most"),
         (packed(b"{}", b""), "is not a coefficient file"),
         (b"", "is damaged: it ends too early"),
