@@ -3,7 +3,7 @@
 Tiny networks with random weights in the host's own classes, sampled through the host's own samplers.
 Writes one row each, whatever came of it, and the page docs/compatibility.md. Exits with 1 if a row fails.
 
-    python -m benchmarks.matrix --only flux,wan --jobs 1     renews these rows alone
+    python -m benchmarks.matrix --only flux,wan --jobs 1     renews these rows alone, on this host
     python -m benchmarks.matrix --snapshot                   also renews benchmarks/results/matrix.json
 """
 
@@ -27,7 +27,7 @@ import torch
 from demo.host.inprocess import import_host, import_pack
 from docs import compatibility_page
 from testbed.coefficient_folder import look_in
-from testbed.networks import CATALOGUE
+from testbed.networks import CATALOGUE, TITLES
 
 OUT = Path(__file__).parent / "out" / "matrix.json"
 # A task is a family, a sampler or a scheduler.
@@ -96,18 +96,23 @@ def without_a_row() -> list[str]:
 
 
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Families as in the catalogue, then samplers and schedulers as the host names them."""
+    """Families as the page has them, then samplers and schedulers as the host names them, and last those
+    that it does not have."""
     import comfy.samplers
 
     places = {
-        "family": list(CATALOGUE),
+        "family": list(TITLES),
         "sampler": comfy.samplers.SAMPLER_NAMES,
         "scheduler": comfy.samplers.SCHEDULER_NAMES,
     }
     kinds = list(places)
-    return sorted(
-        rows, key=lambda r: (kinds.index(r["kind"]), places[r["kind"]].index(r[r["kind"]]))
-    )
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        names = places[row["kind"]]
+        name = row[row["kind"]]
+        return kinds.index(row["kind"]), names.index(name) if name in names else len(names)
+
+    return sorted(rows, key=place)
 
 
 def _folder() -> Path:
@@ -141,12 +146,15 @@ def main() -> int:
             print(*task, f"{len(found) - len(bad)} of {len(found)}", *map(_said, bad), flush=True)
     failed = sum(r["result"] == "fails" for r in rows)
     print(f"{len(rows)} rows, {failed} fail")
-    done = set(wanted)
-    kept = [r for r in _before() if only and (r["kind"], r[r["kind"]]) not in done]
+    done, before, here = set(wanted), _before(), environment()
+    version = here["host_version"]
+    kept = [r for r in before.get("rows", ()) if only and (r["kind"], r[r["kind"]]) not in done]
     results = {
-        "environment": environment(),
-        "without_a_row": without_a_row(),
-        "rows": ordered([*kept, *rows]),
+        "hosts": {
+            **(before.get("hosts", {}) if only else {}),
+            version: {"environment": here, "without_a_row": without_a_row()},
+        },
+        "rows": ordered([*kept, *({**row, "host": version} for row in rows)]),
     }
     write(results, chosen.snapshot)
     return 1 if failed else 0
@@ -169,8 +177,10 @@ def write(results: dict[str, Any], snapshot: bool) -> None:
     compatibility_page.PAGE.write_text(compatibility_page.page(results), encoding="utf-8")
 
 
-def _before() -> list[dict[str, Any]]:
-    return json.loads(OUT.read_text(encoding="utf-8"))["rows"] if OUT.exists() else []
+def _before() -> dict[str, Any]:
+    """The results that some rows are renewed of: those made last, else the committed ones."""
+    path = OUT if OUT.exists() else compatibility_page.RESULTS
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -20,8 +20,13 @@ random weights in ComfyUI's own classes, sampled through ComfyUI's own samplers.
 
 A method **works** when, computing everything, it gives the host's result bit for bit, and, leaving out
 about every second step, a finite result of the same shape that is another one, with as many computed
-steps as it reports. Where it refuses, it says why on the node, and the result is the host's. How near a
-result is to the one without cache is not the question here: see [results](results.md).
+steps as it reports. Inside the network each skipped call is also composed anew, from what the plain
+network's blocks compute, and has to be the same. Where it refuses, it says why on the node, and the
+result is the host's. How near a result is to the one without cache is not the question here: see
+[results](results.md).
+
+*Host* is the ComfyUI on which a row was run. Older ones do not have the models of a newer one; newer ones
+are tested with all.
 """
 
 
@@ -52,8 +57,12 @@ def _families(rows: Rows, level: str) -> str:
     titles = list(dict.fromkeys(row["title"] for row in found))
     cells = {(row["title"], row["method"]): row for row in found}
     notes = _Notes()
-    lines = [(title, *(notes.cell(cells[title, method]) for method in methods)) for title in titles]
-    return f"{_table(('model', *methods), lines)}\n{notes.text()}"
+    hosts = {row["title"]: row["host"] for row in found}
+    lines = [
+        (title, hosts[title], *(notes.cell(cells[title, method]) for method in methods))
+        for title in titles
+    ]
+    return f"{_table(('model', 'host', *methods), lines)}\n{notes.text()}"
 
 
 def _share(row: Row) -> str:
@@ -65,10 +74,11 @@ def _share(row: Row) -> str:
 def _samplers(rows: Rows) -> str:
     names = list(dict.fromkeys(row["sampler"] for row in rows))
     cells = {(row["sampler"], row["cfg"], row["cache"]): row for row in rows}
+    hosts = {row["sampler"]: row["host"] for row in rows}
     scales = sorted({row["cfg"] for row in rows})
     lines = []
     for name in names:
-        line = [name]
+        line = [name, hosts[name]]
         for cfg in scales:
             off = cells[name, cfg, "off"]
             line += [
@@ -77,7 +87,7 @@ def _samplers(rows: Rows) -> str:
             ]
         lines.append(line)
     head = [part for cfg in scales for part in (f"cfg {cfg:g}, off", f"cfg {cfg:g}, 2x")]
-    return _table(("sampler", *head), lines)
+    return _table(("sampler", "host", *head), lines)
 
 
 def _schedulers(rows: Rows) -> str:
@@ -92,10 +102,15 @@ def page(results: dict[str, Any]) -> str:
         result: sum(row["result"] == result for row in rows)
         for result in ("works", "refuses", "fails")
     }
-    facts = results["environment"]
+    facts = [host["environment"] for host in results["hosts"].values()]
+    on = "; ".join(f"ComfyUI {fact['host_version']}, torch {fact['torch']}" for fact in facts)
+    missing = [
+        f"- {version}: {', '.join(host['without_a_row'])}\n"
+        for version, host in results["hosts"].items()
+    ]
     parts = [
         _INTRO,
-        f"ComfyUI {facts['host_version']}, torch {facts['torch']}: {len(rows)} rows, "
+        f"{on}: {len(rows)} rows, "
         f"{counts['works']} work, {counts['refuses']} refuse, {counts['fails']} fail.\n",
     ]
     levels = {
@@ -113,8 +128,9 @@ def page(results: dict[str, Any]) -> str:
         "## Schedulers\n",
         _schedulers([row for row in rows if row["kind"] == "scheduler"]),
         "## Not in these tables\n",
-        "Model classes of the host without a row here; most differ from one that has a row in their\n"
-        f"conditioning only: {', '.join(results['without_a_row'])}.\n",
+        "Model classes of each host without a row here; most differ from one that has a row in their\n"
+        "conditioning only.\n",
+        "".join(missing),
     ]
     return "\n".join(parts)
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scaling_cache.cache_core.methods import Level
 from scaling_cache.nodes.host.calibrating import Plan, calibrate
 from scaling_cache.nodes.host.coefficient_files import save
 
 from . import networks
+from .composed import Answer, fault_of_answers
 from .methods import Entry
-from .observe import Seen, listening, refusal, watching
+from .observe import Seen, answering, listening, refusal, watching
 
 STEPS = 10
 # With larger weights the first blocks of random networks change too fast for methods that compare them.
@@ -74,7 +76,7 @@ class Family:
         names: list[str] = []
         for stage, model in enumerate(self.models):
             path = self._folder / f"{self.name}_{stage}.safetensors"
-            latent = {"samples": torch.zeros(1, *networks.spec_of(self.name).latent)}
+            latent = {"samples": networks.empty(self.name)}
             plan = Plan((1,), 2 * STEPS, 3.0, "euler", "simple")
             texts = [networks.conditioning(self.name, 2)], networks.conditioning(self.name, 3)
             with torch.inference_mode():
@@ -85,7 +87,7 @@ class Family:
 
 def row(family: Family, entry: Entry) -> Row:
     """Run a method computing everything, then at twice the speed, and judge both."""
-    title = networks.CATALOGUE[family.name]
+    title = networks.TITLES[family.name]
     head = (family.name, title, entry.level.value, entry.name)
     try:
         return Row(*head, *_judge(family, entry))
@@ -98,21 +100,34 @@ Verdict = tuple[str, str, int, int]
 
 
 def _judge(family: Family, entry: Entry) -> Verdict:
-    same, _, why = _run(family, entry, everything=True)
+    same, _, why, _ = _run(family, entry, everything=True)
     if why:
         if not torch.equal(same, family.plain):
             return FAILS, f"refuses ({why}) and yet changes the result", 0, 0
         return REFUSES, why, 0, 0
     if not torch.equal(same, family.plain):
         return FAILS, "with every step computed the result is not the host's", 0, 0
-    fast, seen, why = _run(family, entry, everything=False)
+    fast, seen, why, answers = _run(family, entry, everything=False)
     if why:
         return REFUSES, why, 0, 0
     reports = [report for one in seen for report in one.reports]
     computed, evaluations = (
         sum(getattr(r, n) for r in reports) for n in ("computed", "evaluations")
     )
-    return (*_verdict(family.plain, fast, seen, reports), computed, evaluations)
+    result, broken = _verdict(family.plain, fast, seen, reports)
+    if result == WORKS and (fault := _fault(family, entry, seen, answers)):
+        result, broken = FAILS, fault
+    return result, broken, computed, evaluations
+
+
+def _fault(family: Family, entry: Entry, seen: list[Seen], answers: list[list[Answer]]) -> str:
+    """What a run gave that its method does not give; empty if nothing."""
+    batch = networks.spec_of(family.name).batch
+    found = [one.record.fault(batch) for one in seen]
+    if entry.kind.level is Level.STEP:
+        done = [[e.answer for e in one.evaluations if e.answer is not None] for one in seen]
+        found += map(fault_of_answers, answers, done)
+    return next(filter(None, found), "")
 
 
 def _verdict(
@@ -136,16 +151,20 @@ def _verdict(
     return (FAILS, broken) if broken else (WORKS, "")
 
 
-def _run(family: Family, entry: Entry, everything: bool) -> tuple[torch.Tensor, list[Seen], str]:
-    """The result, what was seen of each stage, and why it was not cached."""
+def _run(
+    family: Family, entry: Entry, everything: bool
+) -> tuple[torch.Tensor, list[Seen], str, list[list[Answer]]]:
+    """The result, what was seen of each stage, why it was not cached, and what the samplers got."""
     files = family.files if entry.needs_file else ["none"] * len(family.models)
     with ExitStack() as stack:
         lines = stack.enter_context(listening())
-        watched, seen = [], []
+        watched, seen, answers = [], [], []
         for model, file in zip(family.models, files, strict=True):
-            cached = entry.put(model, STEPS, everything, file)
+            asked, given = answering(model)
+            answers.append(given)
+            cached = entry.put(asked, STEPS, everything, file)
             one, found = stack.enter_context(watching(cached))
             watched.append(one)
             seen.append(found)
         result = family.sample(watched)
-    return result, seen, refusal(lines)
+    return result, seen, refusal(lines), answers

@@ -17,15 +17,25 @@ _HUNYUAN: dict[str, Any] = {
     "image_model": "hunyuan_video",
     "theta": 256,
 }
-_MASKED = {"attention_mask": torch.ones(1, 5, dtype=torch.int64)}
+MASKED = {"attention_mask": torch.ones(1, 5, dtype=torch.int64)}
 _WAN_LATENT = (16, 2, 8, 8)
 # What the host reads of a CLIP vision output.
-_VISION = SimpleNamespace(penultimate_hidden_states=torch.full((1, 3, 1280), 0.1))
+VISION = SimpleNamespace(penultimate_hidden_states=torch.full((1, 3, 1280), 0.1))
 
 
-def _wan(config: str, more: dict[str, Any] | None = None, stages: int = 1, **network: Any) -> Spec:
+def wan(
+    config: str,
+    more: dict[str, Any] | None = None,
+    stages: int = 1,
+    first: str = "",
+    last: str = "",
+    final: str = "",
+    **network: Any,
+) -> Spec:
+    """A Wan network that takes other arguments than most."""
     latent = (network.get("out_dim", 16), *_WAN_LATENT[1:])
-    return Spec(config, {**WAN, **network}, latent, 24, more=more or {}, stages=stages)
+    watched = {"first": first, "last": last, "final": final}
+    return Spec(config, {**WAN, **network}, latent, 24, more=more or {}, stages=stages, **watched)
 
 
 FURTHER: dict[str, Spec] = {
@@ -45,6 +55,7 @@ FURTHER: dict[str, Spec] = {
             "vec_in_dim": None,
             "axes_dim": [4, 4, 4, 4],
             "theta": 2000,
+            "txt_ids_dims": [3],
             "patch_size": 1,
             "qkv_bias": False,
             "ops_bias": False,
@@ -122,21 +133,21 @@ FURTHER: dict[str, Spec] = {
         (64, 6, 6),
         24,
     ),
-    "wan_i2v": _wan("WAN21_I2V", {"clip_vision_output": _VISION}, model_type="i2v", in_dim=36),
-    "wan_fun": _wan(
-        "WAN21_FunControl2V", {"clip_vision_output": _VISION}, model_type="i2v", in_dim=48
+    "wan_i2v": wan("WAN21_I2V", {"clip_vision_output": VISION}, model_type="i2v", in_dim=36),
+    "wan_fun": wan(
+        "WAN21_FunControl2V", {"clip_vision_output": VISION}, model_type="i2v", in_dim=48
     ),
-    "wan_camera": _wan(
+    "wan_camera": wan(
         "WAN21_Camera",
-        {"clip_vision_output": _VISION, "camera_conditions": torch.full((1, 24, 2, 64, 64), 0.1)},
+        {"clip_vision_output": VISION, "camera_conditions": torch.full((1, 24, 2, 64, 64), 0.1)},
         model_type="camera",
         in_dim=32,
     ),
-    "wan22_pair": _wan("WAN21_T2V", stages=2),
-    "wan22_5b": _wan("WAN22_T2V", in_dim=48, out_dim=48),
-    "wan_animate": _wan(
+    "wan22_pair": wan("WAN21_T2V", stages=2),
+    "wan22_5b": wan("WAN22_T2V", in_dim=48, out_dim=48),
+    "wan_animate": wan(
         "WAN22_Animate",
-        {"clip_vision_output": _VISION, "pose_video_latent": torch.full((1, 16, 1, 8, 8), 0.1)},
+        {"clip_vision_output": VISION, "pose_video_latent": torch.full((1, 16, 1, 8, 8), 0.1)},
         model_type="animate",
         in_dim=36,
     ),
@@ -182,7 +193,7 @@ FURTHER: dict[str, Spec] = {
         },
         (16, 8, 8),
         24,
-        more=_MASKED,
+        more=MASKED,
     ),
     "hydit": Spec(
         "HunyuanDiT",
@@ -200,7 +211,7 @@ FURTHER: dict[str, Spec] = {
         (4, 16, 16),
         24,
         more={
-            **_MASKED,
+            **MASKED,
             "conditioning_mt5xl": torch.full((1, 6, 16), 0.1),
             "attention_mask_mt5xl": torch.ones(1, 6, dtype=torch.int64),
         },
@@ -230,6 +241,7 @@ FURTHER: dict[str, Spec] = {
             "embed_dim": 64,
             "depth": 3,
             "num_heads": 2,
+            "project_cond_tokens": True,
         },
         (64, 32),
         768,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 from typing import Any
 
 import comfy.model_patcher
@@ -13,12 +15,13 @@ from comfy.ldm.ace.lyric_encoder import ConformerEncoder as LyricEncoder
 from comfy.ldm.audio.embedders import NumberConditioner
 
 from .further import FURTHER
+from .recent import RECENT
 from .spec import Spec
 from .transformers import TRANSFORMERS
 from .unets import UNETS
 
 # Families as users know them, in the order of the page.
-CATALOGUE: dict[str, str] = {
+TITLES: dict[str, str] = {
     "flux": "Flux 1",
     "flux_kontext": "Flux 1 Kontext (reference latents)",
     "flux2": "Flux 2",
@@ -60,15 +63,68 @@ CATALOGUE: dict[str, str] = {
     "stable_audio": "Stable Audio",
     "hunyuan3d": "Hunyuan3D 2.0",
     "hunyuan3d_21": "Hunyuan3D 2.1",
+    "longcat_image": "LongCat-Image",
+    "lens": "Lens",
+    "mage_flow": "Mage Flow",
+    "joyimage": "JoyImage",
+    "krea2": "Krea 2",
+    "ernie_image": "ERNIE-Image",
+    "ideogram4": "Ideogram 4",
+    "kandinsky5_image": "Kandinsky 5 image",
+    "boogu": "Boogu",
+    "anima": "Anima",
+    "z_image_pixel": "Z-Image in pixels",
+    "pixeldit": "PixelDiT",
+    "pid": "PiD",
+    "kandinsky5": "Kandinsky 5 video",
+    "cogvideox": "CogVideoX",
+    "cogvideox_i2v": "CogVideoX I2V",
+    "cogvideox_15": "CogVideoX 1.5",
+    "wan_causal": "Wan 2.1 causal",
+    "wan_flow_rvs": "Wan 2.1 FlowRVS",
+    "wan_scail": "Wan 2.1 SCAIL",
+    "wan_scail2": "Wan 2.1 SCAIL 2",
+    "wan_dancer": "Wan 2.2 Dancer",
+    "wan_animate2": "Wan Animate 2",
+    "ace_step_15": "ACE-Step 1.5",
+    "stable_audio_3": "Stable Audio 3",
+    "ltx2": "LTX-2 (video and sound)",
+    "minimax_h3": "MiniMax H3 (video and sound)",
+    "triposplat": "TripoSplat",
 }
 
 # Buffers that the host leaves as they are in memory until it reads the file.
 _FROM_FILE = {"pos_embed", "y_embedder.y_embedding", "transformer.rotary_pos_emb.inv_freq"}
 
 
+# Where the host has the parameters of a network as a class of their own, by `image_model`.
+_PARAMETERS = {
+    "flux": "flux.model.FluxParams",
+    "flux2": "flux.model.FluxParams",
+    "chroma": "chroma.model.ChromaParams",
+    "chroma_radiance": "chroma_radiance.model.ChromaRadianceParams",
+    "hunyuan_video": "hunyuan_video.model.HunyuanVideoParams",
+}
+
+
+# Adapters of text encoders, large in any network, and not used on texts that come ready.
+_UNUSED = {
+    "Anima": ("llm_adapter",),
+    "LTXAV": ("video_embeddings_connector", "audio_embeddings_connector"),
+}
+
+
 def spec_of(name: str) -> Spec:
     """How a network is built; tests may put in others."""
-    return {**FURTHER, **UNETS, **TRANSFORMERS}[name]
+    return {**RECENT, **FURTHER, **UNETS, **TRANSFORMERS}[name]
+
+
+# The families that this host has.
+CATALOGUE = {
+    name: title
+    for name, title in TITLES.items()
+    if hasattr(comfy.supported_models, spec_of(name).config)
+}
 
 
 def build(
@@ -80,18 +136,22 @@ def build(
         spread: standard deviation of the weights.
     """
     spec = spec_of(name)
-    network = dict(spec.network)
+    network = _fitted(spec.network)
     if network.get("image_model", "") is None:
         network.pop("image_model")
     config = getattr(comfy.supported_models, spec.config)(network)
+    # The host's own numbers for a family are those of its full size.
+    config.unet_config.update(network)
     # Weights of 8 bits are stored only: the network runs in another type.
     config.set_inference_dtype(dtype, torch.float32 if dtype.itemsize == 1 else None)
     if name == "chroma":
         config.unet_config["in_channels"] = config.unet_config["out_channels"] = 64
-    state = _seconds() if spec.config == "StableAudio" else {}
+    state = _seconds() if spec.config.startswith("StableAudio") else {}
     model = config.get_model(state, "", device=torch.device("cpu"))
     if spec.config == "ACEStep":
         model.diffusion_model.lyric_encoder = _lyrics(dtype)
+    for part in _UNUSED.get(spec.config, ()):
+        setattr(model.diffusion_model, part, torch.nn.Identity())
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         network = model.diffusion_model
@@ -126,12 +186,12 @@ def sample(
     seed: int = 1,
     **more: Any,
 ) -> torch.Tensor:
-    """The host's KSampler on a tiny latent."""
+    """The host's KSampler on a tiny latent; several that are sampled together stand in a row."""
     if latent is None:
-        latent = torch.zeros(batch, *spec_of(name).latent)
-    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+        latent = empty(name, batch)
+    noise = comfy.sample.prepare_noise(latent, seed)
     with torch.inference_mode():
-        return comfy.sample.sample(
+        result = comfy.sample.sample(
             model,
             noise,
             steps,
@@ -145,6 +205,19 @@ def sample(
             seed=4,
             **more,
         )
+    parts = [part.flatten(1) for part in result.unbind()] if result.is_nested else []
+    return torch.cat(parts, 1) if parts else result
+
+
+def empty(name: str, batch: int = 1) -> Any:
+    """A latent of a family with nothing in it; the host's own pair where two are sampled together."""
+    spec = spec_of(name)
+    latent = torch.zeros(batch, *spec.latent)
+    if not spec.second:
+        return latent
+    from comfy.nested_tensor import NestedTensor  # not in every host
+
+    return NestedTensor([latent, torch.zeros(batch, *spec.second)])
 
 
 def sample_stages(models: list[Any], name: str, steps: int = 10, **more: Any) -> torch.Tensor:
@@ -171,6 +244,23 @@ def sample_stages(models: list[Any], name: str, steps: int = 10, **more: Any) ->
         )
     assert latent is not None
     return latent
+
+
+def _fitted(network: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that this host's network takes: what it does not know is left out, what it needs
+    besides is nothing, none or no."""
+    where = _PARAMETERS.get(network.get("image_model") or "")
+    if where is None:
+        return dict(network)
+    module, _, kind = f"comfy.ldm.{where}".rpartition(".")
+    fields = dataclasses.fields(getattr(importlib.import_module(module), kind))
+    known = {field.name for field in fields} | {"image_model"}
+    needed = [f for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+    blank: dict[Any, Any] = {list: [], bool: False}
+    return {
+        **{field.name: blank.get(field.type) for field in needed},
+        **{key: value for key, value in network.items() if key in known},
+    }
 
 
 def _seconds() -> dict[str, torch.Tensor]:

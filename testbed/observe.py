@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from comfy.patcher_extension import WrappersMP
 from scaling_cache.nodes.families import find_family
 from scaling_cache.nodes.host.session import session_of
 from torch import nn
+
+from .composed import Answer, Recording, recording
 
 KEY = "testbed"
 
@@ -24,11 +27,13 @@ class Evaluation:
         sigma: noise level.
         conditionings: how many were not left out.
         ran: blocks of the network that ran.
+        answer: what the host gave.
     """
 
     sigma: float
     conditionings: int
     ran: set[str] = field(default_factory=set)
+    answer: Answer | None = None
 
 
 @dataclass
@@ -38,10 +43,12 @@ class Seen:
     Attributes:
         blocks: names of the network's blocks, its own where it has none that the pack knows.
         evaluations: that reached the host.
+        record: calls of the network, with what the pack predicts in them.
         reports: of the pack's runs, as they began.
     """
 
     blocks: tuple[str, ...]
+    record: Recording
     evaluations: list[Evaluation] = field(default_factory=list)
     reports: list[Any] = field(default_factory=list)
 
@@ -75,17 +82,22 @@ def block_names(network: nn.Module) -> tuple[str, ...]:
 def watching(model: Any) -> Iterator[tuple[Any, Seen]]:
     """A clone of a cached model that is watched where nothing of the pack is in between any more."""
     network = model.model.diffusion_model
-    seen = Seen(block_names(network))
+    names = block_names(network)
 
     def outer(executor: Any, *args: Any, **kwargs: Any) -> Any:
         session = session_of(executor.class_obj.model_options)
-        seen.reports += [active.run.report for active in session.caches] if session else []
+        for active in session.caches if session else ():
+            seen.reports.append(active.run.report)
+            if active.network is not None:
+                seen.record.begin(active.run)
         return executor(*args, **kwargs)
 
     def batch(executor: Any, model: Any, conds: Any, x: Any, sigma: Any, options: Any) -> Any:
         active = sum(cond is not None for cond in conds)
-        seen.evaluations.append(Evaluation(float(sigma[0]), active))
-        return executor(model, conds, x, sigma, options)
+        seen.evaluations.append(evaluation := Evaluation(float(sigma[0]), active))
+        outputs = executor(model, conds, x, sigma, options)
+        evaluation.answer = _answer(conds, x, outputs)
+        return outputs
 
     def ran(name: str) -> Any:
         return lambda module, args: seen.evaluations[-1].ran.add(name)
@@ -93,14 +105,32 @@ def watching(model: Any) -> Iterator[tuple[Any, Seen]]:
     watched = model.clone()
     watched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, outer)
     watched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, batch)
-    handles = [
-        network.get_submodule(name).register_forward_pre_hook(ran(name)) for name in seen.blocks
-    ]
-    try:
+    with ExitStack() as stack:
+        for name in names:
+            handle = network.get_submodule(name).register_forward_pre_hook(ran(name))
+            stack.callback(handle.remove)
+        seen = Seen(names, stack.enter_context(recording(network, names)))
         yield watched, seen
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def answering(model: Any) -> tuple[Any, list[Answer]]:
+    """A clone of a model, before any cache is put on it, and what its sampler gets."""
+    answers: list[Answer] = []
+
+    def batch(executor: Any, model: Any, conds: Any, x: Any, sigma: Any, options: Any) -> Any:
+        outputs = executor(model, conds, x, sigma, options)
+        answers.append(_answer(conds, x, outputs))
+        return outputs
+
+    asked = model.clone()
+    asked.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, f"{KEY} answers", batch)
+    return asked, answers
+
+
+def _answer(conds: Any, x: torch.Tensor, outputs: Any) -> Answer:
+    """Copies, for later steps may write into what they get."""
+    given = zip(conds, outputs, strict=True)
+    return Answer(x.clone(), [None if cond is None else out.clone() for cond, out in given])
 
 
 class _Lines(logging.Handler):

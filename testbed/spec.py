@@ -14,10 +14,11 @@ class Spec:
         config: name in the host's supported_models.
         network: arguments of the network.
         latent: shape of a latent.
+        second: shape of one that is sampled with it, as sound with a video.
         width: of the text.
         first, last, final: names of the first block, the last one and the module after it.
         modulated: module whose input is the modulated input of block 0.
-        joined: whether the last block's stream holds the text as well; which part is the picture.
+        joined: whether the last block's stream holds the text as well.
         more: further conditioning.
         batch: dimension of the blocks' stream that counts the batch.
         stages: networks that sample one after the other, each a part of the schedule.
@@ -32,8 +33,9 @@ class Spec:
     last: str = ""
     final: str = ""
     modulated: str = ""
-    joined: str = ""
+    joined: bool = False
     more: dict[str, Any] = field(default_factory=dict)
     batch: int = 0
     stages: int = 1
     scale: float = 1.0
+    second: tuple[int, ...] = ()

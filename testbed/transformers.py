@@ -66,7 +66,7 @@ TRANSFORMERS: dict[str, Spec] = {
         "single_blocks.2",
         "final_layer",
         "double_blocks.0.img_attn.qkv",
-        "end",
+        True,
         {**POOLED, "guidance": 3.0},
     ),
     "chroma": Spec(
@@ -87,7 +87,7 @@ TRANSFORMERS: dict[str, Spec] = {
         "single_blocks.2",
         "final_layer",
         "double_blocks.0.img_attn.qkv",
-        "end",
+        True,
         POOLED,
     ),
     "hunyuan_video": Spec(
@@ -99,7 +99,7 @@ TRANSFORMERS: dict[str, Spec] = {
         "single_blocks.2",
         "final_layer",
         "double_blocks.0.img_attn.qkv",
-        "start",
+        True,
         POOLED,
     ),
     "wan": Spec("WAN21_T2V", WAN, (16, 2, 8, 8), 24, "blocks.0", "blocks.3", "head"),
@@ -242,7 +242,7 @@ TRANSFORMERS: dict[str, Spec] = {
         "double_layers.0",
         "single_layers.1",
         "final_linear",
-        joined="end",
+        joined=True,
     ),
     "lumina2": Spec(
         "Lumina2",
@@ -292,7 +292,7 @@ TRANSFORMERS: dict[str, Spec] = {
         "double_stream_blocks.0",
         "single_stream_blocks.1",
         "final_layer",
-        joined="start",
+        joined=True,
         more={**POOLED, "conditioning_llama3": torch.ones(1, 2, 5, 24)},
     ),
     "cosmos": Spec(

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from .transformers import TRANSFORMERS
+from .networks import spec_of
 
 Hook = Callable[..., None]
+_TEXT_FIRST = ("QwenImage", "MageFlow", "Lens", "SD3", "AuraFlow")
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Watch:
 
     def __init__(self, network: Any, name: str) -> None:
         self._network = network
-        self._spec = TRANSFORMERS[name]
+        self._spec = spec_of(name)
         self.calls: list[Seen] = []
         self._handles: list[Any] = []
 
@@ -57,9 +58,9 @@ class Watch:
         add(get(spec.final).register_forward_pre_hook(self._final))
         if spec.modulated:
             add(get(spec.modulated).register_forward_pre_hook(self._modulated))
-        for path, module in net.named_modules():
-            if path.count(".") == 1 and path.rsplit(".", 1)[0] in _LISTS:
-                add(module.register_forward_pre_hook(self._ran(path)))
+        for path in dict.fromkeys(p.rpartition(".")[0] for p in (spec.first, spec.last)):
+            for name, module in get(path).named_children():
+                add(module.register_forward_pre_hook(self._ran(f"{path}.{name}")))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,14 +81,16 @@ class Watch:
 
     def _last(self, module: Any, args: Any, out: Any) -> None:
         seen = self.calls[-1]
-        tokens = self._img(out)
-        if self._spec.joined and seen.into is not None:
-            count = seen.into.shape[1]
-            tokens = tokens[:, -count:] if self._spec.joined == "end" else tokens[:, :count]
-        seen.out = tokens.clone()
+        seen.out = self._img(out).clone()
 
     def _final(self, module: Any, args: Any) -> None:
-        self.calls[-1].final = args[0].clone()
+        seen = self.calls[-1]
+        seen.final = args[0].clone()
+        if self._spec.joined and seen.out is not None and seen.into is not None:
+            # Which end is the picture's is what the network itself goes on with.
+            count = seen.into.shape[1]
+            first, last = seen.out[:, :count], seen.out[:, -count:]
+            seen.out = first if torch.equal(first, seen.final) else last
 
     def _modulated(self, module: Any, args: Any) -> None:
         if self.calls[-1].signal is None:
@@ -103,21 +106,7 @@ class Watch:
         if isinstance(out, torch.Tensor):
             return self._batch_first(out)
         # Picture first, but for those that return the text first.
-        return out[1] if self._spec.config in ("QwenImage", "SD3", "AuraFlow") else out[0]
-
-
-_LISTS = {
-    "double_blocks",
-    "single_blocks",
-    "blocks",
-    "transformer_blocks",
-    "joint_blocks",
-    "double_layers",
-    "single_layers",
-    "layers",
-    "double_stream_blocks",
-    "single_stream_blocks",
-}
+        return out[1] if self._spec.config in _TEXT_FIRST else out[0]
 
 
 def replay(network: Any, name: str, calls: list[Seen]) -> list[Seen]:

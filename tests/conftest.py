@@ -4,6 +4,7 @@ real host either over HTTP (`host`) or in this process (`comfy`)."""
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,13 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that `make test` leaves out."""
+    """Mark the tests that `make test` leaves out, and skip those of families that this host lacks."""
+    networks = sys.modules.get("testbed.networks")  # only where a test uses it: it loads the host
+    absent = networks.TITLES.keys() - networks.CATALOGUE.keys() if networks else set()
     for item in items:
+        values = getattr(item, "callspec", None) and item.callspec.params.values()
+        if absent & {value for value in values or () if isinstance(value, str)}:
+            item.add_marker(pytest.mark.skip("not in this host"))
         if is_long(item.nodeid):
             item.add_marker(pytest.mark.long)
 

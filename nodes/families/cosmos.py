@@ -32,6 +32,6 @@ COSMOS = Family(
 )
 PREDICT2 = Family(
     name="Cosmos Predict2",
-    classes=("ldm.cosmos.predict2.MiniTrainDIT",),
+    classes=("ldm.cosmos.predict2.MiniTrainDIT", "ldm.anima.model.Anima"),
     stacks=(Stack("double_block", "blocks", call=BlockCall()),),
 )

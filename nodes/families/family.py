@@ -20,13 +20,15 @@ class BlockCall:
 
     Attributes:
         img: place or name of the picture's stream among the arguments.
-        txt: name of the text's stream; a block that has one returns both.
-        batch: dimension of the picture's stream that counts the batch.
+        txt: place or name of the text's stream; a block that has one returns both.
+        batch: dimension of the picture's stream that counts the batch, None where it has none.
+        pair: whether both streams come as one argument, picture first, and so return.
     """
 
     img: int | str = 0
-    txt: str | None = None
-    batch: int = 0
+    txt: int | str | None = None
+    batch: int | None = 0
+    pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def references_behind(network: Any, stream: int, count: int) -> int | None:
     return 0 if stream >= count else None
 
 
+def picture_last(network: Any, stream: int, count: int) -> int | None:
+    """The picture is last in the stream."""
+    return stream - count if stream >= count else None
+
+
 @dataclass(frozen=True)
 class Family:
     """How to reach the blocks and the signals of a family.
@@ -84,8 +91,10 @@ class Family:
         classes: ends of the full names of its network classes.
         stacks: block stacks in the order in which they run.
         joined: kind of the stack whose stream holds text and picture in one; empty for none.
-        text_first: whether the text comes first in that stream and where both attend to each other.
+        text_first: whether the text comes first in that stream and where both attend to each other. The
+            host's own word on it, `img_slice` in the options of a block, counts more.
         adds_after_blocks: whether the host adds in place to what a block returned.
+        reads_both: whether what follows the blocks reads the text's stream too, or what is in its place.
         feeds_later_blocks: whether what early blocks return is also handed to late ones.
         unet: whether it is a UNet; the host iterates its blocks and has no hooks around them.
         modulated: modulated input of block 0 from the network and the arguments of that block.
@@ -98,8 +107,9 @@ class Family:
     classes: tuple[str, ...]
     stacks: tuple[Stack, ...]
     joined: str = ""
-    text_first: bool = True
+    text_first: Callable[[Any], bool] = lambda network: True
     adds_after_blocks: bool = False
+    reads_both: bool = False
     feeds_later_blocks: bool = False
     unet: bool = False
     modulated: Callable[[Any, Mapping[str, Any]], torch.Tensor] | None = None
@@ -165,7 +175,7 @@ class Family:
         start = self.picture_start(network, stream, count)
         if start is None or keys < stream:
             return None
-        first = start + (keys - stream if self.text_first else 0)
+        first = start + (keys - stream if self.text_first(network) else 0)
         return slice(first, first + count)
 
 

@@ -1,4 +1,4 @@
-"""Flux 1 (dev, schnell, Kontext, Fill) and Flux 2. Blocks write in place; text comes first."""
+"""Flux 1 (dev, schnell, Kontext, Fill), Flux 2, LongCat-Image. Blocks write in place; text is first."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from .family import Family, Stack, flux_modulated, references_behind
 
 
 def published(network: Any) -> Mapping[str, str]:
-    """Of Flux 1; nothing is published for Flux 2, which is known by its shared modulation."""
-    if getattr(network.params, "global_modulation", False):
-        return {}
-    return {"teacache": "flux", "magcache": "flux"}
+    """Of Flux 1, which alone takes a vector of the whole text."""
+    return {"teacache": "flux", "magcache": "flux"} if network.params.vec_in_dim else {}
 
 
 FAMILY = Family(

@@ -27,7 +27,7 @@ FAMILY = Family(
         ),
     ),
     joined="single_block",
-    text_first=False,
+    text_first=lambda network: False,
     # Full, dev and fast look alike: full is assumed.
     published=lambda network: {"teacache": "hidream_i1_full"},
     time={SignalKind.TIME_EMBEDDING: time_embedding},

@@ -1,4 +1,4 @@
-"""Lumina Image 2.0 and Z-Image: one stream, text first. No hooks around the blocks."""
+"""Lumina Image 2.0 and Z-Image, also in pixels: one stream, text first. No hooks around the blocks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def picture_start(network: Any, stream: int, count: int) -> int | None:
 
 FAMILY = Family(
     name="Lumina 2",
-    classes=("ldm.lumina.model.NextDiT",),
+    classes=("ldm.lumina.model.NextDiT", "ldm.lumina.model.NextDiTPixelSpace"),
     stacks=(Stack("double_block", "layers", call=BlockCall()),),
     modulated=modulated,
     published=published,

@@ -21,7 +21,7 @@ FAMILY = Family(
     name="Mochi",
     classes=("genmo.joint_model.asymm_models_joint.AsymmDiTJoint",),
     stacks=(Stack("double_block", "blocks"),),
-    text_first=False,
+    text_first=lambda network: False,
     modulated=modulated,
     published=lambda network: {"teacache": "mochi"},
 )

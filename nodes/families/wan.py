@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2: text to video, image to video, VACE, Camera, HuMo, Animate, S2V."""
+"""Wan 2.1 and 2.2: text to video, image to video, VACE, Camera, HuMo, Animate, SCAIL, Dancer, S2V."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ FAMILY = Family(
         "ldm.wan.model.VaceWanModel",
         "ldm.wan.model.CameraWanModel",
         "ldm.wan.model.HumoWanModel",
+        "ldm.wan.model.SCAILWanModel",
+        "ldm.wan.model.SCAIL2WanModel",
         "ldm.wan.model_animate.AnimateWanModel",
+        "ldm.wan.model_wandancer.WanDancerModel",
+        "ldm.wan.ar_model.CausalWanModel",
     ),
     stacks=(Stack("double_block", "blocks"),),
     adds_after_blocks=True,

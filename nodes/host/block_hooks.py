@@ -52,6 +52,7 @@ class Network:
     Attributes:
         family: of the model.
         layout: its blocks.
+        shape: of the latent that is sampled; the first of them where there are several.
         key: identity of the conditioning batch that is under way.
         seen: branches of that batch so far; two areas of one prompt share all names.
         opening: held while a call of the network is set up.
@@ -59,6 +60,7 @@ class Network:
 
     family: Family
     layout: Layout
+    shape: Sequence[int] = ()
     key: Hashable = None
     seen: Counter[Hashable] = field(default_factory=Counter)
     opening: Lock = field(default_factory=Lock)
@@ -72,9 +74,10 @@ class Network:
 
         Args:
             model: the host's patcher.
-            shape: of the latent [samples, channels, (frames,) height, width].
+            shape: of the latent [samples, channels, (frames,) height, width], where the network's own is
+                not known.
         """
-        base = model.model
+        base, shape = model.model, self.shape or shape
         tokens = shape[0] * picture_tokens(
             torch.Size(shape), self.family.patch(base.diffusion_model)
         )
@@ -103,8 +106,14 @@ def why_refused(model: Any, method: Method) -> str:
     return why if why or family is None else family.why_not(method, network)
 
 
-def network_of(model: Any, method: Method, options: Mapping[str, Any]) -> Network | str:
-    """The network of a run, or why its blocks are not cached."""
+def network_of(
+    model: Any, method: Method, options: Mapping[str, Any], shape: Sequence[int] = ()
+) -> Network | str:
+    """The network of a run, or why its blocks are not cached.
+
+    Args:
+        shape: of the latent that is sampled.
+    """
     compiled = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     if "torch.compile" in compiled:
         return "The model is compiled: a decision per step cannot run inside it"
@@ -112,7 +121,7 @@ def network_of(model: Any, method: Method, options: Mapping[str, Any]) -> Networ
     family = find_family(model.model.diffusion_model)
     if why or family is None:
         return why
-    return Network(family, family.layout(model.model.diffusion_model))
+    return Network(family, family.layout(model.model.diffusion_model), shape)
 
 
 def hook(model: Any) -> None:
@@ -316,6 +325,7 @@ class BlockWalk:
         self._probe = run.rule.probe if run.rule.signal.is_probe else 0
         self._before: torch.Tensor | None = None
         self._entered: dict[Span, Tokens] = {}
+        self._slice: Sequence[int] | None = None
 
     def stand_ins(self) -> dict[str, Any]:
         """Stand-ins for the blocks without hooks, by attribute of the network."""
@@ -326,6 +336,7 @@ class BlockWalk:
         if self.running is not None or self.off:
             return block(args)
         self.running = number
+        self._slice = (args.get("transformer_options") or {}).get("img_slice")
         try:
             return self._run_block(number, args, block)
         finally:
@@ -412,23 +423,26 @@ class BlockWalk:
         """The streams of a span: the picture's tokens for one that reaches the end of the network,
         else all that the stack carries."""
         img, txt = args["img"], args.get("txt")
-        if span.last == self._tail:
+        if span.last == self._tail and not self.family.reads_both:
             img, txt = self._picture(number, img), None
         return (_clone(img), _clone(txt)) if copy else (img, txt)
 
     def _picture(self, number: int, img: torch.Tensor) -> torch.Tensor:
-        """The picture's tokens of a stream that may hold the text as well."""
+        """The picture's tokens of a stream that may hold the text as well: where the host says that they
+        are, else where the family has them."""
         if not self._joined(number):
             return img
-        count = self.tokens
-        return img[:, -count:] if self.family.text_first else img[:, :count]
+        if self._slice is not None:
+            return img[:, slice(*self._slice)]
+        first = img.shape[1] - self.tokens if self.family.text_first(self.network) else 0
+        return img[:, first : first + self.tokens]
 
     def _joined(self, number: int) -> bool:
         return number in self._layout.numbers(self.family.joined)
 
     def _add(self, span: Span, args: Args) -> dict[str, Any]:
         img, txt = self._call.add(span, self._entered.pop(span))
-        if span.last != self._tail:
+        if span.last != self._tail or self.family.reads_both:
             return {"img": img, "txt": txt}
         if not self._joined(span.last):
             return {"img": img, "txt": args.get("txt")}

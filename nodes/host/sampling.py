@@ -77,6 +77,7 @@ _SAMPLERS: Mapping[str, _Entry] = {
             "dpmpp_2m_cfg_pp",
             "res_multistep_cfg_pp",
             "gradient_estimation_cfg_pp",
+            "cfgpp_ud10_ab",
         ),
         _ONE,
     ),
@@ -96,7 +97,7 @@ _SAMPLERS: Mapping[str, _Entry] = {
         ),
         _ONE_ETA,
     ),
-    **dict.fromkeys(("heun", "dpm_2"), _TWO),
+    **dict.fromkeys(("heun", "dpm_2", "exp_heun_2_x0"), _TWO),
     **dict.fromkeys(
         (
             "dpm_2_ancestral",
@@ -105,6 +106,7 @@ _SAMPLERS: Mapping[str, _Entry] = {
             "dpmpp_sde",
             "dpmpp_sde_gpu",
             "seeds_2",
+            "exp_heun_2_x0_sde",
         ),
         _TWO_ETA,
     ),
@@ -114,6 +116,12 @@ _SAMPLERS: Mapping[str, _Entry] = {
 }
 # They choose their own sigmas, so that each evaluation has to be measured, but add no noise.
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
+# It samples one part of a video after the other, and each call of the model adds to a memory of the parts
+# before: a call that is left out loses that. The host keeps the memory in the options under this name.
+_IN_PARTS, MEMORY = "ar_video", "ar_state"
+WHY_MEMORY = (
+    "The sampler makes a video part by part and the model remembers every call: all is computed"
+)
 
 
 def schedule_of(model: Any, sampler_name: str, scheduler: str, steps: int) -> tuple[float, ...]:
@@ -186,7 +194,7 @@ class Sampling:
         guider: the host's, with model, model options and, where it has one, the guidance scale.
         sampler: the host's.
         schedule: sigmas, the final one included.
-        shape: of the latent, [batch, channels, ...].
+        shape: of the latent, [batch, channels, ...]; of the first one where several are sampled together.
         caches: that the model carries.
     """
 
@@ -263,10 +271,12 @@ def plan(
     if isinstance(method, Plain):
         bare = RunPlan(about.schedule, traits, (0, steps))
         return method.start(Start(bare, report)), None
+    if traits.name == _IN_PARTS or MEMORY in about.options:
+        return WHY_MEMORY
     if method.level is not Level.NEGATIVE and "easycache" in about.options:
         return "EasyCache or LazyCache is on the same model: remove one of the two nodes"
     if method.level is Level.BLOCKS:
-        network = block_hooks.network_of(about.patcher, method, about.options)
+        network = block_hooks.network_of(about.patcher, method, about.options, about.shape)
         if isinstance(network, str):
             return network
     if steps < FEWEST_STEPS:

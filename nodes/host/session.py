@@ -89,7 +89,9 @@ def outer_sample(
     caches = saved.get("transformer_options", {}).get(KEY)
     if not isinstance(caches, tuple):
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
-    run = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), tuple(noise.shape), caches)
+    # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
+    shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
+    run = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), shape, caches)
     started = [(cache, sampling.start(cache, run)) for cache in caches]
     active = [Active(cache, *found) for cache, found in started if found is not None]
     guider.model_options = options = create_model_options_clone(saved)
@@ -113,6 +115,9 @@ def predict_noise(
     if session is None:
         return executor(x, timestep, model_options, *args, **kwargs)
     session.calls = 0
+    if sampling.MEMORY in model_options["transformer_options"]:
+        for active in (a for a in session.caches if not a.run.sealed):
+            active.run.stop(sampling.WHY_MEMORY)
     for active in session.caches:
         active.begin(lambda: float(timestep.reshape(-1)[0]), x)
     guided = executor(x, timestep, model_options, *args, **kwargs)

@@ -8,7 +8,7 @@ are, so that LoRA and offloading see the network that they know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from torch import nn
@@ -32,15 +32,22 @@ class Walk(Protocol):
 @contextmanager
 def hiding(network: Any, behind: Mapping[str, Any]) -> Iterator[None]:
     """Hide submodules of a network behind others, by attribute, while the context is open."""
-    # A module finds its submodules only after its own attributes.
-    attributes = vars(network)
-    before = {name: attributes[name] for name in behind if name in attributes}
-    attributes.update(behind)
+    with ExitStack() as stack:
+        for path, other in behind.items():
+            within, _, name = path.rpartition(".")
+            stack.enter_context(_hidden(vars(network.get_submodule(within)), name, other))
+        yield
+
+
+@contextmanager
+def _hidden(attributes: dict[str, Any], name: str, behind: Any) -> Iterator[None]:
+    """A module finds its submodules only after its own attributes."""
+    before = {name: attributes[name]} if name in attributes else {}
+    attributes[name] = behind
     try:
         yield
     finally:
-        for name in behind:
-            del attributes[name]
+        del attributes[name]
         attributes.update(before)
 
 
@@ -51,7 +58,7 @@ def stand_ins(walk: Walk) -> dict[str, Any]:
     for stack in walk.family.stacks:
         indices = stack.indices(walk.network)
         if stack.call is not None:
-            blocks = getattr(walk.network, stack.attribute)
+            blocks = stack.held(walk.network)
             numbers = {index: number + place for place, index in enumerate(indices)}
             found[stack.attribute] = _hide(blocks, numbers, walk, stack.call)
         number += len(indices)
@@ -84,24 +91,35 @@ class StandIn:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         form = self._form
         stream = args[form.img] if isinstance(form.img, int) else kwargs[form.img]
-        named = {"img": stream.movedim(form.batch, 0), "args": args, "kwargs": kwargs}
+        named: dict[str, Any] = {"args": args, "kwargs": kwargs}
+        if form.pair:
+            stream, named["txt"] = stream
         if form.txt is not None:
-            named["txt"] = kwargs.get(form.txt)
+            named["txt"] = args[form.txt] if isinstance(form.txt, int) else kwargs.get(form.txt)
+        named["img"] = stream[None] if form.batch is None else stream.movedim(form.batch, 0)
         out = self._walk.run_block(self._number, named, self._run)
-        img = out["img"].movedim(0, form.batch)
-        text = form.txt is not None and named["txt"] is not None
-        return (img, out["txt"]) if text else img
+        img = self._own(out["img"])
+        return (img, out["txt"]) if named.get("txt") is not None else img
 
     def _run(self, named: dict[str, Any]) -> dict[str, Any]:
         """The block itself, on arguments by the hooks' names."""
         form, args, kwargs = self._form, list(named["args"]), dict(named["kwargs"])
-        img = named["img"].movedim(0, form.batch)
-        if isinstance(form.img, int):
-            args[form.img] = img
-        else:
-            kwargs[form.img] = img
+        img = self._own(named["img"])
+        _put(args, kwargs, form.img, (img, named["txt"]) if form.pair else img)
         if form.txt is not None:
-            kwargs[form.txt] = named["txt"]
+            _put(args, kwargs, form.txt, named["txt"])
         out = self._block(*args, **kwargs)
         img, txt = out if isinstance(out, tuple) else (out, None)
-        return {"img": img.movedim(form.batch, 0), "txt": txt}
+        return {"img": img[None] if form.batch is None else img.movedim(form.batch, 0), "txt": txt}
+
+    def _own(self, img: Any) -> Any:
+        """The picture's stream as the block has it."""
+        return img[0] if self._form.batch is None else img.movedim(0, self._form.batch)
+
+
+def _put(args: list[Any], kwargs: dict[str, Any], where: int | str, value: Any) -> None:
+    """Set an argument by its place or name."""
+    if isinstance(where, int):
+        args[where] = value
+    else:
+        kwargs[where] = value

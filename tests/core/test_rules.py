@@ -114,7 +114,7 @@ def test_published_delta_schedules() -> None:
 
 
 def test_teacache_presets_and_polynomials() -> None:
-    assert len(TEA) == 20
+    assert len(TEA) == 24
     assert all(p.sources and len(p.method.polynomial.coefficients) == 5 for p in TEA.values())
     wan = TEA["wan2.1_t2v_14B"].method.polynomial
     assert replace(wan, strict=True)(0.0) == -13.02252404

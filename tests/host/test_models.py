@@ -15,7 +15,7 @@ from testbed import networks
 from .conftest import counting
 
 
-@pytest.mark.parametrize("name", [n for n in networks.CATALOGUE if n != "wan22_pair"])
+@pytest.mark.parametrize("name", [n for n in networks.TITLES if n != "wan22_pair"])
 def test_a_network_of_each_family(name: str, cached: Any):
     plain = networks.build(name)
     reference = networks.sample(plain, name)

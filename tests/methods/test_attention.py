@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comfy.ldm.wan.model import WanModel_S2V
 from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP
 from scaling_cache.cache_core.calibration.attention import (
@@ -33,7 +35,9 @@ from testbed.watch import Watch
 
 OVERRIDE = "optimized_attention_override"
 # The host gives the attention of these no options, so nothing can follow it.
-SILENT = ("wan_s2v", "pixart")
+# Newer ones give that of Wan S2V some.
+_S2V = "transformer_options=args" in inspect.getsource(WanModel_S2V.forward_orig)
+SILENT = ("pixart",) if _S2V else ("wan_s2v", "pixart")
 
 
 FAMILIES = list(TRANSFORMERS)

@@ -30,13 +30,14 @@ from scaling_cache.nodes.host.presets import facts_of
 
 from testbed import networks
 from testbed.install import cached
+from testbed.recent import RECENT
 from testbed.transformers import TRANSFORMERS
 from testbed.watch import Watch, replay
 
 from .every import EVERY, put
 from .every import TRANSFORMERS as INSIDE
 
-FAMILIES = list(TRANSFORMERS)
+FAMILIES = [*TRANSFORMERS, *(name for name, spec in RECENT.items() if spec.first)]
 WITH_MODULATED = [name for name, spec in TRANSFORMERS.items() if spec.modulated]
 BRANCHES = 2
 
@@ -332,6 +333,7 @@ def test_teacache_on_a_tensor(
         ("wan_vace", SignalKind.TIME_PROJECTION, "time_projection"),
         ("lumina2", SignalKind.TIME_EMBEDDING, "t_embedder"),
         ("hidream", SignalKind.TIME_EMBEDDING, "t_embedder"),
+        ("cogvideox", SignalKind.TIME_EMBEDDING, "time_embedding_linear_2"),
     ],
 )
 def test_teacache_on_time(
@@ -378,7 +380,7 @@ class TestInBfloat16:
             close(call.final, plain.into.float() + differences(done, residuals, step, 1))
 
 
-@pytest.mark.parametrize("name", ["lumina2", "hidream", "cosmos", "wan_s2v"])
+@pytest.mark.parametrize("name", ["lumina2", "hidream", "cosmos", "wan_s2v", "cogvideox"])
 def test_stand_ins_leave_no_trace(name: str, model: Any, untouched: torch.Tensor) -> None:
     network = model.model.diffusion_model
     before = dict(vars(network))

@@ -92,7 +92,7 @@ def test_the_host_is_told_what_a_stack_cache_holds(
         check_room(asked, held, networks.spec_of(name).latent[-1])
 
 
-@pytest.mark.parametrize("name", networks.CATALOGUE)
+@pytest.mark.parametrize("name", networks.TITLES)
 def test_the_size_of_the_stream_is_known_in_every_family(
     name: str, built: Callable[[str], Any]
 ) -> None:
