@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import comfy.sample
@@ -90,7 +91,7 @@ def calibrate(
         )
     recorders = [GramRecorder(schedule) for _ in positives]
     watched, blocks = watch_blocks(model)
-    image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    image = _sized(model, latent)
     places = log_snr(model, schedule, image.shape) or schedule
     gains: list[dict[int, float]] = []
 
@@ -184,9 +185,10 @@ def _again(
 def sample(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan, seed: int
 ) -> torch.Tensor:
-    """One run with the progress bar on the node."""
-    image = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    return comfy.sample.sample(
+    """The result of one run, with the progress bar on the node. Several latents, as of video and sound,
+    stand in a row: [batch, values]."""
+    image = _sized(model, latent)
+    result = comfy.sample.sample(
         model,
         comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
         plan.steps,
@@ -201,6 +203,16 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    parts = [part.flatten(1) for part in result.unbind()] if result.is_nested else []
+    return torch.cat(parts, 1) if parts else result
+
+
+def _sized(model: Any, latent: dict[str, Any]) -> Any:
+    """The latent as the host's sampler takes it: an empty one gets the channels and the size that the
+    model needs, by the ratio it was made for where the host knows of one."""
+    fix = comfy.sample.fix_empty_latent_channels
+    ratios = [n for n in signature(fix).parameters if n.startswith("downscale_ratio")]
+    return fix(model, latent["samples"], **{name: latent.get(name) for name in ratios})
 
 
 def record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -660,3 +661,29 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
                 span = float(plain.max() - plain.min())
                 wanted[i, row, column] = 10 * np.log10(span**2 / error)
     np.testing.assert_allclose(trial.psnr, wanted, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["ltx2", "minimax_h3"])
+def test_refining_on_video_and_sound_that_are_sampled_together(name: str, folder: Path):
+    """Each step's gain is measured in the result, which is several latents here."""
+    more = {"positive": networks.conditioning(name, 2), "negative": networks.conditioning(name, 3)}
+    latent = {"samples": networks.empty(name)}
+    run(networks.build(name), **more, latent_image=latent, refine=True, runs=1)
+    file = load(folder / "tiny.safetensors")
+    assert file.guided.gains is not None
+    assert (file.guided.gains > 0).all()
+    assert file.provenance.shape == networks.spec_of(name).latent
+
+
+@pytest.mark.parametrize("name", ["flux2"])
+def test_an_empty_latent_is_sampled_at_the_size_that_the_sampler_gives_it(name: str, folder: Path):
+    """One that was made for a model of half the scale."""
+    if (
+        "downscale_ratio_spacial"
+        not in signature(comfy.sample.fix_empty_latent_channels).parameters
+    ):
+        pytest.skip("not in this host")
+    more = {"positive": networks.conditioning(name, 2), "negative": networks.conditioning(name, 3)}
+    latent = {"samples": torch.zeros(1, 16, 12, 12), "downscale_ratio_spacial": 8}
+    run(networks.build(name), **more, latent_image=latent, runs=1)
+    assert load(folder / "tiny.safetensors").provenance.shape == (128, 6, 6)
