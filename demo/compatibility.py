@@ -209,8 +209,9 @@ def network(name: str, hooked: bool, nested: bool) -> bool | str:
         return "blocks without hooks, reached by stand-ins"
     if nested:
         return source_has(module, "patches_replace")
-    forwards = [base.__dict__[f] for base in found.__mro__ for f in base.__dict__ if "forward" in f]
-    return any("patches_replace" in inspect.getsource(f) for f in forwards if inspect.isfunction(f))
+    # The loop over the blocks may be in any method of the host's own classes.
+    own = [base for base in found.__mro__ if base.__module__.startswith("comfy.")]
+    return any("patches_replace" in inspect.getsource(base) for base in own)
 
 
 def nodes() -> str:
@@ -285,8 +286,17 @@ def main(arguments: list[str] | None = None) -> int:
         command = [python, "-m", "demo.compatibility"]
         command += ["--json", str(given.json.resolve())] if given.json else []
         environment = {**os.environ, "COMFYUI_PYTHON": python}
-        return subprocess.run(command, cwd=ROOT, env=environment).returncode
-    rows = report()
+        try:
+            return subprocess.run(command, cwd=ROOT, env=environment).returncode
+        except OSError as error:
+            raise SystemExit(f"COMFYUI_PYTHON: {python} cannot be run ({error})") from error
+    try:
+        rows = report()
+    except Exception as error:
+        raise SystemExit(
+            f"{folder} cannot be loaded with {python} ({type(error).__name__}: {error}): install its "
+            "requirements.txt there, or name another Python in COMFYUI_PYTHON"
+        ) from None
     print(show(rows, folder))
     if given.json:
         found = {"host": version(), "features": [dataclasses.asdict(row) for row in rows]}

@@ -14,6 +14,8 @@ from scaling_cache.nodes.host.cache import remove
 from scaling_cache.nodes.host.sampling import log_snr, schedule_of
 from scaling_cache.nodes.scaling_cache import ScalingCache
 
+from testbed import networks
+
 from .conftest import conditioning, counting
 
 ADAPTIVE = {"dpm_adaptive"}
@@ -71,6 +73,52 @@ def test_a_part_of_a_schedule_that_does_not_end_at_zero(
         assert report.evaluations == len(everything.sigmas)
         assert report.computed < report.evaluations
     assert not any("does not follow" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["wan_causal"])
+def test_a_sampler_that_makes_a_video_part_by_part_is_refused(
+    name: str, cached: Any, said: list[str]
+):
+    """Each call of its model adds to a memory of the parts before: one that is left out is lost."""
+    model = networks.build(name)
+    sampler = comfy.samplers.ksampler("ar_video", {"num_frame_per_block": 1})
+    plain = sampled_by(model, sampler, name)
+    patched, reports = cached(model, speedup=2.0)
+    assert torch.equal(sampled_by(patched, sampler, name), plain)
+    assert not reports
+    assert [line for line in said if "part by part" in line]
+
+
+def test_a_memory_in_the_options_ends_the_caching(cached: Any):
+    """A sampler of another name that does the same, from its fifth step on."""
+
+    def remembering(model: Any, x: Any, sigmas: Any, extra_args: Any, **_: Any) -> Any:
+        for step, (sigma, following) in enumerate(pairwise(sigmas)):
+            if step == 5:
+                extra_args["model_options"]["transformer_options"]["ar_state"] = {}
+            denoised = model(x, sigma * x.new_ones([len(x)]), **extra_args)
+            x = denoised + (x - denoised) * following / sigma
+        return x
+
+    model, reports = cached(networks.build("wan"), speedup=2.0)
+    sampled_by(model, comfy.samplers.KSAMPLER(remembering), "wan")
+    (report,) = reports
+    assert [record.computed for record in report.records][5:] == [1] * 7
+    assert not all(record.computed for record in report.records[:5])
+    assert any("part by part" in note for note in report.notes)
+
+
+def sampled_by(model: Any, sampler: Any, name: str) -> torch.Tensor:
+    """What a sampler of the host makes of a tiny network in 12 steps."""
+    latent = torch.zeros(1, *networks.spec_of(name).latent)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+    sampling = model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 12)
+    texts = networks.conditioning(name, 2), networks.conditioning(name, 3)
+    with torch.inference_mode():
+        return comfy.sample.sample_custom(
+            model, noise, 3.0, sampler, sigmas, *texts, latent, disable_pbar=True, seed=4
+        )
 
 
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "uni_pc", "heun", "euler_ancestral"])
