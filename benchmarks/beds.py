@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demo.host.fetch import ROOT
 from demo.host.inprocess import import_host, import_pack
 from demo.host.server import COEFFICIENTS as VIDEO_COEFFICIENTS
 from demo.image_model import evaluate as image
@@ -26,6 +24,7 @@ from demo.unet_model import networks as unet
 from testbed.coefficient_folder import look_in
 
 from .results import plan as describe
+from .results import revision
 
 
 @dataclass(frozen=True)
@@ -160,10 +159,3 @@ def environment() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
-
-
-def revision() -> str:
-    """Commit of this repository, with a plus where files differ from it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return found.stdout.strip() or "unknown"

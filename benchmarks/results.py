@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from demo.host.fetch import ROOT
 
 Row = dict[str, Any]
 # How far, as a ratio, the computed steps of a row may be from those that a speed asks for.
@@ -92,3 +95,10 @@ def at_speed(rows: list[Row], speed: float) -> dict[str, Row]:
         for row in rows
         if row["target"] == speed and abs(row["computed"] * speed / row["steps"] - 1) <= NEAR
     }
+
+
+def revision() -> str:
+    """Commit of this repository, with a plus where files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
