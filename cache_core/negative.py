@@ -169,7 +169,10 @@ class NegativeCache(Run):
 def why_plain(x: torch.Tensor, active: Sequence[bool]) -> str:
     """Why a batch of conditionings runs as it came; empty if it need not."""
     if tuple(active) != (True, True):
-        return "Needs a positive and a negative conditioning: with cfg 1 there is no gain"
+        return (
+            "Needs a positive and a negative conditioning together: with cfg 1, or a guider that asks "
+            "for each apart, there is no gain"
+        )
     if x.ndim < 4:
         return "The latent has no rows and columns, so no frequencies over them: all is computed"
     return ""

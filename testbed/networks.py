@@ -91,6 +91,8 @@ TITLES: dict[str, str] = {
     "ltx2": "LTX-2 (video and sound)",
     "minimax_h3": "MiniMax H3 (video and sound)",
     "triposplat": "TripoSplat",
+    "hidream_o1": "HiDream O1",
+    "seedvr2": "SeedVR2 (made for one step)",
 }
 
 # Buffers that the host leaves as they are in memory until it reads the file.
@@ -171,7 +173,8 @@ def conditioning(name: str, seed: int) -> list[list[Any]]:
     """A random text, with what else the family needs."""
     spec = spec_of(name)
     generator = torch.Generator().manual_seed(seed)
-    return [[torch.randn(1, 5, spec.width, generator=generator), dict(spec.more)]]
+    more = spec.more(seed) if callable(spec.more) else spec.more
+    return [[torch.randn(1, 5, spec.width, generator=generator), dict(more)]]
 
 
 def sample(

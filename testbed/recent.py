@@ -369,6 +369,48 @@ RECENT: dict[str, Spec] = {
         24,
         second=(1, 5),
     ),
+    "hidream_o1": Spec(
+        "HiDreamO1",
+        {
+            "text_config_overrides": {
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 1,
+                "head_dim": 16,
+                "rope_dims": [4, 2, 2],
+            },
+            "vision_config_overrides": {
+                "hidden_size": 32,
+                "num_heads": 2,
+                "intermediate_size": 64,
+                "depth": 1,
+            },
+            "image_model": "hidream_o1",
+        },
+        (3, 128, 128),
+        24,
+        more=lambda seed: {"text_input_ids": torch.tensor([[1, 2, seed, 151673]])},
+    ),
+    "seedvr2": Spec(
+        "SeedVR2",
+        {
+            "norm_eps": 1e-5,
+            "num_layers": 2,
+            "mlp_type": "swiglu",
+            "vid_dim": 48,
+            "heads": 2,
+            "head_dim": 24,
+            "mm_layers": 1,
+            "expand_ratio": 2,
+            "rope_dim": 24,
+            "image_model": "seedvr2",
+        },
+        (16, 2, 8, 8),
+        5120,
+        more={"condition": torch.full((1, 17, 2, 8, 8), 0.1)},
+    ),
     "stable_audio_3": Spec(
         "StableAudio3",
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ class Spec:
         first, last, final: names of the first block, the last one and the module after it.
         modulated: module whose input is the modulated input of block 0.
         joined: whether the last block's stream holds the text as well.
-        more: further conditioning.
+        more: further conditioning; made from a seed where it is the text.
         batch: dimension of the blocks' stream that counts the batch.
         stages: networks that sample one after the other, each a part of the schedule.
         scale: of the weights, less in a network that is wider than the others.
@@ -34,7 +35,7 @@ class Spec:
     final: str = ""
     modulated: str = ""
     joined: bool = False
-    more: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] | Callable[[int], dict[str, Any]] = field(default_factory=dict)
     batch: int = 0
     stages: int = 1
     scale: float = 1.0

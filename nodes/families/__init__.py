@@ -31,9 +31,11 @@ from . import (
     mochi,
     omnigen2,
     pixart,
+    pixeldit,
     qwen_image,
     sd3,
     stable_audio,
+    triposplat,
     unet,
     wan,
 )
@@ -73,6 +75,8 @@ FAMILIES: tuple[Family, ...] = (
     ace_step.V15,
     ltxav.FAMILY,
     minimax_h3.FAMILY,
+    pixeldit.FAMILY,
+    triposplat.FAMILY,
     unet.FAMILY,
 )
 

@@ -390,7 +390,7 @@ def test_stand_ins_leave_no_trace(name: str, model: Any, untouched: torch.Tensor
     def fail(module: Any, args: Any) -> None:
         raise RuntimeError("broken")
 
-    handle = network.get_submodule(TRANSFORMERS[name].last).register_forward_pre_hook(fail)
+    handle = network.get_submodule(networks.spec_of(name).last).register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="broken"):
         networks.sample(cached(model, mag(0.1)), name)
     handle.remove()
