@@ -401,6 +401,31 @@ def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: A
     }
 
 
+# --- the summary, which stays
+
+
+@RENDERINGS
+def test_the_summary_stays_when_the_prompt_is_over(vue: bool, live: Page):
+    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    open_demo(live)
+    report = sample(live)
+    assert report is not None
+    words = f"Scaling Cache: computed {len([r for r in report['rows'] if r[2]])} of {STEPS}"
+    text = live.locator(".sc-text")
+    expect(text).to_have_count(1)
+    expect(text).to_be_visible()
+    # What the frontend shows of a prompt that is over, it takes away.
+    live.wait_for_timeout(1000)
+    expect(text).to_contain_text(words)
+    # The next prompt replaces it, also where nothing is sampled.
+    sample(live, seed=1)
+    sample(live, seed=1)
+    expect(text).to_have_count(1)
+    look(live, f"{'vue' if vue else 'canvas'}_summary")
+    live.evaluate(SET, ["ScalingCache.LiveView", False])
+    expect(text).to_be_visible()
+
+
 # --- the switch, and what is saved
 
 
@@ -426,7 +451,7 @@ def test_nothing_of_it_is_saved_or_sent(live: Page):
     assert live.evaluate(saved)[: len(before[0])] == before[0]
     assert live.evaluate(sent) == before[1]
     names = live.evaluate(f"{NODE}.widgets.filter(w => w.serialize !== false).map(w => w.name)")
-    assert "scaling_cache_live" not in names
+    assert not {"scaling_cache_live", "scaling_cache_text"} & set(names)
 
 
 def test_no_errors_from_this_pack(page: Page):

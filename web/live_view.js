@@ -1,6 +1,7 @@
 // The live view on the cache nodes: a timeline of the run, fed by messages of the pack's Python side.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { findNode, keyOf } from "./live/nodes.js";
 import { merge } from "./live/run.js";
 import { Timeline } from "./live/timeline.js";
 
@@ -115,19 +116,6 @@ class LiveViews {
 /** Whether a node puts a cache on its model, as it says itself. */
 function caches(node) {
   return !!node?.constructor.nodeData?.input?.required?.model?.[1]?.scaling_cache;
-}
-
-function keyOf(workflow, node) {
-  return `${workflow} ${node}`;
-}
-
-/** Node of an execution id: "5:3" is node 3 in the subgraph of node 5. */
-function findNode(id) {
-  const path = id.split(":");
-  const last = path.pop();
-  let graph = app.rootGraph ?? app.graph;
-  for (const part of path) graph = graph?.getNodeById(part)?.subgraph;
-  return graph?.getNodeById(last) ?? null;
 }
 
 /** Let the canvas zoom and pan where the view lies over it; the Vue nodes do so on their own. */

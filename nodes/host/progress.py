@@ -23,6 +23,8 @@ from ...cache_core.run.report import FinishedRun, RunLog, RunReport, StepRecord
 from ...cache_core.run.run import Run
 
 EVENT = "scaling_cache.run"
+# A text that stays under its node (web/summary.js).
+TEXT = "scaling_cache.text"
 # Enough for a mark and a tooltip.
 _DIGITS = 4
 # Keeps a message under 2 kB; what is left over comes with the next one.
@@ -130,13 +132,16 @@ class ProgressText:
     def finish(self, text: str) -> None:
         """Leave the summary on the node and in the log."""
         log.info("[Scaling Cache] %s", text)
-        self._send(text)
+        self.show(text)
         if self._events is not None:
             self._post(self._events.closing())
 
     def show(self, text: str) -> None:
         """Put a text on the node; it stands under it until the next one."""
         self._send(text)
+        origin = self._origin()
+        if origin is not None:
+            self._post(origin.message(run_number(), "text", text=text), TEXT)
 
     def _send(self, text: str) -> None:
         if self._node_id is None:
@@ -145,10 +150,10 @@ class ProgressText:
         if server is not None:
             server.send_progress_text(as_markup(text), self._node_id, server.client_id)
 
-    def _post(self, message: Message) -> None:
+    def _post(self, message: Message, event: str = EVENT) -> None:
         server = _server()
         if server is not None:
-            server.send_sync(EVENT, message, server.client_id)
+            server.send_sync(event, message, server.client_id)
 
     def _origin(self) -> Origin | None:
         """Where a run that starts now belongs, None without a node or a browser to tell."""
@@ -203,7 +208,7 @@ class Origin:
 
         Args:
             run: number that grows from run to run.
-            state: "running", "done", "refused" or "off".
+            state: "running", "done", "refused", "off" or "text".
         """
         return {
             "prompt_id": self.prompt,
