@@ -93,11 +93,12 @@ def main(arguments: list[str] | None = None) -> int:
     except FetchError as error:
         raise SystemExit(str(error)) from error
     version = runpy.run_path(str(folder / "comfyui_version.py"))["__version__"]
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     failed = 0
     for part in given.only.split(","):
         counts = run(part, python)
         failed += counts["failed"]
+        # Read anew: another checkout may be tested at the same time.
+        results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
         today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
         results.setdefault(version, {})[part] = {**counts, "date": today, "revision": revision()}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
