@@ -16,7 +16,7 @@ from .decide.layout import Layout, Span
 from .decide.policies import Decision, Moment, Policy, RunPlan
 from .decide.signals import Reference, SignalKind, change_and_size, relative
 from .predict.predictors import Known, Now, Predictor, held_bytes
-from .run.run import Run
+from .run.run import Keys, Run
 
 # Text and picture of a call, None for one that a span does not keep.
 Tokens = tuple[torch.Tensor | None, ...]
@@ -124,7 +124,7 @@ class BlockCache(Run):
         """Whether the changes of a time signal have still to be set."""
         return self.rule.signal.is_time and self.changes is None
 
-    def skips(self, key: Hashable, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
+    def skips(self, keys: Keys, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         """None as a whole: a call of the network decides what runs of it."""
         return (False,) * len(active)
 

@@ -14,7 +14,7 @@ import torch
 
 from .decide.policies import Decision, Moment
 from .predict.predictors import per_sample
-from .run.run import Outputs, Run
+from .run.run import Keys, Outputs, Run
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,17 @@ class NegativeCache(Run):
     guidance: Guidance
     _last: int = field(default=-1, init=False)
 
-    def skips(self, key: Hashable, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
+    def skips(self, keys: Keys, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         why = why_plain(x, active)
         if why:
             self.report.note(why)
-        if why or self._decision.compute or not self.guidance.knows(key, x):
-            return super().skips(key, x, active)
+        if why or self._decision.compute or not self.guidance.knows(keys, x):
+            return super().skips(keys, x, active)
         return (False, True)
 
     def complete(
         self,
-        key: Hashable,
+        keys: Keys,
         x: torch.Tensor,
         sigma: torch.Tensor,
         outputs: Outputs,
@@ -140,8 +140,8 @@ class NegativeCache(Run):
         positive, negative = outputs
         assert positive is not None
         if negative is None:
-            return [positive, self.guidance.negative(key, positive, sigma, moment.step)]
-        bands = self.guidance.keep(key, (positive, negative), sigma)
+            return [positive, self.guidance.negative(keys, positive, sigma, moment.step)]
+        bands = self.guidance.keep(keys, (positive, negative), sigma)
         total = (bands.low.sum() + bands.high.sum()).reshape(1)
         if not bool(torch.isfinite(self.agreed(total))):
             self.stop("the model's output is not finite")

@@ -83,6 +83,7 @@ class RunPlan:
         log_snr: logarithm of signal over noise at each sigma of the schedule, as far as a model can
             tell it, rising, if it is known.
         guidance: whether guidance pulls the outputs, by its scale or as an input of the model.
+        breaks: steps from which on the model is asked something else, rising.
     """
 
     sigmas: tuple[float, ...]
@@ -92,6 +93,7 @@ class RunPlan:
     table: GramTable | None = None
     log_snr: tuple[float, ...] | None = None
     guidance: bool = True
+    breaks: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -112,6 +114,11 @@ class RunPlan:
         first, stop = max(self.window[0], head), self.window[1]
         stop = min(stop, self.steps - 1) if last else stop
         return frozenset(i for i in range(self.steps) if not first <= i < stop)
+
+    def around(self, before: int, behind: int) -> frozenset[int]:
+        """So many steps before each break and from it on."""
+        steps = (start + i for start in self.breaks for i in range(-before, behind))
+        return frozenset(step for step in steps if 0 <= step < self.steps)
 
 
 @dataclass(frozen=True)
@@ -332,13 +339,3 @@ class Distance:
     def settle(self, computed: bool, missed: float | None = None) -> None:
         self._row = 0 if computed else self._row + 1
         self._left -= not computed
-
-
-def area(ahead: float, behind: float) -> float:
-    """A line through two points misses a curve by half its curvature times this.
-
-    Args:
-        ahead: distance from the newer point to where the line is read.
-        behind: distance between the two points.
-    """
-    return abs(ahead) * (abs(ahead) + abs(behind))

@@ -260,12 +260,14 @@ class StepMethod(Method):
             clock=start.clock,
             report=start.report,
             agree=start.agree,
+            breaks=plan.breaks,
             policy=self.policy(plan),
             predictor=predictor.bind(plan.table),
             quantity=self.quantity(plan.traits),
             axis=axis,
             corrector=self.corrector(plan, axis),
             follower=self.follower(),
+            judges=plan.log_snr is not None and not plan.traits.stochastic,
         )
 
 
@@ -332,6 +334,7 @@ class BlockMethod(Method):
             clock=start.clock,
             report=start.report,
             agree=start.agree,
+            breaks=start.plan.breaks,
             rule=self,
             plan=start.plan,
             layout=start.layout,

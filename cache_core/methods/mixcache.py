@@ -15,7 +15,7 @@ This pack's reading:
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
@@ -27,7 +27,7 @@ from ..decide.layout import Layout, Span
 from ..decide.policies import Decision, Listed, Moment, RunPlan
 from ..decide.signals import change_and_size, relative
 from ..negative import Guidance, why_plain
-from ..run.run import Outputs
+from ..run.run import Keys, Outputs
 from .base import BlockMethod, Model, Page, Start, check_range
 from .cfg import CfgCache
 
@@ -218,16 +218,16 @@ class MixRun(BlockCache):
         self._pending.clear()
         self._alone = False
 
-    def skips(self, key: Hashable, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
+    def skips(self, keys: Keys, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         """The negative conditioning, at steps that leave it out."""
         wanted = self._choice.part is Part.NEGATIVE and not self.sealed
-        known = self.guidance is not None and self.guidance.knows(key, x)
+        known = self.guidance is not None and self.guidance.knows(keys, x)
         self._alone = wanted and known and not why_plain(x, active)
-        return (False, True) if self._alone else super().skips(key, x, active)
+        return (False, True) if self._alone else super().skips(keys, x, active)
 
     def complete(
         self,
-        key: Hashable,
+        keys: Keys,
         x: torch.Tensor,
         sigma: torch.Tensor,
         outputs: Outputs,
@@ -239,14 +239,14 @@ class MixRun(BlockCache):
         if self.sealed or moment is None:
             return outputs
         if self._alone and guidance is not None and outputs[0] is not None:
-            return [outputs[0], guidance.negative(key, outputs[0], sigma, moment.step)]
+            return [outputs[0], guidance.negative(keys, outputs[0], sigma, moment.step)]
         if self._choice.part is None:
             if guidance is not None and not why_plain(x, active):
                 positive, negative = outputs
                 assert positive is not None
                 assert negative is not None
-                before = guidance.kept(key)
-                now = guidance.keep(key, (positive, negative), sigma)
+                before = guidance.kept(keys)
+                now = guidance.keep(keys, (positive, negative), sigma)
                 if before is not None and before.low.shape == now.low.shape:
                     self.compare(Part.NEGATIVE, now.whole, before.whole)
             self._read()

@@ -16,10 +16,13 @@ from ..planning.optimiser import Chains, best_chains, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
+from ..run.report import format_ranges
 from .base import Model, Page, StepMethod, check_range, rising
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
+# Computed steps before and behind a break.
+_BEFORE, _BEHIND = 1, 3
 # What is left in the result of errors of the outputs: pictures of the demo models are then alike at
 # one budget with and without coefficients.
 LEFT = 0.2
@@ -122,12 +125,20 @@ class ScalingCache(StepMethod):
             return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
-        wanted = target_steps(plan.steps, self.target)
+        # What breaks take comes on top, so that the rest is spaced as it would be without them.
+        asked = target_steps(plan.steps, self.target)
+        taken = len(self._around_breaks(plan)) * (1 - 1 / self.target)
+        wanted = min(asked + round(taken), plan.steps)
         computed = (
             chains.within(wanted).steps if chains is not None else self._expected(plan, wanted)
         )
-        if len(computed) > wanted:
-            why = f"{plan.traits.name} is not known" if plan.traits.unknown else "by the settings"
+        if len(computed) > asked:
+            why = "by the settings"
+            if plan.traits.unknown:
+                why = f"{plan.traits.name} is not known"
+            elif plan.breaks:
+                at = format_ranges(plan.breaks)
+                why = f"the model is asked something else from step {at} on"
             counts = f"{len(computed)} of {plan.steps} steps must be computed"
             plan.note(f"Less than {self.target:.1f}x: {why}, {counts}")
         return Listed(computed)
@@ -140,7 +151,8 @@ class ScalingCache(StepMethod):
             return limit_gap(even, plan.steps, longest)
         magnified = plan.guidance or plan.traits.carries
         schedule, repairs = (plan.sigmas, plan.log_snr), self._repairs(plan)
-        chains = line_chains(*schedule, self._forced(plan), longest, repairs, magnified)
+        forced = self._forced(plan)
+        chains = line_chains(*schedule, forced, longest, repairs, magnified, plan.breaks)
         return chains.within(wanted).steps
 
     def _chains(self, plan: RunPlan) -> Chains | None:
@@ -150,7 +162,8 @@ class ScalingCache(StepMethod):
         if plan.table is None or not calibrated or plan.traits.stochastic or not plan.falls:
             return None
         forced, longest = self._forced(plan), self._longest(plan)
-        return best_chains(plan.table, plan.sigmas, forced, longest, self._repairs(plan))
+        repairs = self._repairs(plan)
+        return best_chains(plan.table, plan.sigmas, forced, longest, repairs, plan.breaks)
 
     def _as_listed(self, plan: RunPlan) -> set[int]:
         """The user's list, the first step, and those outside the window."""
@@ -165,7 +178,12 @@ class ScalingCache(StepMethod):
         return self.corrects and plan.traits.sums and plan.falls
 
     def _forced(self, plan: RunPlan) -> frozenset[int]:
-        return plan.always(self._warmup(plan), last=True)
+        return plan.always(self._warmup(plan), last=True) | self._around_breaks(plan)
+
+    def _around_breaks(self, plan: RunPlan) -> frozenset[int]:
+        """Up to a break all is repaired: what comes may make much of an error. Behind it, two outputs
+        make a line again, and the third tells whether it holds."""
+        return plan.around(_BEFORE, max(_BEHIND, self.predictor.bind(plan.table).least))
 
     def _warmup(self, plan: RunPlan) -> int:
         """Computed steps at the start."""

@@ -10,7 +10,7 @@ programming over the last two of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -47,6 +47,7 @@ def best_chains(
     forced: Iterable[int],
     longest: int,
     corrected: bool = True,
+    breaks: Collection[int] = (),
 ) -> Chains:
     """For each number of computed steps, those with the smallest expected error of the final result.
 
@@ -58,6 +59,7 @@ def best_chains(
         forced: steps that are always computed; the first and the last one are too.
         longest: steps that may be predicted in a row.
         corrected: whether each computed step repairs the predicted ones before it.
+        breaks: computed steps across which nothing is repaired.
 
     Returns:
         Fewest computed steps first. A number of steps that is no better than a smaller one is left out.
@@ -76,7 +78,7 @@ def best_chains(
     weighted = widths * table.gains_on(sigmas[:-1])
     # Outputs that cancel each other between calibrated steps leave little but rounding.
     floor = max(noise(gram), 10 * ROUNDING * table.trace)
-    costs = segment_costs(gram, weighted, longest, corrected, squares(floor))
+    costs = segment_costs(gram, weighted, longest, corrected, squares(floor), breaks)
     return search(costs, forced, float(way))
 
 
@@ -215,7 +217,12 @@ def within_error(chains: Sequence[Chain], error: float) -> Chain:
 
 
 def segment_costs(
-    gram: Floats, widths: Floats, longest: int, corrected: bool, weigh: Weigh
+    gram: Floats,
+    widths: Floats,
+    longest: int,
+    corrected: bool,
+    weigh: Weigh,
+    breaks: Collection[int] = (),
 ) -> Floats:
     """Squared error that predicting all steps between two computed ones leaves in the result.
 
@@ -225,6 +232,7 @@ def segment_costs(
         longest: steps that may be predicted in a row.
         corrected: whether the next computed output is used too.
         weigh: how known outputs make the others.
+        breaks: steps whose outputs say nothing of those before, nor how those behind go on.
 
     Returns:
         [last, back, hop]: cost of computing the step `last + hop` next, where the computed one before
@@ -237,13 +245,16 @@ def segment_costs(
     for back, hop in product(range(reach), range(1, min(reach, steps))):
         last = np.arange(back, steps - hop) if back else np.arange(1)
         known = [0, -back] if back else [0]
-        if corrected:
-            known = [hop, *known]
-        near = last[:, None] + np.array([*known, *range(1, hop)])
-        if hop > 1:
-            costs[last, back, hop] = _costs(gram, widths, near, len(known), weigh)
-        else:
+        if hop == 1:
             costs[last, back, hop] = 0.0
+            continue
+        repaired = ~np.isin(last + hop, list(breaks)) & corrected
+        begun = np.isin(last - 1, list(breaks))
+        for ends, starts in product((True, False), repeat=2):
+            rows = last[(repaired == ends) & (begun == starts)]
+            given = [*([hop] if ends else []), *(known[:1] if starts else known)]
+            near = rows[:, None] + np.array([*given, *range(1, hop)])
+            costs[rows, back, hop] = _costs(gram, widths, near, len(given), weigh)
     return costs
 
 

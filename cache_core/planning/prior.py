@@ -10,7 +10,7 @@ pictures did (correlation 0.83 to 0.99).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +39,7 @@ def line_chains(
     longest: int,
     corrected: bool,
     magnified: bool,
+    breaks: Collection[int] = (),
 ) -> Chains:
     """For each number of computed steps, those between which lines are expected to cost least.
 
@@ -49,6 +50,7 @@ def line_chains(
         longest: steps that may be predicted in a row.
         corrected: whether each computed step repairs the predicted ones before it.
         magnified: whether guidance or the sampler makes more of early errors.
+        breaks: computed steps across which nothing is repaired.
 
     Returns:
         Fewest computed steps first; the scale of their errors means nothing.
@@ -61,7 +63,8 @@ def line_chains(
     def weigh(_: Floats, near: Steps, known: int) -> Floats:
         return polynomial_weights(places[near[:, :known]], places[near[:, known:]])
 
-    return search(segment_costs(products(places), weights, longest, corrected, weigh), forced)
+    costs = segment_costs(products(places), weights, longest, corrected, weigh, breaks)
+    return search(costs, forced)
 
 
 def steadied(table: GramTable, axis: Axis) -> GramTable:

@@ -55,6 +55,8 @@ class Corrector:
         sigmas: schedule of the run, the final sigma included.
         axis: where a sigma lies along which outputs change evenly.
         table: calibrated outputs, from which the weights follow; None for the parabola over the axis.
+        settled: whether the next computed output is one of a line; right behind a break it is not.
+        step: the last one that it was told of.
     """
 
     LATENTS: ClassVar[int] = _PAST + 1
@@ -62,12 +64,19 @@ class Corrector:
     sigmas: Sequence[float]
     axis: Axis
     table: Weigher | None = None
-    _past: list[Known] = field(default_factory=list)
-    _predicted: list[int] = field(default_factory=list)
-    _sum: torch.Tensor | None = None
+    settled: bool = True
+    step: int = field(default=-1, init=False)
+    _past: list[Known] = field(default_factory=list, init=False)
+    _predicted: list[int] = field(default_factory=list, init=False)
+    _sum: torch.Tensor | None = field(default=None, init=False)
+
+    def fresh(self, settled: bool) -> Corrector:
+        """One of the same run that knows nothing."""
+        return Corrector(self.sigmas, self.axis, self.table, settled)
 
     def add(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
         """Take in a predicted output."""
+        self.step = step
         sigma, width = self.sigmas[step], self._width(step)
         if self._sum is None:
             self._sum = Quantity.DERIVATIVE.of(x, denoised, sigma).mul_(width)
@@ -78,7 +87,7 @@ class Corrector:
     def repair(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """A computed output as the sampler is to have it, in the dtype of x; the same one if nothing is
         owed."""
-        sigma = self.sigmas[step]
+        self.step, sigma = step, self.sigmas[step]
         derivative = Quantity.DERIVATIVE.of(x, denoised, sigma)
         owed = self._owed(step, derivative)
         self._predicted, self._sum = [], None
@@ -88,7 +97,8 @@ class Corrector:
             derivative = derivative + owed * (REPLY / sigma)
             denoised = torch.sub(denoised, owed, alpha=sigma / self._width(step)).to(x.dtype)
         newest = Known(step, sigma, self.axis(sigma), (derivative,))
-        self._past = remember(self._past, newest, _PAST)
+        self._past = remember(self._past, newest, _PAST) if self.settled else []
+        self.settled = True
         return denoised
 
     def clear(self) -> None:

@@ -398,6 +398,16 @@ def extrapolation_ratio(past: Sequence[Known], at: float) -> float | None:
     return min(max(ratio, -FURTHEST), FURTHEST)
 
 
+def area(ahead: float, behind: float) -> float:
+    """A line through two points misses a curve by half its curvature times this.
+
+    Args:
+        ahead: distance from the newer point to where the line is read.
+        behind: distance between the two points.
+    """
+    return abs(ahead) * (abs(ahead) + abs(behind))
+
+
 def lagrange_weights(places: Sequence[Any], at: Any) -> list[Any]:
     """Weights of the polynomial through all places, evaluated at another.
 
@@ -469,6 +479,10 @@ class History:
         depth: computed outputs that are kept.
         batch: samples of each.
         kind: shape, dtype and device of the latents that they belong to.
+        step: of the newest output, or at which it began.
+        settled: whether outputs go on as a line tells. Right behind a break they do not.
+        missed: how far the newest output was from the line, relative to its size; None without one.
+        bend: the same over `area`.
         past: the outputs, newest first.
         alphas: per sample, how far along the line was right so far.
         alpha: the same for tensors: one number, or one per sample in a shape that goes with the
@@ -478,6 +492,10 @@ class History:
     depth: int
     batch: int
     kind: Any = None
+    step: int = 0
+    settled: bool = True
+    missed: float | None = field(default=None, init=False)
+    bend: float = field(default=0.0, init=False)
     past: list[Known] = field(default_factory=list)
     alphas: list[float] = field(init=False)
     alpha: Weight = FIRST_ALPHA
@@ -505,8 +523,26 @@ class History:
             a if m is None else _DAMPING * a + (1 - _DAMPING) * min(max(m, LOWEST), HIGHEST)
             for a, m in zip(self.alphas, reading.alpha, strict=True)
         ]
-        self.past = remember(self.past, newest, self.depth)
-        return reading.error if known else None
+        self.missed = reading.error if known else None
+        if known and ratio:
+            newer, older = self.past[:2]
+            self.bend = reading.error / area(newest.at - newer.at, newer.at - older.at)
+        self.past, self.step = remember(self.past, newest, self.depth), newest.step
+        return self.missed
+
+    def judge(self, limit: float, near: float) -> None:
+        """Find out whether the newest output goes on as before; if not, nothing is carried across.
+
+        Args:
+            limit: bend up to which it does.
+            near: what may be missed at any bend.
+        """
+        if self.missed is None:
+            return
+        goes_on = self.missed <= near or self.bend <= limit
+        if self.settled and not goes_on:
+            self.past = self.past[:1]
+        self.settled = goes_on
 
 
 def place_alphas(histories: Sequence[History], like: torch.Tensor) -> None:

@@ -9,6 +9,7 @@ each batch of conditionings `skips`, the model on those that are left, and `comp
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ _FIRST = Decision(True, "not started")
 _STOPPED = Decision(True, "caching stopped")
 
 Outputs = Sequence[torch.Tensor | None]
+# What tells the outputs of each conditioning of a call from all others.
+Keys = tuple[Hashable, ...]
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Run:
         clock: turns evaluations into steps.
         report: what happened.
         agree: makes what decisions are taken from the same on all ranks; None for one rank.
+        breaks: steps from which on the model is asked something else, rising: nothing is carried
+            across.
         timer: seconds from any origin.
         sealed: whether caching has stopped.
     """
@@ -39,6 +44,7 @@ class Run:
     clock: Clock
     report: RunReport
     agree: Agree | None = None
+    breaks: tuple[int, ...] = ()
     timer: Callable[[], float] = time.perf_counter
     sealed: bool = field(default=False, init=False)
     _moment: Moment | None = field(default=None, init=False)
@@ -46,6 +52,8 @@ class Run:
     _record: StepRecord | None = field(default=None, init=False)
     _started: float | None = field(default=None, init=False)
     _ran: bool = field(default=False, init=False)
+    # Breaks that are behind.
+    _passed: int = field(default=0, init=False)
 
     def begin(self, sigma: Callable[[], float], x: torch.Tensor | None = None) -> None:
         """Start an evaluation. All evaluations of a step share the decision of its first one.
@@ -60,14 +68,18 @@ class Run:
         if moment.first:
             self._record = StepRecord(moment.step, moment.sigma, _STOPPED.reason)
             self.report.records.append(self._record)
+            if (passed := bisect_right(self.breaks, moment.step)) != self._passed:
+                self._passed = passed
+                self._drop()
             self._decision = _STOPPED if self.sealed else self._decide(moment, x)
             self._say(self._decision)
 
-    def skips(self, key: Hashable, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
+    def skips(self, keys: Keys, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         """Which conditionings of a batch need not run.
 
         Args:
-            key: identity of the call: conditionings, window, place within the evaluation.
+            keys: identity of each conditioning of the call, its window and place within the evaluation
+                included.
             x: noisy latent [batch, ...].
             active: per conditioning, whether it takes part at this noise level.
         """
@@ -76,7 +88,7 @@ class Run:
 
     def complete(
         self,
-        key: Hashable,
+        keys: Keys,
         x: torch.Tensor,
         sigma: torch.Tensor,
         outputs: Outputs,
@@ -85,7 +97,7 @@ class Run:
         """Take in what was computed of a batch and predict what was not.
 
         Args:
-            key, x, active: as in `skips`.
+            keys, x, active: as in `skips`.
             sigma: noise level [batch], on the latent's device.
             outputs: denoised, one per conditioning, None for one that was skipped.
         """

@@ -67,7 +67,7 @@ class Network:
 
     def begin(self, call: Call) -> None:
         """A batch of conditionings begins."""
-        self.key, self.seen = call.key, Counter()
+        self.key, self.seen = call.keys, Counter()
 
     def stream_bytes(self, model: Any, shape: Sequence[int]) -> int:
         """Bytes of the picture's tokens between two blocks.

@@ -103,6 +103,9 @@ def _with(model: Any, caches: Sequence[Cache]) -> Any:
     for kind, wrapper in WRAPPERS.items():
         if inside or kind != WrappersMP.APPLY_MODEL:
             patched.add_wrapper_with_key(kind, KEY, wrapper)
+    # Others may sample in parts: outside of them, a run is one run whatever the order of nodes.
+    around = patched.wrappers[WrappersMP.OUTER_SAMPLE]
+    patched.wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: around.pop(KEY), **around}
     if inside:
         block_hooks.hook(patched)
     return patched
@@ -132,6 +135,7 @@ def _apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> An
 WRAPPERS: dict[str, Callable[..., Any]] = {
     WrappersMP.OUTER_SAMPLE: session.outer_sample,
     WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
+    WrappersMP.SAMPLER_SAMPLE: session.sampler_sample,
     WrappersMP.PREDICT_NOISE: session.predict_noise,
     WrappersMP.CALC_COND_BATCH: session.calc_cond_batch,
     WrappersMP.APPLY_MODEL: _apply_model,

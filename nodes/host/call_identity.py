@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,11 @@ class Call:
     """One call of the host's conditioning batch.
 
     Attributes:
-        key: what tells it from other calls of the same evaluation.
+        keys: per conditioning, what tells its outputs from those of other conditionings and calls.
         active: per conditioning, whether it takes part at this sigma.
     """
 
-    key: Hashable
+    keys: tuple[Hashable, ...]
     active: tuple[bool, ...]
 
 
@@ -31,7 +32,7 @@ def describe_call(
 
     The uuid of a conditioning is not unique: areas share one and context windows reuse it. So the
     key also holds the position in the call, the window, the order of the call within the evaluation
-    (guidance nodes call again) and the patches it runs with.
+    (guidance nodes call again), the patches it runs with and the ControlNets that are on.
 
     Args:
         conds: lists of conditionings, None for one that is left out.
@@ -50,16 +51,19 @@ def describe_call(
     replaced = options.get("patches_replace")
     # The host leaves the last window in the options, so it counts only where windows are in use.
     windows = model_options.get("context_handler") is not None
-    key = (
+    # AnimateDiff-Evolved calls once for each of its own, which move from step to step.
+    frames = (options.get("ad_params") or {}).get("sub_idxs")
+    around = (
         ordinal,
-        tuple(parts),
         _window(options) if windows else None,
+        None if frames is None else tuple(frames),
         _patches(replaced) if replaced else (),
         tuple(x.shape),
         x.dtype,
         x.device,
     )
-    return Call(key, tuple([bool(part) for part in parts]))
+    keys = tuple([(i, part, around) for i, part in enumerate(parts)])
+    return Call(keys, tuple([bool(part) for part in parts]))
 
 
 def _applies(entry: Mapping[str, Any], sigma: float) -> bool:
@@ -69,12 +73,24 @@ def _applies(entry: Mapping[str, Any], sigma: float) -> bool:
 
 
 def _entry_key(entry: Mapping[str, Any], sigma: float) -> Hashable:
-    area, hooks = entry.get("area"), entry.get("hooks")
+    area, hooks, control = entry.get("area"), entry.get("hooks"), entry.get("control")
     return (
         entry.get("uuid"),
         tuple(area) if area is not None else None,
         _hook_keyframes(hooks, sigma) if hooks is not None else (),
+        _controls(control, sigma) if control is not None else (),
     )
+
+
+def _controls(control: Any, sigma: float) -> Hashable:
+    """Which of a chain of ControlNets are on. Their ranges end in mid-run, and a sampler that looks
+    ahead asks beyond the end within one step."""
+    on: list[bool] = []
+    while control is not None:
+        start, end = getattr(control, "timestep_range", None) or (math.inf, -math.inf)
+        on.append(end <= sigma <= start)
+        control = getattr(control, "previous_controlnet", None)
+    return tuple(on)
 
 
 def _hook_keyframes(group: Any, sigma: float) -> Hashable:

@@ -20,6 +20,7 @@ from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import block_hooks, coefficients, ranks
 from .progress import ProgressText, log_fault, refused
+from .surroundings import breaks_of, other_cache
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,15 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
     safe for any.
     """
     function = getattr(sampler, "sampler_function", None)
+    hosts = str(getattr(function, "__module__", type(sampler).__module__)).startswith("comfy.")
     name = getattr(function, "__name__", type(sampler).__name__)
     name = name.removeprefix("sample_").removesuffix("_function")
     options: Mapping[str, Any] = getattr(sampler, "extra_options", None) or {}
     churned = bool(options.get("s_churn", 0.0))
-    entry = _SAMPLERS.get(name)
+    # Another pack may call a sampler of its own by a known name.
+    entry = _SAMPLERS.get(name) if hosts else None
     if entry is None:
-        return SamplerTraits(name, None, stochastic=churned or name not in _FREE_ODE)
+        return SamplerTraits(name, None, stochastic=churned or not hosts or name not in _FREE_ODE)
     silent = entry.eta and options.get("eta") == 0
     return SamplerTraits(
         name,
@@ -218,6 +221,13 @@ class Sampling:
         """The transformer options of the run."""
         return self.guider.model_options.get("transformer_options", {})
 
+    @property
+    def breaks(self) -> tuple[int, ...]:
+        """Steps at which the network is asked something else."""
+        to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
+        conds = getattr(self.guider, "conds", None) or {}
+        return breaks_of(conds, self.guider.model_options, to_sigma, self.schedule)
+
     def between(self, start: float, end: float) -> tuple[int, int]:
         """Half-open range of the steps between two shares of the denoising."""
         sampling = self.patcher.get_model_object("model_sampling")
@@ -273,8 +283,11 @@ def plan(
         return method.start(Start(bare, report)), None
     if traits.name == _IN_PARTS or MEMORY in about.options:
         return WHY_MEMORY
-    if method.level is not Level.NEGATIVE and "easycache" in about.options:
-        return "EasyCache or LazyCache is on the same model: remove one of the two nodes"
+    patches = list(about.patcher.object_patches.values())
+    function = getattr(about.sampler, "sampler_function", None)
+    other = other_cache(about.guider.model_options, patches, function)
+    if method.level is not Level.NEGATIVE and other:
+        return f"{other} is on the same model: remove one of the two nodes"
     if method.level is Level.BLOCKS:
         network = block_hooks.network_of(about.patcher, method, about.options, about.shape)
         if isinstance(network, str):
@@ -297,6 +310,7 @@ def plan(
             table,
             log_snr(about.patcher, about.schedule, about.shape),
             has_guidance(about.guider),
+            about.breaks,
         ),
         report,
         agree,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP
 
+from ...cache_core.decide.policies import SIGMA_TOLERANCE
 from ...cache_core.run.run import Run
 from . import sampling
 from .block_hooks import Network
@@ -57,21 +59,65 @@ class Active:
         if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
             self.told = now if tell(self.progress.update, self.run.report) else math.inf
 
-    def close(self) -> None:
-        """End the run: drop all tensors, say what it was."""
+    def close(self, ended: bool) -> None:
+        """Drop all tensors, say what the run was, and keep it for reports if it ended by itself."""
         report = self.guard(self.run.close) or self.run.report
         tell(self.progress.summarise, self.cache.method, report)
         if self.cache.on_close is not None:
             tell(self.cache.on_close, self.run)
+        if ended:
+            self.cache.log.add(finished(self.cache.method.name, report, self.cache.node_id))
 
 
 @dataclass
 class Session:
-    """One sampling run: its caches from the outer to the inner, and the batches of conditionings in
-    this evaluation so far."""
+    """One sampling run.
 
-    caches: Sequence[Active]
+    Attributes:
+        about: what is sampled.
+        caches: from the outer to the inner.
+        calls: batches of conditionings in this evaluation so far.
+        done: steps of the schedule that were handed to the sampler.
+    """
+
+    about: sampling.Sampling
+    caches: list[Active] = field(default_factory=list)
     calls: int = 0
+    done: int = 0
+
+    def __deepcopy__(self, memo: Any) -> Session:
+        """Some packs copy the options deeply at each call, and all of them are of this run."""
+        return self
+
+    def begin(self) -> None:
+        """Plan the run of each cache."""
+        found = [(cache, sampling.start(cache, self.about)) for cache in self.about.caches]
+        self.caches = [Active(cache, *parts) for cache, parts in found if parts is not None]
+        self.done = 0
+
+    def follow(self, sigmas: tuple[float, ...]) -> None:
+        """The sampler begins with these sigmas: with the schedule or its next part, or else with one
+        of its own, which then is the one that counts."""
+        expected = self.about.schedule[self.done : self.done + len(sigmas)]
+        if len(expected) != len(sigmas) or not all(map(_near, sigmas, expected)):
+            self.close(ended=True)
+            self.about = replace(self.about, schedule=sigmas)
+            self.begin()
+        self.done += len(sigmas) - 1
+
+    def close(self, ended: bool) -> None:
+        """End the run of each cache."""
+        for active in self.caches:
+            if self.done and ended and not active.run.report.records:
+                guider = type(self.about.guider).__name__
+                active.run.report.note(f"{guider} passes the cache by: every step is computed")
+            if self.done or not ended:
+                active.close(ended)
+        self.caches = []
+
+
+def _near(here: float, there: float) -> bool:
+    return abs(here - there) <= SIGMA_TOLERANCE * max(abs(there), 1e-3)
 
 
 def session_of(model_options: Any) -> Session | None:
@@ -91,20 +137,39 @@ def outer_sample(
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
     # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
     shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
-    run = sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), shape, caches)
-    started = [(cache, sampling.start(cache, run)) for cache in caches]
-    active = [Active(cache, *found) for cache, found in started if found is not None]
-    guider.model_options = options = create_model_options_clone(saved)
-    options["transformer_options"][KEY] = Session(active)
+    session = Session(sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), shape, caches))
+    session.begin()
+    guider.model_options = _arranged(saved, session)
+    ended = False
     try:
         result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
+        ended = True
     finally:
         guider.model_options = saved
-        for each in active:
-            each.close()
-    for each in active:
-        each.cache.log.add(finished(each.cache.method.name, each.run.report, each.cache.node_id))
+        session.close(ended)
     return result
+
+
+def _arranged(model_options: Any, session: Session) -> Any:
+    """The options of a run: our wrapper around an evaluation outside of all others, so that what they
+    evaluate is one evaluation; ours around the sampler inside of them, where the sigmas are its own."""
+    options = create_model_options_clone(model_options)
+    options["transformer_options"][KEY] = session
+    wrappers = options["transformer_options"]["wrappers"]
+    for kind, first in ((WrappersMP.PREDICT_NOISE, True), (WrappersMP.SAMPLER_SAMPLE, False)):
+        ours = {KEY: wrappers[kind].pop(KEY)}
+        wrappers[kind] = {**ours, **wrappers[kind]} if first else {**wrappers[kind], **ours}
+    return options
+
+
+def sampler_sample(
+    executor: Any, model_wrap: Any, sigmas: Any, extra_args: Any, *args: Any, **kw: Any
+) -> Any:
+    """The sampler begins, for a run or a part of it."""
+    session = session_of((extra_args or {}).get("model_options"))
+    if session is not None:
+        session.follow(tuple(sigmas.tolist()))
+    return executor(model_wrap, sigmas, extra_args, *args, **kw)
 
 
 def predict_noise(
@@ -165,7 +230,7 @@ def _answer(
     if not caches:
         return compute(conds)
     active, *inner = caches
-    skipped = active.guard(active.run.skips, call.key, x, call.active) or (False,) * len(conds)
+    skipped = active.guard(active.run.skips, call.keys, x, call.active) or (False,) * len(conds)
     wanted, outputs = conds, [None] * len(conds)
     if True in skipped:
         wanted = [None if skip else cond for cond, skip in zip(conds, skipped, strict=True)]
@@ -173,7 +238,7 @@ def _answer(
         outputs = _answer(inner, call, wanted, compute, x, sigma)
     if wanted is not conds:
         outputs = [None if skip else out for out, skip in zip(outputs, skipped, strict=True)]
-    done = active.guard(active.run.complete, call.key, x, sigma, outputs, call.active)
+    done = active.guard(active.run.complete, call.keys, x, sigma, outputs, call.active)
     if done is None:  # a fault: nothing more is left out
         return outputs if wanted is conds else _answer(inner, call, conds, compute, x, sigma)
     return done

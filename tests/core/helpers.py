@@ -80,10 +80,11 @@ def output(
         compute: gives the outputs of the model.
     """
     run.begin(lambda: float(sigma[0]), x)
-    skipped = run.skips(key, x, active)
+    keys = tuple((key, i) for i in range(len(active)))
+    skipped = run.skips(keys, x, active)
     assert len(set(skipped)) == 1
     found = [None] * len(active) if skipped[0] else compute()
-    return list(run.complete(key, x, sigma, found, active)), not skipped[0]  # pyright: ignore
+    return list(run.complete(keys, x, sigma, found, active)), not skipped[0]  # pyright: ignore
 
 
 def computed_steps(

@@ -15,6 +15,8 @@ from scaling_cache.cache_core.methods.mixcache import MixRun, Mixture, Part, mid
 
 from .helpers import plan_of, start_of
 
+KEYS = ("positive", "negative")
+
 STEPS = 24
 LAYOUT = Layout((("block", 4),))
 BOTH = (True, True)
@@ -181,7 +183,7 @@ def drive(run: MixRun, change: Any) -> list[Part | None]:
     found = []
     for step in range(STEPS):
         run.begin(lambda: 0.0)
-        skipped = run.skips("key", x, BOTH)
+        skipped = run.skips(KEYS, x, BOTH)
         assert skipped in ((False, False), (False, True))
         alone = skipped[1]
         call = run.open([Branch("a", 0)] if alone else [Branch("a", 0), Branch("b", 1)])
@@ -195,7 +197,7 @@ def drive(run: MixRun, change: Any) -> list[Part | None]:
                 call.keep(span, (before, None), (before + change(step, span == whole), None))
         outputs = [torch.ones_like(x), torch.ones_like(x) + 1 + 0.01 * step]
         given_ = [outputs[0], None] if alone else outputs
-        found_ = run.complete("key", x, torch.tensor([0.5]), given_, BOTH)
+        found_ = run.complete(KEYS, x, torch.tensor([0.5]), given_, BOTH)
         assert found_[0] is outputs[0]
         assert found_[1] is not None
         assert (found_[1] is outputs[1]) is not alone

@@ -12,6 +12,8 @@ from scaling_cache.cache_core.negative import NegativeCache, split, why_plain
 
 from .helpers import plan_of, schedule, start_of
 
+KEYS = ("positive", "negative")
+
 STEPS = 20
 SIGMAS = schedule(STEPS)
 BANDS = {LOW_BAND: (4, 16), HIGH_BAND: (14, STEPS)}
@@ -48,11 +50,11 @@ def drive(run: NegativeCache, difference: torch.Tensor) -> list[tuple[bool, torc
         run.begin(lambda: 0.0, x)
         sigma = torch.tensor([SIGMAS[step]])
         positive = x * 0.3
-        skipped = run.skips("key", x, BOTH)
+        skipped = run.skips(KEYS, x, BOTH)
         assert skipped in ((False, False), (False, True))
         computed = positive - SIGMAS[step] * difference
         given_ = [positive, None if skipped[1] else computed]
-        first, negative = run.complete("key", x, sigma, given_, BOTH)
+        first, negative = run.complete(KEYS, x, sigma, given_, BOTH)
         assert first is positive
         assert negative is not None
         assert (negative is computed) is not skipped[1]
@@ -86,7 +88,7 @@ def test_owns_what_it_keeps_and_drops_it():
     report = run.close()
     assert report.computed == 11
     assert run.nbytes == 0
-    assert run.skips("key", torch.zeros(1, 2, 10, 10), BOTH) == (False, False)
+    assert run.skips(KEYS, torch.zeros(1, 2, 10, 10), BOTH) == (False, False)
 
 
 def test_a_value_that_is_not_finite_ends_skipping():
@@ -121,10 +123,10 @@ def test_what_has_no_two_pictures_runs_as_it_came_and_says_so(
     assert said in why_plain(x, active)
     for step in range(STEPS):
         run.begin(lambda: 0.0, x)
-        skipped = run.skips("key", x, active)
+        skipped = run.skips(KEYS, x, active)
         assert not (said and any(skipped))
         given_ = [None if skip else x for skip in skipped]
-        outputs = run.complete("key", x, torch.tensor([SIGMAS[step]]), given_, active)
+        outputs = run.complete(KEYS, x, torch.tensor([SIGMAS[step]]), given_, active)
         assert not said or outputs is given_
     report = run.close()
     assert (report.computed == STEPS) is bool(said)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_cache.cache_core.decide.budget import Budget
-from scaling_cache.cache_core.decide.policies import RunPlan, area
+from scaling_cache.cache_core.decide.policies import RunPlan
 from scaling_cache.cache_core.planning.prior import influence, line_places
+from scaling_cache.cache_core.predict.predictors import area
 
 from .helpers import flow, plan_of, schedule
 

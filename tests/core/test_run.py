@@ -28,6 +28,8 @@ from scaling_cache.cache_core.run.run import Run
 
 from .helpers import LAYOUT, MODEL, plan_of, schedule, start_of, traits
 
+KEYS = ("positive", "negative")
+
 STEPS = 12
 SIGMAS = schedule(STEPS)
 X = torch.ones(1, 2, 10, 10)
@@ -92,7 +94,7 @@ def evaluate(run: Run, step: int, x: torch.Tensor = X) -> tuple[bool, ...]:
 
 def answer(run: Run, sigma: torch.Tensor, x: torch.Tensor = X) -> tuple[bool, ...]:
     """What follows the beginning of an evaluation."""
-    skipped = run.skips("key", x, BOTH)
+    skipped = run.skips(KEYS, x, BOTH)
     if hasattr(run, "open") and not all(skipped):
         call = run.open([Branch("a", 0), Branch("b", 1)])
         if call is not None:
@@ -101,7 +103,7 @@ def answer(run: Run, sigma: torch.Tensor, x: torch.Tensor = X) -> tuple[bool, ..
                 if call.keeps(span) and not call.skips(span):
                     call.keep(span, (torch.ones(2, 3), None), (torch.ones(2, 3) * 2, None))
     outputs = [None if skip else x * (0.5 + i) for i, skip in enumerate(skipped)]
-    found = run.complete("key", x, sigma, outputs, BOTH)
+    found = run.complete(KEYS, x, sigma, outputs, BOTH)
     assert all(out is not None for out in found)
     run.hand_over(x, found[0])
     return tuple(skipped)
@@ -145,7 +147,7 @@ def test_a_plain_run_never_reads_sigma_whatever_the_sampler():
     measured = plan_of(STEPS, None, type(plan.traits)("odd", None, True))
     run = Plain().start(start_of(measured))
     run.begin(lambda: pytest.fail("read"))
-    assert run.skips("key", X, BOTH) == (False, False)
+    assert run.skips(KEYS, X, BOTH) == (False, False)
 
 
 # --- faults
@@ -277,11 +279,11 @@ def test_a_stop_within_an_evaluation_counts_it_as_computed():
         skipped = evaluate(run, step)
     assert skipped == BOTH
     run.begin(lambda: 0.0, X)
-    assert run.skips("key", X, BOTH) == BOTH
+    assert run.skips(KEYS, X, BOTH) == BOTH
     run.stop("a bug")
-    assert run.skips("key", X, BOTH) == (False, False)
+    assert run.skips(KEYS, X, BOTH) == (False, False)
     outputs = [X, X]
-    assert run.complete("key", X, torch.ones(1), outputs, BOTH) is outputs
+    assert run.complete(KEYS, X, torch.ones(1), outputs, BOTH) is outputs
     assert run.hand_over(X, outputs[0]) is outputs[0]
     report = run.close()
     assert [r.computed for r in report.records] == [1, 1, 0, 1]
