@@ -123,6 +123,7 @@ class OutputCache(Run):
 
     def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """With what the predicted steps before a computed one owe; the same one if nothing is owed."""
+        denoised = super().hand_over(x, denoised)
         moment, (asked, self._asked) = self._moment, (self._asked, ())
         if self.clock.measures:
             self.corrector = None  # the steps are not those of the schedule

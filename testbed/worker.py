@@ -32,11 +32,14 @@ from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.predict import predictors
 from scaling_cache.nodes.host import ranks
+from scaling_cache.nodes.host.cache import caches_of
 from scaling_cache.nodes.host.coefficients import register_folder
 
 from .install import cached
 
 STEPS = 24
+# What one rank may have otherwise than the others.
+DIFFERENT = ("batch", "times", "none")
 
 
 def work(rank: int, world: int, folder: str) -> None:
@@ -56,6 +59,9 @@ def work(rank: int, world: int, folder: str) -> None:
         alone = sampled(model, name, {ranks.KEY: ranks.Sharing.ALONE})
         together = sampled(exchanging(model, world), name, {})
         found[name] = {"alone": alone, "together": together}
+    for name in ("error budget", "First Block Cache"):
+        for what in DIFFERENT:
+            found[f"{name}, {what}"] = different(exchanging(model, world), name, what, rank)
     if world == 4:
         found["groups"] = in_groups(model, rank)
     found["fault"] = fault(model, rank)
@@ -127,8 +133,21 @@ def sampled(model: Any, name: str, options: dict[str, Any]) -> list[str]:
     return [f"{record.step} {record.computed} {record.reason}" for record in report.records]
 
 
-def sample(model: Any) -> torch.Tensor:
-    latent = torch.zeros(1, 16, 1, 8, 8)
+def different(model: Any, name: str, what: str, rank: int) -> tuple[str, bool]:
+    """Why a run was not cached that differs between the ranks, and whether it gave the plain picture."""
+    positive = conditioning(2)
+    if what == "times" and rank:
+        positive += [[conditioning(5)[0][0], {"start_percent": 0.2 * rank, "end_percent": 0.9}]]
+    batch = 1 + rank if what == "batch" else 1
+    patched = cached(model, cases()[name])
+    result = sample(patched, batch, positive)
+    (cache,) = caches_of(patched)
+    (run,) = cache.log.latest()
+    return run.refused, torch.equal(result, sample(model, batch, positive))
+
+
+def sample(model: Any, batch: int = 1, positive: Any = None) -> torch.Tensor:
+    latent = torch.zeros(batch, 16, 1, 8, 8)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         return comfy.sample.sample(
@@ -138,7 +157,7 @@ def sample(model: Any) -> torch.Tensor:
             4.0,
             "euler",
             "simple",
-            conditioning(2),
+            positive or conditioning(2),
             conditioning(3),
             latent,
             disable_pbar=True,

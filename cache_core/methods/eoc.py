@@ -63,6 +63,10 @@ class EOC(StepMethod):
     def example(cls, everything: bool, steps: int, model: Model) -> EOC:
         return cls(1 if everything else 2)
 
+    @property
+    def off(self) -> bool:
+        return self.interval == 1
+
     def policy(self, plan: RunPlan) -> Listed:
         return Listed({*every(self.interval, self.warmup, plan.steps), *plan.always()})
 

@@ -46,6 +46,10 @@ class FirstBlockCache(BlockMethod):
         return cls(0.0 if everything else 1.0, max_gap=1)
 
     @property
+    def off(self) -> bool:
+        return self.threshold == 0.0
+
+    @property
     def signal(self) -> SignalKind:
         return SignalKind.PROBE
 

@@ -52,6 +52,7 @@ class Run:
     _record: StepRecord | None = field(default=None, init=False)
     _started: float | None = field(default=None, init=False)
     _ran: bool = field(default=False, init=False)
+    _answered: bool = field(default=False, init=False)
     # Breaks that are behind.
     _passed: int = field(default=0, init=False)
 
@@ -63,7 +64,7 @@ class Run:
             x: noisy latent [batch, ...].
         """
         self._finish_evaluation()
-        self._started, self._ran = self.timer(), self.sealed
+        self._started, self._ran, self._answered = self.timer(), self.sealed, False
         self._moment = moment = self.clock.tick(sigma() if self.clock.measures else None)
         if moment.first:
             self._record = StepRecord(moment.step, moment.sigma, _STOPPED.reason)
@@ -105,21 +106,24 @@ class Run:
 
     def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """The denoised output of an evaluation, with guidance, as the sampler is to have it."""
+        self._answered = True
         return denoised
 
     def stop(self, why: str) -> None:
-        """Something is wrong: drop the cache, compute this and every further step."""
-        self.sealed = self._ran = True
-        self._decision = _STOPPED
+        """Something is wrong: drop the cache, compute what has no output yet."""
+        self.sealed, self._decision = True, _STOPPED
+        self._ran |= not self._answered
         self._drop()
         self.report.note(f"Caching stopped: {why}")
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""
         self.sealed = True
-        self._finish_evaluation()
-        self._moment = None
-        self._drop()
+        try:
+            self._finish_evaluation()
+        finally:
+            self._moment = None
+            self._drop()
         return self.report
 
     @property

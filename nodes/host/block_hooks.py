@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
@@ -27,8 +26,8 @@ from ...cache_core.methods.combinations import why_not_inside
 from ..families import find_family, why_not
 from ..families.family import Family
 from .call_identity import Call
-from .progress import give_up
-from .stand_ins import hiding, stand_ins
+from .progress import CacheFault, faults, give_up
+from .stand_ins import Walks, stand_ins, standing_in
 from .unet_hooks import UNetWalk, changes_blocks
 
 KEY = "scaling_cache_blocks"
@@ -178,13 +177,13 @@ def apply_model(
     call, walk = opened
     own[KEY] = OneCall(walk)
     try:
-        with hiding(walk.network, walk.stand_ins()):
+        with standing_in(walk):
             out = execute(own)
     except CacheFault as fault:
         give_up(run, fault.error)
         return execute(transformer_options)
     if not call.decided and not run.sealed and not walk.off:
-        run.plain("The host did not run the blocks of this model")
+        active.guard(run.plain, "The host did not run the blocks of this model")
     return out
 
 
@@ -265,27 +264,6 @@ def _through(earlier: Callable[..., Any], extra: dict[str, Any], args: dict[str,
     return earlier(args, extra)
 
 
-class CacheFault(Exception):
-    """The cache failed within a call of the network, which has to run again without it.
-
-    Attributes:
-        error: what failed.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@contextmanager
-def faults() -> Iterator[None]:
-    """Tell faults of the cache from those of the network."""
-    try:
-        yield
-    except Exception as error:
-        raise CacheFault(error) from error
-
-
 class BlockWalk:
     """One call of the network as its blocks see it, from the first to the last.
 
@@ -327,9 +305,9 @@ class BlockWalk:
         self._entered: dict[Span, Tokens] = {}
         self._slice: Sequence[int] | None = None
 
-    def stand_ins(self) -> dict[str, Any]:
+    def stand_ins(self, walks: Walks) -> dict[str, Any]:
         """Stand-ins for the blocks without hooks, by attribute of the network."""
-        return stand_ins(self)
+        return stand_ins(self, walks)
 
     def run_block(self, number: int, args: dict[str, Any], block: Block) -> dict[str, Any]:
         """Run a block, or stand in for it."""

@@ -68,7 +68,7 @@ def install(model: Any, cache: Cache) -> Any:
     notes = [
         f"{c.method.name} on the same model is off: the last cache on a model counts"
         for c in gone
-        if c.node_id != cache.node_id and not isinstance(c.method, Plain)
+        if (c.node_id is None or c.node_id != cache.node_id) and not isinstance(c.method, Plain)
     ]
     cache = replace(cache, notes=(*cache.notes, *notes))
     return _with(model, (*kept, cache) if cache.negative else (cache, *kept))

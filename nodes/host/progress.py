@@ -12,8 +12,9 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from traceback import format_exception
 from typing import Any
 
@@ -86,13 +87,34 @@ def tell(do: Callable[..., None], *args: Any) -> bool:
     return True
 
 
+class CacheFault(Exception):
+    """The cache failed within a call of the network, which has to run again without it.
+
+    Attributes:
+        error: what failed.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Tell faults of the cache from those of the network."""
+    try:
+        yield
+    except Exception as error:
+        raise CacheFault(error) from error
+
+
+@dataclass
 class ProgressText:
     """Writes progress under the node that made the model, while another node samples: as text, and as
     events for the live view."""
 
-    def __init__(self, node_id: str | None) -> None:
-        self._node_id = node_id
-        self._events: RunEvents | None = None
+    _node_id: str | None
+    _events: RunEvents | None = field(default=None, init=False)
 
     def start(self, name: str, report: RunReport) -> None:
         """A run starts.

@@ -89,8 +89,9 @@ def work(model: Any, root: str, values: dict[str, Any], sharing: str) -> Any:
 def apply(model: Any, values: dict[str, Any], sharing: str) -> Any:
     """A clone of a worker's model with Scaling Cache, or without it where the settings ask for that."""
     method = ScalingCache(**{**values, "mode": Mode(values["mode"])})
+    plain = remove(model, negative=False)
     if method.off:
-        return remove(model, negative=False)
-    patched = install(model, Cache(method, coefficients="none"))
+        return plain
+    patched = install(plain, Cache(method, coefficients="none"))
     patched.model_options["transformer_options"][KEY] = Sharing[sharing]
     return patched

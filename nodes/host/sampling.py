@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import comfy.samplers
+import torch
 import torch.distributed as dist
 from comfy.model_sampling import CONST
 
 from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits
-from ...cache_core.methods.base import FEWEST_STEPS, Level, Plain, Start
-from ...cache_core.run.agreement import Agree
+from ...cache_core.methods.base import FEWEST_STEPS, Level, Method, Plain, Start
+from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import block_hooks, coefficients, ranks
-from .progress import ProgressText, log_fault, refused
+from .progress import ProgressText, log_fault, refused, tell
 from .surroundings import breaks_of, other_cache
 
 
@@ -196,16 +198,21 @@ class Sampling:
     Attributes:
         guider: the host's, with model, model options and, where it has one, the guidance scale.
         sampler: the host's.
-        schedule: sigmas, the final one included.
+        sigmas: of the schedule, the final one included.
         shape: of the latent, [batch, channels, ...]; of the first one where several are sampled together.
         caches: that the model carries.
     """
 
     guider: Any
     sampler: Any
-    schedule: tuple[float, ...]
+    sigmas: torch.Tensor
     shape: tuple[int, ...]
     caches: Sequence[Any] = ()
+
+    @cached_property
+    def schedule(self) -> tuple[float, ...]:
+        """The sigmas as numbers."""
+        return tuple(self.sigmas.tolist())
 
     @property
     def scale(self) -> float | None:
@@ -238,30 +245,26 @@ class Sampling:
         return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 
-def agreement(options: Mapping[str, Any]) -> Agree | None:
-    """How the decisions of a run are made the same on all ranks; None where there is one."""
-    shared = dist.is_available() and dist.is_initialized()
-    return ranks.agreement(options) if shared else None
-
-
 def start(
     cache: Any, about: Sampling
 ) -> tuple[Run, ProgressText, block_hooks.Network | None] | None:
     """The run of a cache with where it reports and what its hooks know; None where it goes without,
     and why was said."""
     progress = ProgressText(cache.node_id)
-    agree = agreement(about.options)
+    alone = not (dist.is_available() and dist.is_initialized())
     try:
+        agree = None if alone else ranks.agreement(about.options)
+        alone = agree is None
         planned = plan(cache, about, agree)
-        if not isinstance(planned, str):
-            progress.start(cache.method.name, planned[0].report)
-            return planned[0], progress, planned[1]
     except Exception as error:
-        if agree is not None:
+        if not alone:
             raise
         planned = log_fault("the run could not be planned", error)
-    progress.refuse(planned)
-    cache.log.add(refused(planned, cache.node_id))
+    if not isinstance(planned, str):
+        tell(progress.start, cache.method.name, planned[0].report)
+        return planned[0], progress, planned[1]
+    tell(progress.refuse, planned)
+    tell(lambda: cache.log.add(refused(planned, cache.node_id)))
     return None
 
 
@@ -275,7 +278,12 @@ def plan(
         about: what is sampled.
         agree: of the ranks.
     """
-    method, steps, network = cache.method, len(about.schedule) - 1, None
+    method, network = cache.method, None
+    if not (agree is None or isinstance(method, Plain)):
+        alike = same_everywhere(agree, likeness(about, method.level is Level.BLOCKS))
+        if not alike:
+            return "The GPUs sample different sizes, steps or conditionings: every step is computed"
+    steps = len(about.schedule) - 1
     report = RunReport(steps, notes=list(cache.notes))
     traits = sampler_traits(about.sampler, about.schedule)
     if isinstance(method, Plain):
@@ -324,6 +332,38 @@ def plan(
         return method.start(parts), network
     except ValueError as error:
         return str(error)
+
+
+def check(method: Method, run: Run, result: torch.Tensor) -> None:
+    """Stop a run whose result is not finite, so that it is said. The host reads the result next anyway,
+    and most methods inside the network have read nothing before."""
+    told = isinstance(method, Plain) or run.sealed
+    if not (told or bool(torch.isfinite(result).all())):
+        run.stop("the model's output is not finite")
+
+
+# What of a conditioning tells when and where it takes part.
+_PARTS = ("start_percent", "end_percent", "timestep_start", "timestep_end", "area")
+
+
+def likeness(about: Sampling, inside: bool) -> bytes:
+    """What ranks must have in common to measure as many numbers at the same steps.
+
+    Args:
+        inside: whether it is measured inside the network, where the length of the text counts.
+    """
+    conds = getattr(about.guider, "conds", {})
+    told = {name: [_part(entry, inside) for entry in conds[name]] for name in sorted(conds)}
+    return repr((about.schedule, about.shape, told)).encode()
+
+
+def _part(entry: Mapping[str, Any], inside: bool) -> Sequence[Any]:
+    control, hooks = entry.get("control"), getattr(entry.get("hooks"), "hooks", ())
+    frames = [getattr(getattr(h, "hook_keyframe", None), "keyframes", ()) for h in hooks]
+    starts = [[frame.start_percent for frame in each] for each in frames]
+    times = None if control is None else getattr(control, "timestep_percent_range", ())
+    text = getattr(entry.get("cross_attn"), "shape", ()) if inside else ()
+    return [*[entry.get(name) for name in _PARTS], starts, times, tuple(text)]
 
 
 def guidance_scale(guider: Any) -> float | None:

@@ -54,18 +54,20 @@ class Active:
 
     def begin(self, sigma: Callable[[], float], x: Any) -> None:
         """Start an evaluation; report a few times per second."""
-        self.guard(self.run.begin, sigma, x)
+        self.run.begin(sigma, x)
         now = time.perf_counter()
         if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
             self.told = now if tell(self.progress.update, self.run.report) else math.inf
 
-    def close(self, ended: bool) -> None:
-        """Drop all tensors, say what the run was, and keep it for reports if it ended by itself."""
+    def close(self, result: Any) -> None:
+        """End the run: drop all tensors, say what it was. It is kept for a report if it has a result."""
+        if result is not None:
+            self.guard(sampling.check, self.cache.method, self.run, result)
         report = self.guard(self.run.close) or self.run.report
         tell(self.progress.summarise, self.cache.method, report)
         if self.cache.on_close is not None:
             tell(self.cache.on_close, self.run)
-        if ended:
+        if result is not None:
             self.cache.log.add(finished(self.cache.method.name, report, self.cache.node_id))
 
 
@@ -95,25 +97,33 @@ class Session:
         self.caches = [Active(cache, *parts) for cache, parts in found if parts is not None]
         self.done = 0
 
-    def follow(self, sigmas: tuple[float, ...]) -> None:
+    def follow(self, sigmas: torch.Tensor) -> None:
         """The sampler begins with these sigmas: with the schedule or its next part, or else with one
         of its own, which then is the one that counts."""
-        expected = self.about.schedule[self.done : self.done + len(sigmas)]
-        if len(expected) != len(sigmas) or not all(map(_near, sigmas, expected)):
-            self.close(ended=True)
-            self.about = replace(self.about, schedule=sigmas)
+        if self.caches and self.caches[0].guard(self._departs, sigmas):
+            if self.done:
+                self.close(sigmas)
+            self.about = replace(self.about, sigmas=sigmas)
             self.begin()
         self.done += len(sigmas) - 1
 
-    def close(self, ended: bool) -> None:
-        """End the run of each cache."""
-        for active in self.caches:
-            if self.done and ended and not active.run.report.records:
+    def _departs(self, sigmas: torch.Tensor) -> bool:
+        begun = tuple(sigmas.tolist())
+        expected = self.about.schedule[self.done : self.done + len(begun)]
+        return len(expected) != len(begun) or not all(map(_near, begun, expected))
+
+    def close(self, result: Any) -> None:
+        """End the run of each cache.
+
+        Args:
+            result: what was sampled, None if it did not come to an end.
+        """
+        caches, self.caches = self.caches, []
+        for active in caches:
+            if result is not None and not active.run.report.records:
                 guider = type(self.about.guider).__name__
                 active.run.report.note(f"{guider} passes the cache by: every step is computed")
-            if self.done or not ended:
-                active.close(ended)
-        self.caches = []
+            tell(active.close, result)
 
 
 def _near(here: float, there: float) -> bool:
@@ -137,16 +147,15 @@ def outer_sample(
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
     # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
     shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
-    session = Session(sampling.Sampling(guider, sampler, tuple(sigmas.tolist()), shape, caches))
+    session = Session(sampling.Sampling(guider, sampler, sigmas, shape, caches))
     session.begin()
     guider.model_options = _arranged(saved, session)
-    ended = False
+    result = None
     try:
         result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
-        ended = True
     finally:
         guider.model_options = saved
-        session.close(ended)
+        session.close(result)
     return result
 
 
@@ -168,7 +177,7 @@ def sampler_sample(
     """The sampler begins, for a run or a part of it."""
     session = session_of((extra_args or {}).get("model_options"))
     if session is not None:
-        session.follow(tuple(sigmas.tolist()))
+        session.follow(sigmas)
     return executor(model_wrap, sigmas, extra_args, *args, **kw)
 
 
@@ -184,7 +193,7 @@ def predict_noise(
         for active in (a for a in session.caches if not a.run.sealed):
             active.run.stop(sampling.WHY_MEMORY)
     for active in session.caches:
-        active.begin(lambda: float(timestep.reshape(-1)[0]), x)
+        active.guard(active.begin, lambda: float(timestep.reshape(-1)[0]), x)
     guided = executor(x, timestep, model_options, *args, **kwargs)
     for active in session.caches:
         handed = active.guard(active.run.hand_over, x, guided)
@@ -205,26 +214,19 @@ def calc_cond_batch(
         return compute(conds)
     first, number = session.caches[0], session.calls
     session.calls += 1
-    call = first.guard(describe_call, conds, x_in, first.run.sigma, number, model_options)
+    call = first.guard(lambda: describe_call(conds, x_in, first.run.sigma, number, model_options))
     for active in session.caches:
         if call is None and not active.run.sealed:
             active.run.stop("the conditionings could not be told apart")
         if call is not None and active.network is not None:
-            active.network.begin(call)
-    return (
-        compute(conds)
-        if call is None
-        else _answer(session.caches, call, conds, compute, x_in, timestep)
-    )
+            active.guard(active.network.begin, call)
+    if call is None:
+        return compute(conds)
+    return _answer(session.caches, call, conds, compute, x_in, timestep)
 
 
 def _answer(
-    caches: Sequence[Active],
-    call: Call,
-    conds: Any,
-    compute: Callable[[Any], Any],
-    x: Any,
-    sigma: Any,
+    caches: Sequence[Active], call: Call, conds: Any, compute: Any, x: Any, sigma: Any
 ) -> Any:
     """Outputs of a batch of conditionings, by the outermost cache and what it leaves to the others."""
     if not caches:

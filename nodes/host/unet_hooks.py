@@ -8,13 +8,15 @@ or of functions of the stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import get_ident
 from typing import Any
 
 import torch
 
 from ...cache_core.blocks import BlockCache, NetworkCall
 from ..families.family import Family
-from .progress import give_up
+from .progress import faults, give_up
+from .stand_ins import Walks
 
 Layer = Callable[..., torch.Tensor]
 
@@ -56,7 +58,7 @@ class UNetWalk:
         self.off = False
         self._recalled: torch.Tensor | None = None
 
-    def stand_ins(self) -> dict[str, Any]:
+    def stand_ins(self, walks: Walks) -> dict[str, Any]:
         """Stand-ins for all blocks, by attribute of the network."""
         found: dict[str, Any] = {}
         number = 0
@@ -65,7 +67,7 @@ class UNetWalk:
             if held is None:
                 continue
             blocks = [held] if stack.single else list(held)
-            made = [StandIn(block, number + i, self) for i, block in enumerate(blocks)]
+            made = [StandIn(block, number + i, walks) for i, block in enumerate(blocks)]
             found[stack.attribute] = made[0] if stack.single else made
             number += len(blocks)
         return found
@@ -114,12 +116,12 @@ class UNetWalk:
 
 
 class StandIn:
-    """Iterated as the block would be; all else is the block's."""
+    """Iterated as the block would be; all else is the block's, and all in a thread that has no walk."""
 
-    def __init__(self, block: Any, number: int, walk: UNetWalk) -> None:
+    def __init__(self, block: Any, number: int, walks: Walks) -> None:
         self._block = block
         self._number = number
-        self._walk = walk
+        self._walks = walks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._block, name)
@@ -131,7 +133,11 @@ class StandIn:
         return len(self._block)
 
     def __iter__(self) -> Iterator[Layer]:
-        return iter(self._walk.layers(self._number, self._block))
+        walk = self._walks.get(get_ident())
+        if walk is None:
+            return iter(self._block)
+        with faults():
+            return iter(walk.layers(self._number, self._block))
 
 
 def changes_blocks(options: Mapping[str, Any]) -> bool:

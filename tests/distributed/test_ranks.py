@@ -65,6 +65,17 @@ def test_replicas_agree_among_themselves():
 
 
 @pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("what", ["batch", "times", "none"])
+@pytest.mark.parametrize("name", ["error budget", "First Block Cache"])
+def test_ranks_that_sample_something_else_compute_every_step(name: str, what: str, world: int):
+    """Reductions of other lengths, or at other steps, would end or hang the processes."""
+    found = [tuple(rank[f"{name}, {what}"]) for rank in results(world)]
+    alike = what == "none"
+    why = "" if alike else "The GPUs sample different sizes, steps or conditionings"
+    assert found == [(f"{why}: every step is computed" if why else "", not alike)] * world
+
+
+@pytest.mark.parametrize("world", WORLDS)
 def test_a_fault_on_one_rank_is_an_error_and_no_silent_wait(world: int):
     assert [found["fault"] for found in results(world)] == ["RuntimeError: a bug"] * world
 

@@ -77,6 +77,8 @@ OFF: dict[str, Node] = {
     "Scaling Cache": node(ScalingCache, 1.0, "target speed-up", *WINDOW),
     "an error budget of 0": node(ScalingCache, 2.0, "error budget", *WINDOW, budget=0.0),
     "Advanced (Scaling Cache)": advanced("Scaling Cache", speedup=1.0),
+    "First Block Cache at 0": node(block_caches.ScalingFirstBlockCache, 0.0, *WINDOW),
+    "Advanced (EOC)": advanced("EOC", interval=1),
 }
 CFG = node(ScalingCfgCache, 3, *WINDOW)
 CFG_OFF = node(ScalingCfgCache, 1, *WINDOW)

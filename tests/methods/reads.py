@@ -41,7 +41,7 @@ class Reads:
     open.
 
     Attributes:
-        evaluation: under way, -1 before the first one.
+        evaluation: under way, -1 before the first one, their number after the last one.
         counts: reads per evaluation.
         copies: copies to the device per evaluation.
         places: file and line of each.
@@ -94,8 +94,14 @@ class Reads:
             self.evaluation += 1
             return executor(*args, **kwargs)
 
+        def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+            result = executor(*args, **kwargs)
+            self.evaluation += 1
+            return result
+
         patched = model.clone()
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "reads", evaluate)
+        patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, "reads", sample)
         return patched
 
 

@@ -159,6 +159,8 @@ def test_outputs_that_are_no_numbers_end_with_their_run(
         networks.sample(put(entry, spoilt, runs), name, steps=STEPS)
         assert count >= 3
         assert runs[0].nbytes == 0
+        said = [note for note in runs[0].report.notes if "finite" in note]
+        assert said == ["Caching stopped: the model's output is not finite"]
     assert nothing_is_left(held)
     assert torch.equal(networks.sample(put(entry, model), name, steps=STEPS), fresh)
 

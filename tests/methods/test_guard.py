@@ -165,6 +165,22 @@ def test_faults_of_what_a_run_is_made_of(
     assert run.nbytes == 0
 
 
+@pytest.mark.parametrize("method", [ScalingCache], indirect=True)
+def test_a_skipped_step_whose_output_cannot_be_kept_stays_skipped(
+    method: Method,
+    error: type[Exception],
+    built: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The model does not run for it any more, so it is not counted as computed."""
+    injected = inject(monkeypatch, Corrector, "add", error)
+    with watching(cached(built("flux"), method, runs := [])) as (model, seen):
+        networks.sample(model, "flux", steps=STEPS)
+    assert injected.struck == 1
+    assert runs[0].sealed
+    assert runs[0].report.computed == seen.computed == STEPS - 1
+
+
 @pytest.mark.parametrize("at", [0, 6])
 def test_faults_of_the_identity_of_a_call(
     at: int,
@@ -185,7 +201,6 @@ def test_faults_of_the_identity_of_a_call(
         (sampling, "plan"),
         (sampling, "sampler_traits"),
         (sampling, "log_snr"),
-        (ProgressText, "start"),
     ],
 )
 def test_faults_before_a_run(
@@ -198,7 +213,7 @@ def test_faults_before_a_run(
     assert picture(inject(monkeypatch, owner, name, error)) is None
 
 
-@pytest.mark.parametrize("name", ["update", "finish"])
+@pytest.mark.parametrize("name", ["start", "update", "finish"])
 def test_faults_of_what_is_told(
     name: str,
     method: Method,

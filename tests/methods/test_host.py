@@ -185,6 +185,11 @@ def test_the_last_cache_on_a_model_counts(last: str, flux: Any, said: list[str])
     assert f"{off} on the same model is off: the last cache on a model counts" in said[0]
 
 
+def test_caches_of_scripts_say_so_too(flux: Any, said: list[str]) -> None:
+    assert steps(cached(cached(flux, FirstBlockCache(0.9)), mag())) == MAG_STEPS
+    assert "First Block Cache on the same model is off" in said[-1]
+
+
 def test_it_steps_aside_for_the_hosts_own_cache(flux: Any, said: list[str]) -> None:
     easy = EasyCacheNode.execute(cached(flux, mag()), 0.2, 0.15, 0.95, False).result[0]
     networks.sample(easy, "flux")

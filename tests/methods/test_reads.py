@@ -1,5 +1,5 @@
 """No wait for the device on a skipped step, one at most on a computed one, as the page of each method
-says; and nothing is copied to the device on a skipped step."""
+says; nothing is copied to the device on a skipped step; and one read when all steps are over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import comfy.samplers
 import numpy as np
 import pytest
 import torch
@@ -63,7 +64,8 @@ def check(model: Any, name: str, method: Method, most: tuple[int, int], batch: i
     with reads:
         networks.sample(watched, name, steps=STEPS, batch=batch)
     (run,) = runs
-    assert reads.evaluation == STEPS - 1
+    assert reads.evaluation == STEPS
+    assert reads.counts[STEPS] == 1
     assert not [note for note in run.report.notes if "coefficients" not in note]
     skipped = left_out(run)
     assert 0 < len(skipped) < STEPS
@@ -89,6 +91,42 @@ def test_every_method(method: str, batch: int, built: Callable[[str], Any]) -> N
 def test_other_settings(method: str, batch: int, built: Callable[[str], Any]) -> None:
     made, name, most = OTHERS[method]
     check(built(name), name, made, most, batch)
+
+
+def asking_again(model: Any) -> Any:
+    """A clone with a node that asks for one more conditioning in a call of its own, as PAG and SLG do."""
+
+    def again(args: dict[str, Any]) -> torch.Tensor:
+        options, conds = args["model_options"], [args["cond"]]
+        (more,) = comfy.samplers.calc_cond_batch(
+            args["model"], conds, args["input"], args["sigma"], options
+        )
+        return args["denoised"] + 0.1 * (args["cond_denoised"] - more)
+
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(again)
+    return patched
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_each_call_of_a_step_reads_for_itself(method: str, built: Callable[[str], Any]) -> None:
+    """A step with two calls reads twice what one with one call does, at most; one that waits for
+    nothing still does."""
+    entry = EVERY[method]
+    name = network_of(entry)
+    waits, _, _ = entry.kind.page.waits.partition(";")
+    reads, runs = Reads(), []
+    table = TABLE if entry.needs_file else None
+    made = patient(entry.method(built(name), STEPS, False))
+    watched = cached(reads.watching(asking_again(built(name))), made, runs, table=table)
+    with reads:
+        networks.sample(watched, name, steps=STEPS)
+    skipped = left_out(runs[0])
+    assert 0 < len(skipped) < STEPS
+    for step in range(STEPS):
+        most = MOST[waits][step not in skipped]
+        assert reads.counts[step] <= 2 * most, reads.places
+    assert not [step for step in skipped if reads.copies[step]], reads.places
 
 
 def test_reads_are_seen() -> None:
