@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -353,7 +354,7 @@ def _daemon(amount: float) -> Callable[[Graph], None]:
 
 
 def _res_2s(graph: Graph) -> None:
-    """The exponential integrator of second order with a step in between (Hochbruck and Ostermann 2005)."""
+    """The exponential integrator of second order with one step in between (Hochbruck, Ostermann 2005)."""
     import comfy.samplers
 
     def phi(order: int, h: Tensor) -> Tensor:
@@ -362,7 +363,7 @@ def _res_2s(graph: Graph) -> None:
 
     def sample_res_2s_ode(model: Any, x: Any, sigmas: Any, extra_args: Any, **_: Any) -> Any:
         ones = x.new_ones([len(x)])
-        for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for here, there in pairwise(sigmas):
             first = model(x, here * ones, **extra_args)
             if there == 0:
                 return first

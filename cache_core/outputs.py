@@ -235,7 +235,7 @@ class OutputCache(Run):
         for history in histories:
             history.judge(JUMP * self._bend if self.judges else math.inf, NEAR)
         bends = [h.bend for h in histories if h.missed is not None]
-        if bends and all([history.settled for history in histories]):
+        if bends and all(history.settled for history in histories):
             # A curve that turns the other way is straight for a moment.
             self._bend = max(bends) if self._bend == math.inf else max(*bends, self._bend / 2)
 
