@@ -330,7 +330,7 @@ def _header(data: bytes, size: int) -> Header:
     optional = _BLOCK_TENSORS | {_GAINS, _TRIAL, _FIRST, _EACH}
     if (
         not isinstance(metadata, dict)
-        or not isinstance(text, str)
+        or not isinstance(fields, str)
         or set(raw) - optional != _TENSORS
     ):
         raise _Damaged("is not a coefficient file")
