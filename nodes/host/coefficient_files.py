@@ -108,12 +108,14 @@ def _check_model(path: Path, known: Collection[str]) -> None:
         return
     try:
         made = read_provenance(path)
-        whose = "" if made.fingerprint in known else f"another model ({made.family})"
+        other = (
+            "" if made.fingerprint in known else f"is there and of another model ({made.family})"
+        )
     except CoefficientError:
-        whose = "something else"
-    if whose:
+        other = "is there and of something else"
+    if other:
         raise ValueError(
-            f"name: {path.name} is there and of {whose}, which a calibration does not replace: choose "
+            f"name: {path.name} {other}, which a calibration does not replace: choose "
             "another name, or take that file away"
         )
 
