@@ -20,6 +20,8 @@ from ..predict.predictors import Axis, snr_axis
 
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
 SIGMA_TOLERANCE = 1e-3
+# Computed steps before and behind a break.
+_BEFORE, _BEHIND = 1, 3
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,14 @@ class RunPlan:
         stop = min(stop, self.steps - 1) if last else stop
         return frozenset(i for i in range(self.steps) if not first <= i < stop)
 
-    def around(self, before: int, behind: int) -> frozenset[int]:
-        """So many steps before each break and from it on."""
-        steps = (start + i for start in self.breaks for i in range(-before, behind))
+    def around(self, least: int = 1) -> frozenset[int]:
+        """Steps that are computed at breaks. Up to one all is repaired: what comes may make much of an
+        error. Behind it, two outputs make a line again, and the third tells whether it holds.
+
+        Args:
+            least: computed steps that a predictor starts with.
+        """
+        steps = (at + i for at in self.breaks for i in range(-_BEFORE, max(_BEHIND, least)))
         return frozenset(step for step in steps if 0 <= step < self.steps)
 
 
@@ -129,11 +136,14 @@ class Moment:
         step: index of the sampler step it belongs to, from 0.
         sigma: noise level on the host: measured when the clock measures, else the step's own.
         first: whether it is the first evaluation of its step.
+        breaks: whether the model is asked something else than at the step before: nothing is carried
+            across.
     """
 
     step: int
     sigma: float
     first: bool
+    breaks: bool = False
 
 
 class Clock:
@@ -143,11 +153,17 @@ class Clock:
     device. Any other is *measured*: the clock finds the step whose interval contains the sigma.
     """
 
-    def __init__(self, sigmas: Sequence[float], evaluations: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        sigmas: Sequence[float],
+        evaluations: Sequence[int] | None,
+        breaks: Sequence[int] = (),
+    ) -> None:
         """
         Args:
             sigmas: schedule of the run, one value per step and the final one.
             evaluations: evaluations of each step, or None to measure.
+            breaks: steps from which on the model is asked something else, rising.
 
         Raises:
             ValueError: if the schedule has no step or the evaluations do not fit it.
@@ -161,6 +177,7 @@ class Clock:
         counts = enumerate(evaluations or ())
         self._order = [step for step, count in counts for _ in range(count)]
         self._evaluation = -1
+        self._breaks = tuple(breaks)
         self.measures = evaluations is None
         self.step = -1
 
@@ -173,8 +190,9 @@ class Clock:
         else:
             step = self._order[min(self._evaluation, len(self._order) - 1)]
             sigma = self.sigmas[step]
-        first, self.step = step != self.step, step
-        return Moment(step, sigma, first)
+        before, self.step = self.step, step
+        passed = any(before < at <= step for at in self._breaks)
+        return Moment(step, sigma, step != before, passed)
 
     def follows(self, moment: Moment, sigma: float) -> bool:
         """Whether a measured sigma is the one expected at the first evaluation of a step; from the

@@ -136,7 +136,7 @@ class Start:
     @property
     def clock(self) -> Clock:
         """A fresh clock."""
-        return Clock(self.plan.sigmas, self.plan.traits.evaluations)
+        return Clock(self.plan.sigmas, self.plan.traits.evaluations, self.plan.breaks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +260,6 @@ class StepMethod(Method):
             clock=start.clock,
             report=start.report,
             agree=start.agree,
-            breaks=plan.breaks,
             policy=self.policy(plan),
             predictor=predictor.bind(plan.table),
             quantity=self.quantity(plan.traits),
@@ -334,7 +333,6 @@ class BlockMethod(Method):
             clock=start.clock,
             report=start.report,
             agree=start.agree,
-            breaks=start.plan.breaks,
             rule=self,
             plan=start.plan,
             layout=start.layout,

@@ -66,7 +66,6 @@ class CfgCache(Method):
             clock=start.clock,
             report=start.report,
             agree=start.agree,
-            breaks=start.plan.breaks,
             interval=self.interval,
             window=start.plan.window,
             guidance=self.guidance(start.between),

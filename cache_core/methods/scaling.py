@@ -21,8 +21,6 @@ from .base import Model, Page, StepMethod, check_range, rising
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
-# Computed steps before and behind a break.
-_BEFORE, _BEHIND = 1, 3
 # What is left in the result of errors of the outputs: pictures of the demo models are then alike at
 # one budget with and without coefficients.
 LEFT = 0.2
@@ -118,42 +116,38 @@ class ScalingCache(StepMethod):
     def policy(self, plan: RunPlan) -> Policy:
         if self.listed:
             return Listed(self._as_listed(plan))
-        chains = self._chains(plan)
-        if self.mode is Mode.BUDGET and chains is not None:
-            return Listed(within_error(chains, LEFT * self.budget).steps)
         if self.mode is Mode.BUDGET:
+            chains = self._chains(plan)
+            if chains is not None:
+                return Listed(within_error(chains, LEFT * self.budget).steps)
             return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
         # What breaks take comes on top, so that the rest is spaced as it would be without them.
         asked = target_steps(plan.steps, self.target)
-        taken = len(self._around_breaks(plan)) * (1 - 1 / self.target)
-        wanted = min(asked + round(taken), plan.steps)
-        computed = (
-            chains.within(wanted).steps if chains is not None else self._expected(plan, wanted)
-        )
+        taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
+        computed = self._placed(plan, min(asked + taken, plan.steps))
         if len(computed) > asked:
             why = "by the settings"
             if plan.traits.unknown:
                 why = f"{plan.traits.name} is not known"
             elif plan.breaks:
-                at = format_ranges(plan.breaks)
-                why = f"the model is asked something else from step {at} on"
+                why = f"the model is asked something else at step {format_ranges(plan.breaks)}"
             counts = f"{len(computed)} of {plan.steps} steps must be computed"
             plan.note(f"Less than {self.target:.1f}x: {why}, {counts}")
         return Listed(computed)
 
-    def _expected(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
-        """Computed steps that are expected to serve any model best."""
-        longest = self._longest(plan)
+    def _placed(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
+        """Computed steps that serve this model best, or as far as is expected any."""
+        chains, longest = self._chains(plan), self._longest(plan)
+        if chains is not None:
+            return chains.within(wanted).steps
         if plan.log_snr is None:
             even = even_steps(plan.steps, wanted, self._warmup(plan), plan.window)
             return limit_gap(even, plan.steps, longest)
         magnified = plan.guidance or plan.traits.carries
-        schedule, repairs = (plan.sigmas, plan.log_snr), self._repairs(plan)
-        forced = self._forced(plan)
-        chains = line_chains(*schedule, forced, longest, repairs, magnified, plan.breaks)
-        return chains.within(wanted).steps
+        limits = (self._forced(plan), longest, self._repairs(plan), magnified, plan.breaks)
+        return line_chains(plan.sigmas, plan.log_snr, *limits).within(wanted).steps
 
     def _chains(self, plan: RunPlan) -> Chains | None:
         """Calibrated choices of computed steps, fewest first; none without coefficients that fit,
@@ -161,16 +155,15 @@ class ScalingCache(StepMethod):
         calibrated = isinstance(self.predictor.bind(plan.table), LeastSquares)
         if plan.table is None or not calibrated or plan.traits.stochastic or not plan.falls:
             return None
-        forced, longest = self._forced(plan), self._longest(plan)
-        repairs = self._repairs(plan)
-        return best_chains(plan.table, plan.sigmas, forced, longest, repairs, plan.breaks)
+        limits = (self._forced(plan), self._longest(plan), self._repairs(plan), plan.breaks)
+        return best_chains(plan.table, plan.sigmas, *limits)
 
     def _as_listed(self, plan: RunPlan) -> set[int]:
         """The user's list, the first step, and those outside the window."""
         beyond = [step for step in self.listed if step >= plan.steps]
         if beyond:
-            ends = plan.steps - 1
-            plan.note(f"The list of steps goes on to {beyond[-1]}, this run ends with {ends}")
+            ends = f"this run ends with {plan.steps - 1}"
+            plan.note(f"The list of steps goes on to {beyond[-1]}, {ends}")
         return {*self.listed, *plan.always(), 0}
 
     def _repairs(self, plan: RunPlan) -> bool:
@@ -178,17 +171,15 @@ class ScalingCache(StepMethod):
         return self.corrects and plan.traits.sums and plan.falls
 
     def _forced(self, plan: RunPlan) -> frozenset[int]:
-        return plan.always(self._warmup(plan), last=True) | self._around_breaks(plan)
+        return plan.always(self._warmup(plan), last=True) | plan.around(self._least(plan))
 
-    def _around_breaks(self, plan: RunPlan) -> frozenset[int]:
-        """Up to a break all is repaired: what comes may make much of an error. Behind it, two outputs
-        make a line again, and the third tells whether it holds."""
-        return plan.around(_BEFORE, max(_BEHIND, self.predictor.bind(plan.table).least))
+    def _least(self, plan: RunPlan) -> int:
+        return self.predictor.bind(plan.table).least
 
     def _warmup(self, plan: RunPlan) -> int:
         """Computed steps at the start."""
         placed = self.mode is not Mode.BUDGET and plan.log_snr is not None
-        return max(self.warmup or (1 if placed else WARMUP), self.predictor.bind(plan.table).least)
+        return max(self.warmup or (1 if placed else WARMUP), self._least(plan))
 
     def _longest(self, plan: RunPlan) -> int:
         return 1 if plan.traits.unknown else self.max_gap

@@ -15,8 +15,9 @@ where `b_k` is the weight of `d_j` in `q_k`: `d_j` was evaluated at the x before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -66,9 +67,13 @@ class Corrector:
     table: Weigher | None = None
     settled: bool = True
     step: int = field(default=-1, init=False)
+    _widths: list[float] = field(init=False)
     _past: list[Known] = field(default_factory=list, init=False)
     _predicted: list[int] = field(default_factory=list, init=False)
     _sum: torch.Tensor | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._widths = [there - here for here, there in pairwise(self.sigmas)]
 
     def fresh(self, settled: bool) -> Corrector:
         """One of the same run that knows nothing."""
@@ -77,7 +82,7 @@ class Corrector:
     def add(self, step: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
         """Take in a predicted output."""
         self.step = step
-        sigma, width = self.sigmas[step], self._width(step)
+        sigma, width = self.sigmas[step], self._widths[step]
         if self._sum is None:
             self._sum = Quantity.DERIVATIVE.of(x, denoised, sigma).mul_(width)
         else:
@@ -89,14 +94,14 @@ class Corrector:
         owed."""
         self.step, sigma = step, self.sigmas[step]
         derivative = Quantity.DERIVATIVE.of(x, denoised, sigma)
-        owed = self._owed(step, derivative)
+        newest = Known(step, sigma, self.axis(sigma), (derivative,))
+        owed = self._owed(newest, derivative)
         self._predicted, self._sum = [], None
         if owed is not None:
-            owed = owed * per_sample(self._trust(sigma, derivative), derivative)
+            owed = owed * per_sample(self._trust(newest, derivative), derivative)
             # The model would have answered the repaired x like this.
-            derivative = derivative + owed * (REPLY / sigma)
-            denoised = torch.sub(denoised, owed, alpha=sigma / self._width(step)).to(x.dtype)
-        newest = Known(step, sigma, self.axis(sigma), (derivative,))
+            newest = replace(newest, values=(derivative + owed * (REPLY / sigma),))
+            denoised = torch.sub(denoised, owed, alpha=sigma / self._widths[step]).to(x.dtype)
         self._past = remember(self._past, newest, _PAST) if self.settled else []
         self.settled = True
         return denoised
@@ -111,18 +116,18 @@ class Corrector:
         own = 0 if self._sum is None else self._sum.numel() * self._sum.element_size()
         return own + held_bytes(self._past)
 
-    def _owed(self, step: int, derivative: torch.Tensor) -> torch.Tensor | None:
+    def _owed(self, newest: Known, derivative: torch.Tensor) -> torch.Tensor | None:
         """What x lacks after the predicted steps, were the computed output right."""
         if self._sum is None or not self._past:
             return None
-        sigma = self.sigmas[step]
-        knots = [Known(step, sigma, self.axis(sigma), (derivative,)), *self._past]
+        knots = [newest, *self._past]
         totals = [0.0] * len(knots)
         for k in self._predicted:
             for i, share in enumerate(self._shares(self.sigmas[k], knots)):
-                totals[i] += self._width(k) * share
-        missing = weighted_sum([knot.value for knot in knots], totals) - self._sum
-        return missing / (1 - REPLY / sigma * totals[0])
+                totals[i] += self._widths[k] * share
+        values = [derivative, *[known.value for known in self._past]]
+        missing = weighted_sum(values, totals) - self._sum
+        return missing / (1 - REPLY / newest.sigma * totals[0])
 
     def _shares(self, sigma: float, knots: Sequence[Known]) -> Sequence[float]:
         """Of the known outputs in the one at sigma."""
@@ -130,13 +135,40 @@ class Corrector:
             return self.table.weights(sigma, [knot.sigma for knot in knots])
         return lagrange_weights([knot.at for knot in knots], self.axis(sigma))
 
-    def _width(self, step: int) -> float:
-        return self.sigmas[step + 1] - self.sigmas[step]
-
-    def _trust(self, sigma: float, value: torch.Tensor) -> torch.Tensor:
+    def _trust(self, newest: Known, value: torch.Tensor) -> torch.Tensor:
         """Share of a repair that is safe, per sample [batch]."""
-        ratio = extrapolation_ratio(self._past, self.axis(sigma))
+        ratio = extrapolation_ratio(self._past, newest.at)
         line = [1.0] if ratio is None else [1 + ratio, -ratio]
         off = value - weighted_sum([known.value for known in self._past], line)
         size, missed = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (value, off)]
         return (TRUSTED * size / missed.clamp_min(1e-30)).square().clamp_max(1.0)
+
+
+@dataclass
+class Correctors:
+    """One for each set of conditionings that is asked together: the outputs of others, with guidance, are
+    not on one line with theirs."""
+
+    known: dict[Hashable, Corrector] = field(default_factory=dict, init=False)
+
+    def of(self, asked: Hashable, like: Corrector, oldest: int, begins: bool) -> Corrector:
+        """The one for a set; a new one if its last step was before the `oldest`.
+
+        Args:
+            begins: whether the run begins, so that the first output is one of a line.
+        """
+        found = self.known.get(asked)
+        if found is None or found.step < oldest:
+            found = like.fresh(settled=begins)
+            self.known = {k: c for k, c in self.known.items() if c.step >= oldest}
+            self.known[asked] = found
+        return found
+
+    def clear(self) -> None:
+        """Drop all tensors."""
+        self.known.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+        return sum([corrector.nbytes for corrector in self.known.values()])

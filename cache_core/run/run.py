@@ -9,7 +9,6 @@ each batch of conditionings `skips`, the model on those that are left, and `comp
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,8 +34,6 @@ class Run:
         clock: turns evaluations into steps.
         report: what happened.
         agree: makes what decisions are taken from the same on all ranks; None for one rank.
-        breaks: steps from which on the model is asked something else, rising: nothing is carried
-            across.
         timer: seconds from any origin.
         sealed: whether caching has stopped.
     """
@@ -44,7 +41,6 @@ class Run:
     clock: Clock
     report: RunReport
     agree: Agree | None = None
-    breaks: tuple[int, ...] = ()
     timer: Callable[[], float] = time.perf_counter
     sealed: bool = field(default=False, init=False)
     _moment: Moment | None = field(default=None, init=False)
@@ -53,8 +49,6 @@ class Run:
     _started: float | None = field(default=None, init=False)
     _ran: bool = field(default=False, init=False)
     _answered: bool = field(default=False, init=False)
-    # Breaks that are behind.
-    _passed: int = field(default=0, init=False)
 
     def begin(self, sigma: Callable[[], float], x: torch.Tensor | None = None) -> None:
         """Start an evaluation. All evaluations of a step share the decision of its first one.
@@ -69,8 +63,7 @@ class Run:
         if moment.first:
             self._record = StepRecord(moment.step, moment.sigma, _STOPPED.reason)
             self.report.records.append(self._record)
-            if (passed := bisect_right(self.breaks, moment.step)) != self._passed:
-                self._passed = passed
+            if moment.breaks:
                 self._drop()
             self._decision = _STOPPED if self.sealed else self._decide(moment, x)
             self._say(self._decision)

@@ -25,7 +25,7 @@ from ...cache_core.methods.base import BlockMethod, Method
 from ...cache_core.methods.combinations import why_not_inside
 from ..families import find_family, why_not
 from ..families.family import Family
-from .call_identity import Call
+from .conditionings import Call
 from .progress import CacheFault, faults, give_up
 from .stand_ins import Walks, stand_ins, standing_in
 from .unet_hooks import UNetWalk, changes_blocks

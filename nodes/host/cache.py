@@ -133,9 +133,9 @@ def _apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> An
 
 
 WRAPPERS: dict[str, Callable[..., Any]] = {
-    WrappersMP.OUTER_SAMPLE: session.outer_sample,
+    WrappersMP.OUTER_SAMPLE: sampling.outer_sample,
     WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
-    WrappersMP.SAMPLER_SAMPLE: session.sampler_sample,
+    WrappersMP.SAMPLER_SAMPLE: sampling.sampler_sample,
     WrappersMP.PREDICT_NOISE: session.predict_noise,
     WrappersMP.CALC_COND_BATCH: session.calc_cond_batch,
     WrappersMP.APPLY_MODEL: _apply_model,

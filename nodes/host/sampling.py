@@ -1,10 +1,11 @@
-"""What the host is about to sample: schedule, sampler, guidance and memory, as a cache has to know it."""
+"""What the host is about to sample: schedule, sampler, guidance and memory, as a cache has to know it. A
+run begins and ends here."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -12,17 +13,20 @@ from typing import Any
 import comfy.samplers
 import torch
 import torch.distributed as dist
+from comfy.model_patcher import create_model_options_clone
 from comfy.model_sampling import CONST
+from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.decide.layout import Layout
-from ...cache_core.decide.policies import RunPlan, SamplerTraits
+from ...cache_core.decide.policies import SIGMA_TOLERANCE, RunPlan, SamplerTraits
 from ...cache_core.methods.base import FEWEST_STEPS, Level, Method, Plain, Start
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import block_hooks, coefficients, ranks
-from .progress import ProgressText, log_fault, refused, tell
-from .surroundings import breaks_of, other_cache
+from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
+from .progress import ProgressText, finished, log_fault, refused, tell
+from .session import KEY, Active, Session, session_of
 
 
 @dataclass(frozen=True)
@@ -119,12 +123,8 @@ _SAMPLERS: Mapping[str, _Entry] = {
 }
 # They choose their own sigmas, so that each evaluation has to be measured, but add no noise.
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
-# It samples one part of a video after the other, and each call of the model adds to a memory of the parts
-# before: a call that is left out loses that. The host keeps the memory in the options under this name.
-_IN_PARTS, MEMORY = "ar_video", "ar_state"
-WHY_MEMORY = (
-    "The sampler makes a video part by part and the model remembers every call: all is computed"
-)
+# It samples one part of a video after the other, see `MEMORY`.
+_IN_PARTS = "ar_video"
 
 
 def schedule_of(model: Any, sampler_name: str, scheduler: str, steps: int) -> tuple[float, ...]:
@@ -229,11 +229,15 @@ class Sampling:
         return self.guider.model_options.get("transformer_options", {})
 
     @property
+    def conds(self) -> Mapping[str, Any]:
+        """Lists of conditionings by name; none of a guider that holds them in its own way."""
+        return getattr(self.guider, "conds", None) or {}
+
+    @property
     def breaks(self) -> tuple[int, ...]:
         """Steps at which the network is asked something else."""
         to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
-        conds = getattr(self.guider, "conds", None) or {}
-        return breaks_of(conds, self.guider.model_options, to_sigma, self.schedule)
+        return breaks_of(self.conds, self.guider.model_options, to_sigma, self.schedule)
 
     def between(self, start: float, end: float) -> tuple[int, int]:
         """Half-open range of the steps between two shares of the denoising."""
@@ -245,11 +249,99 @@ class Sampling:
         return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 
-def start(
-    cache: Any, about: Sampling
-) -> tuple[Run, ProgressText, block_hooks.Network | None] | None:
-    """The run of a cache with where it reports and what its hooks know; None where it goes without,
-    and why was said."""
+def outer_sample(
+    executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kw: Any
+) -> Any:
+    """A run: make its state, and drop it whatever happens."""
+    guider = executor.class_obj
+    saved = guider.model_options
+    caches = saved.get("transformer_options", {}).get(KEY)
+    if not isinstance(caches, tuple):
+        return executor(noise, latent_image, sampler, sigmas, *args, **kw)
+    # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
+    shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
+    about = Sampling(guider, sampler, sigmas, shape, caches)
+    session = Session(about, begin(about))
+    guider.model_options = _arranged(saved, session)
+    result = None
+    try:
+        result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
+    finally:
+        guider.model_options = saved
+        end(session, result)
+    return result
+
+
+def _arranged(model_options: Any, session: Session) -> Any:
+    """The options of a run: our wrapper around an evaluation outside of all others, so that what they
+    evaluate is one evaluation; ours around the sampler inside of them, where the sigmas are its own."""
+    options = create_model_options_clone(model_options)
+    options["transformer_options"][KEY] = session
+    wrappers = options["transformer_options"]["wrappers"]
+    for kind, first in ((WrappersMP.PREDICT_NOISE, True), (WrappersMP.SAMPLER_SAMPLE, False)):
+        ours = {KEY: wrappers[kind].pop(KEY)}
+        wrappers[kind] = {**ours, **wrappers[kind]} if first else {**wrappers[kind], **ours}
+    return options
+
+
+def sampler_sample(
+    executor: Any, model_wrap: Any, sigmas: Any, extra_args: Any, *args: Any, **kw: Any
+) -> Any:
+    """The sampler begins: with the schedule or its next part, or else with one of its own, which then
+    is the one that counts."""
+    session = session_of((extra_args or {}).get("model_options"))
+    if session is not None and session.caches:
+        if session.caches[0].guard(_departs, session, sigmas):
+            if session.done:
+                end(session, sigmas)
+            session.about = replace(session.about, sigmas=sigmas)
+            session.caches, session.done = begin(session.about), 0
+        session.done += len(sigmas) - 1
+    return executor(model_wrap, sigmas, extra_args, *args, **kw)
+
+
+def _departs(session: Session, sigmas: torch.Tensor) -> bool:
+    """Whether sigmas are others than those of the schedule, from where the sampler is."""
+    begun = sigmas.tolist()
+    expected = session.about.schedule[session.done : session.done + len(begun)]
+    pairs = zip(begun, expected, strict=False)
+    near = [abs(s - known) <= SIGMA_TOLERANCE * max(known, 1e-3) for s, known in pairs]
+    return len(expected) != len(begun) or not all(near)
+
+
+def begin(about: Sampling) -> list[Active]:
+    """The runs of all caches, from the outer to the inner; without those that go without, and why was
+    said."""
+    started = [_start(cache, about) for cache in about.caches]
+    return [active for active in started if active is not None]
+
+
+def end(session: Session, result: Any) -> None:
+    """Drop all tensors of a run, and say what it was. It is kept for a report if it came to its end.
+
+    Args:
+        result: what was sampled, None if it did not come to its end.
+    """
+    caches, session.caches = session.caches, []
+    for active in caches:
+        tell(_end, active, result, type(session.about.guider).__name__)
+
+
+def _end(active: Active, result: Any, guider: str) -> None:
+    cache, run = active.cache, active.run
+    if result is not None:
+        if not run.report.records:
+            run.report.note(f"{guider} passes the cache by: every step is computed")
+        active.guard(check, cache.method, run, result)
+    report = active.guard(run.close) or run.report
+    tell(active.progress.summarise, cache.method, report)
+    if cache.on_close is not None:
+        tell(cache.on_close, run)
+    if result is not None:
+        cache.log.add(finished(cache.method.name, report, cache.node_id))
+
+
+def _start(cache: Any, about: Sampling) -> Active | None:
     progress = ProgressText(cache.node_id)
     alone = not (dist.is_available() and dist.is_initialized())
     try:
@@ -262,7 +354,7 @@ def start(
         planned = log_fault("the run could not be planned", error)
     if not isinstance(planned, str):
         tell(progress.start, cache.method.name, planned[0].report)
-        return planned[0], progress, planned[1]
+        return Active(cache, planned[0], progress, planned[1])
     tell(progress.refuse, planned)
     tell(lambda: cache.log.add(refused(planned, cache.node_id)))
     return None
@@ -280,8 +372,8 @@ def plan(
     """
     method, network = cache.method, None
     if not (agree is None or isinstance(method, Plain)):
-        alike = same_everywhere(agree, likeness(about, method.level is Level.BLOCKS))
-        if not alike:
+        told = likeness(about.conds, inside=method.level is Level.BLOCKS)
+        if not same_everywhere(agree, repr((about.schedule, about.shape, told)).encode()):
             return "The GPUs sample different sizes, steps or conditionings: every step is computed"
     steps = len(about.schedule) - 1
     report = RunReport(steps, notes=list(cache.notes))
@@ -340,30 +432,6 @@ def check(method: Method, run: Run, result: torch.Tensor) -> None:
     told = isinstance(method, Plain) or run.sealed
     if not (told or bool(torch.isfinite(result).all())):
         run.stop("the model's output is not finite")
-
-
-# What of a conditioning tells when and where it takes part.
-_PARTS = ("start_percent", "end_percent", "timestep_start", "timestep_end", "area")
-
-
-def likeness(about: Sampling, inside: bool) -> bytes:
-    """What ranks must have in common to measure as many numbers at the same steps.
-
-    Args:
-        inside: whether it is measured inside the network, where the length of the text counts.
-    """
-    conds = getattr(about.guider, "conds", {})
-    told = {name: [_part(entry, inside) for entry in conds[name]] for name in sorted(conds)}
-    return repr((about.schedule, about.shape, told)).encode()
-
-
-def _part(entry: Mapping[str, Any], inside: bool) -> Sequence[Any]:
-    control, hooks = entry.get("control"), getattr(entry.get("hooks"), "hooks", ())
-    frames = [getattr(getattr(h, "hook_keyframe", None), "keyframes", ()) for h in hooks]
-    starts = [[frame.start_percent for frame in each] for each in frames]
-    times = None if control is None else getattr(control, "timestep_percent_range", ())
-    text = getattr(entry.get("cross_attn"), "shape", ()) if inside else ()
-    return [*[entry.get(name) for name in _PARTS], starts, times, tuple(text)]
 
 
 def guidance_scale(guider: Any) -> float | None:

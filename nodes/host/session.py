@@ -1,4 +1,5 @@
-"""One sampling run as the host's wrappers see it: they bracket it and ask its caches, outer to inner.
+"""One sampling run as the host's wrappers see it: each evaluation asks its caches, outer to inner.
+`sampling` begins and ends it.
 
 Only the frozen caches in the model's options, with the numbers in their logs, outlive a run. Every
 call into a cache goes through a guard: a fault of ours must not cost the user the picture.
@@ -9,19 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from comfy.model_patcher import create_model_options_clone
-from comfy.patcher_extension import WrappersMP
-
-from ...cache_core.decide.policies import SIGMA_TOLERANCE
 from ...cache_core.run.run import Run
-from . import sampling
 from .block_hooks import Network
-from .call_identity import Call, describe_call
-from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, finished, give_up, tell
+from .conditionings import MEMORY, WHY_MEMORY, Call, describe_call
+from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, give_up, tell
 
 KEY = "scaling_cache"
 
@@ -60,30 +55,19 @@ class Active:
         if now - self.told >= SECONDS_BETWEEN_UPDATES and len(self.run.report.records) > 1:
             self.told = now if tell(self.progress.update, self.run.report) else math.inf
 
-    def close(self, result: Any) -> None:
-        """End the run: drop all tensors, say what it was. It is kept for a report if it has a result."""
-        if result is not None:
-            self.guard(sampling.check, self.cache.method, self.run, result)
-        report = self.guard(self.run.close) or self.run.report
-        tell(self.progress.summarise, self.cache.method, report)
-        if self.cache.on_close is not None:
-            tell(self.cache.on_close, self.run)
-        if result is not None:
-            self.cache.log.add(finished(self.cache.method.name, report, self.cache.node_id))
-
 
 @dataclass
 class Session:
     """One sampling run.
 
     Attributes:
-        about: what is sampled.
+        about: what is sampled, see `Sampling`.
         caches: from the outer to the inner.
         calls: batches of conditionings in this evaluation so far.
         done: steps of the schedule that were handed to the sampler.
     """
 
-    about: sampling.Sampling
+    about: Any
     caches: list[Active] = field(default_factory=list)
     calls: int = 0
     done: int = 0
@@ -92,94 +76,11 @@ class Session:
         """Some packs copy the options deeply at each call, and all of them are of this run."""
         return self
 
-    def begin(self) -> None:
-        """Plan the run of each cache."""
-        found = [(cache, sampling.start(cache, self.about)) for cache in self.about.caches]
-        self.caches = [Active(cache, *parts) for cache, parts in found if parts is not None]
-        self.done = 0
-
-    def follow(self, sigmas: torch.Tensor) -> None:
-        """The sampler begins with these sigmas: with the schedule or its next part, or else with one
-        of its own, which then is the one that counts."""
-        if self.caches and self.caches[0].guard(self._departs, sigmas):
-            if self.done:
-                self.close(sigmas)
-            self.about = replace(self.about, sigmas=sigmas)
-            self.begin()
-        self.done += len(sigmas) - 1
-
-    def _departs(self, sigmas: torch.Tensor) -> bool:
-        begun = tuple(sigmas.tolist())
-        expected = self.about.schedule[self.done : self.done + len(begun)]
-        return len(expected) != len(begun) or not all(map(_near, begun, expected))
-
-    def close(self, result: Any) -> None:
-        """End the run of each cache.
-
-        Args:
-            result: what was sampled, None if it did not come to an end.
-        """
-        caches, self.caches = self.caches, []
-        for active in caches:
-            if result is not None and not active.run.report.records:
-                guider = type(self.about.guider).__name__
-                active.run.report.note(f"{guider} passes the cache by: every step is computed")
-            tell(active.close, result)
-
-
-def _near(here: float, there: float) -> bool:
-    return abs(here - there) <= SIGMA_TOLERANCE * max(abs(there), 1e-3)
-
 
 def session_of(model_options: Any) -> Session | None:
     """The run that options belong to, if it is cached."""
     found = ((model_options or {}).get("transformer_options") or {}).get(KEY)
     return found if isinstance(found, Session) else None
-
-
-def outer_sample(
-    executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kw: Any
-) -> Any:
-    """Make the state of this run, and drop it whatever happens."""
-    guider = executor.class_obj
-    saved = guider.model_options
-    caches = saved.get("transformer_options", {}).get(KEY)
-    if not isinstance(caches, tuple):
-        return executor(noise, latent_image, sampler, sigmas, *args, **kw)
-    # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
-    shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
-    session = Session(sampling.Sampling(guider, sampler, sigmas, shape, caches))
-    session.begin()
-    guider.model_options = _arranged(saved, session)
-    result = None
-    try:
-        result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
-    finally:
-        guider.model_options = saved
-        session.close(result)
-    return result
-
-
-def _arranged(model_options: Any, session: Session) -> Any:
-    """The options of a run: our wrapper around an evaluation outside of all others, so that what they
-    evaluate is one evaluation; ours around the sampler inside of them, where the sigmas are its own."""
-    options = create_model_options_clone(model_options)
-    options["transformer_options"][KEY] = session
-    wrappers = options["transformer_options"]["wrappers"]
-    for kind, first in ((WrappersMP.PREDICT_NOISE, True), (WrappersMP.SAMPLER_SAMPLE, False)):
-        ours = {KEY: wrappers[kind].pop(KEY)}
-        wrappers[kind] = {**ours, **wrappers[kind]} if first else {**wrappers[kind], **ours}
-    return options
-
-
-def sampler_sample(
-    executor: Any, model_wrap: Any, sigmas: Any, extra_args: Any, *args: Any, **kw: Any
-) -> Any:
-    """The sampler begins, for a run or a part of it."""
-    session = session_of((extra_args or {}).get("model_options"))
-    if session is not None:
-        session.follow(sigmas)
-    return executor(model_wrap, sigmas, extra_args, *args, **kw)
 
 
 def predict_noise(
@@ -190,9 +91,9 @@ def predict_noise(
     if session is None:
         return executor(x, timestep, model_options, *args, **kwargs)
     session.calls = 0
-    if sampling.MEMORY in model_options["transformer_options"]:
+    if MEMORY in model_options["transformer_options"]:
         for active in (a for a in session.caches if not a.run.sealed):
-            active.run.stop(sampling.WHY_MEMORY)
+            active.run.stop(WHY_MEMORY)
     for active in session.caches:
         active.guard(active.begin, lambda: float(timestep.reshape(-1)[0]), x)
     guided = executor(x, timestep, model_options, *args, **kwargs)
@@ -215,7 +116,7 @@ def calc_cond_batch(
         return compute(conds)
     first, number = session.caches[0], session.calls
     session.calls += 1
-    call = first.guard(lambda: describe_call(conds, x_in, first.run.sigma, number, model_options))
+    call = first.guard(describe_call, conds, x_in, first.run, number, model_options)
     for active in session.caches:
         if call is None and not active.run.sealed:
             active.run.stop("the conditionings could not be told apart")

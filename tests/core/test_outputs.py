@@ -262,7 +262,7 @@ def test_nothing_lives_on_after_close():
     run = make_run(ScalingCache(speedup=2.0))
     _, _, answers = sample(run)
     assert 0 < run.nbytes == run.report.cache_bytes
-    refs = [weakref.ref(e.value) for h in run._histories.values() for e in h.past]
+    refs = [weakref.ref(e.value) for h in run._histories.known.values() for e in h.past]
     assert len(refs) == 4
     assert run.report.cache_bytes <= 3 * 2 * answers[0][0].numel() * 4
     run.close()
@@ -338,7 +338,7 @@ def test_a_skipped_step_copies_nothing_and_a_computed_one_a_row_at_most(
             outputs, ran = output(run, x, sigmas[step], lambda both=both: both)
             handed = run.hand_over(x, outputs[0])
         copies[ran].append(seen.count)
-        mixed += any(len(set(h.alphas)) > 1 for h in run._histories.values())
+        mixed += any(len(set(h.alphas)) > 1 for h in run._histories.known.values())
         x = x + (x - handed) / sigma * (run.clock.sigmas[step + 1] - sigma)
     assert len(copies[True]) == len(copies[False]) == 10
     assert copies[False] == [0] * 10
@@ -354,7 +354,7 @@ def test_a_batch_of_another_size_learns_afresh():
         x = torch.ones(2 if step < 10 else 3, 2, 4, 4)
         value = bending(x, sigma)[:1]
         _, ran = output(run, x, torch.full((len(x),), sigma), lambda value=value: value, (True,))
-        (history,) = run._histories.values()
+        (history,) = run._histories.known.values()
         learned.append(list(history.alphas))
         assert ran or step != 10
     assert learned[0] == [FIRST_ALPHA] * 2
