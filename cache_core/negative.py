@@ -115,13 +115,21 @@ class NegativeCache(Run):
     window: tuple[int, int]
     guidance: Guidance
     _last: int = field(default=-1, init=False)
+    # Whether the evaluation under way ran both conditionings of a call, or left the negative one out.
+    _both: bool = field(default=False, init=False)
+    _left_out: bool = field(default=False, init=False)
 
     def skips(self, keys: Keys, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         why = why_plain(x, active)
         if why:
             self.report.note(why)
-        if why or self._decision.compute or not self.guidance.knows(keys, x):
+            # Guidance nodes ask for one conditioning more, which says nothing of the others.
+            self._ran |= not self._left_out
+            return (False,) * len(active)
+        if self._decision.compute or not self.guidance.knows(keys, x):
+            self._both = True
             return super().skips(keys, x, active)
+        self._left_out, self._ran = True, self._both
         return (False, True)
 
     def complete(
@@ -161,6 +169,10 @@ class NegativeCache(Run):
         inside = self.window[0] <= moment.step < self.window[1]
         compute = not inside or moment.step - self._last >= self.interval
         return Decision(compute, "both conditionings" if compute else "negative one skipped")
+
+    def _finish_evaluation(self) -> None:
+        super()._finish_evaluation()
+        self._both = self._left_out = False
 
     def _drop(self) -> None:
         self.guidance.clear()

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from scaling_cache.cache_core.methods import Level
 from scaling_cache.nodes.host.calibrating import Plan, calibrate
-from scaling_cache.nodes.host.coefficient_files import save
 
 from . import networks
+from .coefficient_folder import put
 from .composed import Answer, fault_of_answers
 from .methods import Entry
 from .observe import Seen, answering, listening, refusal, watching
@@ -80,7 +80,7 @@ class Family:
             plan = Plan((1,), 2 * STEPS, 3.0, "euler", "simple")
             texts = [networks.conditioning(self.name, 2)], networks.conditioning(self.name, 3)
             with torch.inference_mode():
-                save(path, calibrate(model, *texts, latent, plan))
+                put(path, calibrate(model, *texts, latent, plan))
             names.append(path.name)
         return names
 

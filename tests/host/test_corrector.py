@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy.samplers import CFGGuider
 from scaling_cache.cache_core.predict.corrector import Corrector
 from scaling_cache.nodes.host.sampling import log_snr
 
@@ -43,7 +44,7 @@ def test_other_samplers_are_left_alone(cached: Any, sample: Any, sampler: str):
 
 
 def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
-    tiny: Any, cached: Any, sample: Any
+    tiny: Any, cached: Any, sample: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """Along the run: x after euler's computed step is where its own output and the debt lead."""
     model, reports = cached(speedup=2.0)
@@ -56,18 +57,16 @@ def test_the_sampler_gets_what_is_owed_with_the_next_computed_step(
         raw[len(given)] = negative + 4.0 * (positive - negative)
         return outputs
 
-    def outer(executor: Any, x: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
-        denoised = executor(x, timestep, *args, **kwargs)
+    evaluate = CFGGuider.outer_predict_noise
+
+    def outer(guider: Any, x: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+        denoised = evaluate(guider, x, timestep, *args, **kwargs)
         given.append((x.double(), denoised.double(), float(timestep[0])))
         return denoised
 
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "inner", inner)
-    watched = model.clone()
-    watched.wrappers[WrappersMP.PREDICT_NOISE] = {
-        "outer": [outer],
-        **watched.wrappers[WrappersMP.PREDICT_NOISE],
-    }
-    sample(watched, steps=16)
+    monkeypatch.setattr(CFGGuider, "outer_predict_noise", outer)
+    sample(model, steps=16)
     sigmas = (*(sigma for _, _, sigma in given), 0.0)
     steps = [record.computed for record in reports[0].records]
     assert 0 < sum(map(bool, steps)) < 16

@@ -6,6 +6,7 @@ from typing import Any
 
 import comfy.samplers
 import pytest
+import torch
 from scaling_cache.cache_core.methods import (
     CfgCache,
     EasyCache,
@@ -33,7 +34,7 @@ def about(model: Any, sigmas: tuple[float, ...], **objects: Any) -> Sampling:
     guider = comfy.samplers.CFGGuider(clone)
     guider.set_cfg(4.0)
     sampler = comfy.samplers.sampler_object("euler")
-    return Sampling(guider, sampler, sigmas, (1, 16, 1, 8, 8))
+    return Sampling(guider, sampler, torch.tensor(sigmas, dtype=torch.float64), (1, 16, 1, 8, 8))
 
 
 def even(steps: int) -> tuple[float, ...]:
