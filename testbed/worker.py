@@ -198,17 +198,20 @@ def in_groups(model: Any, rank: int) -> dict[str, Any]:
 
 
 def fault(model: Any, rank: int) -> str:
-    """A fault of the cache on one rank ends its run: the others would wait for it for ever."""
+    """A fault of the cache on one rank ends its run: the others would wait for it for ever. They plan the
+    run with it and leave at the first call of the network."""
 
-    def broken(*_: Any) -> Any:
-        raise RuntimeError("a bug")
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug" if rank == 0 else "left")
 
+    patched = cached(model, ScalingCache(predictor=predictors.ORDER_1))
+    skips = OutputCache.skips
     if rank:
-        return "RuntimeError: a bug"
-    skips, OutputCache.skips = OutputCache.skips, broken
+        patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "leave", broken)
+    else:
+        OutputCache.skips = broken
     try:
-        # A schedule that is known before the run needs no other rank.
-        sample(cached(model, ScalingCache(predictor=predictors.ORDER_1)))
+        sample(patched)
     except RuntimeError as error:
         return f"RuntimeError: {error}"
     finally:
