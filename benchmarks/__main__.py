@@ -1,11 +1,11 @@
-"""`python -m benchmarks fidelity|calibration|cost|large|page`."""
+"""`python -m benchmarks fidelity|calibration|cost|large|situations|page`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import calibration, cost, fidelity, large, page
+from . import calibration, cost, fidelity, large, page, situations
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
         (calibration, "what a coefficient file gives at equal computed steps"),
         (cost, "what a skipped step costs, at several sizes"),
         (large, "what a step of a large model costs on this machine's GPU"),
+        (situations, "what changes in mid-run, against fewer steps"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]

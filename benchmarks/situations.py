@@ -1,4 +1,5 @@
-"""What people put into a graph that changes the question from one step to the next.
+"""What people put into a graph that changes the question from one step to the next:
+`python -m benchmarks situations`.
 
 Each situation is sampled in full, with Scaling Cache, and in fewer steps that evaluate the model as often
 as the cache did. The promise: at default settings the cache is never further from the full run than that.
@@ -6,19 +7,39 @@ as the cache did. The promise: at default settings the cache is never further fr
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from demo.host.fetch import ROOT
 from demo.nodes.vocabulary import Prompt, held_out_prompts
 
-from .beds import BEDS, Bed
+from . import results
+from .beds import BEDS, Bed, environment, ready
 from .measures import psnr
+
+FILE = Path(__file__).parent / "results" / "situations.json"
+PAGE = ROOT / "docs" / "situations.md"
+_INTRO = """# Situations
+
+What people put into a graph changes what the model is asked from one step to the next. Written by
+`python -m benchmarks situations`: the demo's {bed}, {steps} steps, cfg {cfg:g}, shift {shift:g}, euler
+where no sampler is named, {count} held-out prompts, one seed, CPU, revision {revision}, {date}.
+
+Decibels (PSNR) of decoded pictures against the run without the cache, mean over the prompts; *fewer* is
+plain sampling that evaluates the model as often as the cached run did. Differences under 2 dB mean
+nothing over so few prompts. Bold where the cache is more than {nothing} dB below.
+
+| situation | at | computed | cached | worst prompt | fewer | the node says |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
 
 STEPS, CFG, SHIFT, SEED = 30, 4.0, 3.0, 5000
 SPEEDS = (2.0, 3.0)
@@ -175,11 +196,62 @@ def measure(situation: Situation, count: int, speeds: Sequence[float] = SPEEDS) 
                 float(each.mean()),
                 float(each.min()),
                 float(psnr(fewer, full).mean()),
-                tuple(note for run in runs for note in run.report.notes),
+                tuple(note for run in runs for note in run.report.sentences),
                 tuple(r.step for run in runs for r in run.report.records if r.computed),
             )
         )
     return rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", nargs="*", choices=list(SITUATIONS), help="situations")
+    parser.add_argument("--prompts", type=int, default=12)
+    parser.add_argument(
+        "--out", type=Path, default=FILE, help="JSON file; the page is of the committed"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print; keep the rows of situations that are not measured this time."""
+    ready()
+    facts = {**environment(), "prompts": options.prompts}
+    facts, rows = results.kept(options.out, facts, ("prompts",))
+    for name in options.only or SITUATIONS:
+        found = measure(SITUATIONS[name], options.prompts)
+        rows = [row for row in rows if row["situation"] != name] + [asdict(row) for row in found]
+        for row in found:
+            print(
+                f"{name}, {row.target:g}x: {row.cached:.1f} dB, fewer {row.fewer:.1f}", flush=True
+            )
+    order = list(SITUATIONS)
+    rows.sort(key=lambda row: (order.index(row["situation"]), row["target"]))
+    results.write(options.out, facts, rows)
+    if options.out == FILE:
+        PAGE.write_text(page(facts, rows), encoding="utf-8")
+
+
+def page(facts: dict[str, Any], rows: list[results.Row]) -> str:
+    """The page in Markdown."""
+    head = _INTRO.format(
+        bed="image model",
+        steps=STEPS,
+        cfg=CFG,
+        shift=SHIFT,
+        count=facts["prompts"],
+        nothing=NOTHING,
+        **{name: facts[name] for name in ("revision", "date")},
+    )
+    lines = []
+    for row in rows:
+        missed = row["cached"] < row["fewer"] - NOTHING
+        cached = f"**{row['cached']:.1f}**" if missed else f"{row['cached']:.1f}"
+        counts = f"{row['computed']} of {row['evaluations']}"
+        decibels = f"{cached} | {row['cached_worst']:.1f} | {row['fewer']:.1f}"
+        said = "; ".join(row["notes"])
+        lines.append(
+            f"| {row['situation']} | {row['target']:g}x | {counts} | {decibels} | {said} |\n"
+        )
+    return head + "".join(lines)
 
 
 # --- what changes

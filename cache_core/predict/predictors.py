@@ -34,6 +34,8 @@ LOWEST, HIGHEST = 0.0, 1.5
 # are not further from the line than this share of their size. On the demo models it is at most 2.5 times
 # where nothing changes, and 3 to 10 times where the prompt does.
 JUMP, NEAR = 3.0, 0.15
+# Why a step is computed that was to be predicted.
+UNKNOWN, TURNED = "no history for a conditioning", "outputs do not go on as before"
 # Share of the old alpha that a measurement leaves.
 _DAMPING = 0.7
 # Columns of a measurement on the device.
@@ -581,9 +583,9 @@ class Histories:
         for key, on in zip(keys, active, strict=True):
             history = self.known.get(key) if on else None
             if on and (history is None or history.kind != kind or history.step < oldest):
-                return "no history for a conditioning"
+                return UNKNOWN
             if history is not None and not history.settled:
-                return "outputs do not go on as before"
+                return TURNED
         return ""
 
     def of(self, key: Hashable, x: torch.Tensor, oldest: int, begins: bool) -> History:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from ..predict.predictors import TURNED, UNKNOWN
+
 # A sampler that runs once per item of a list makes many runs in one prompt.
 _MOST = 64
 
@@ -62,6 +64,13 @@ class RunReport:
             self.notes.append(sentence)
 
     @property
+    def sentences(self) -> list[str]:
+        """The notes, and what was computed that was to be predicted."""
+        counts = {why: sum(r.reason == why for r in self.records) for why in (UNKNOWN, TURNED)}
+        more = [f"{n} more computed than planned: {why}" for why, n in counts.items() if n]
+        return [*self.notes, *more]
+
+    @property
     def evaluations(self) -> int:
         return sum(r.evaluations for r in self.records)
 
@@ -108,7 +117,7 @@ class RunReport:
             line += (
                 f". Computed steps: {format_ranges([r.step for r in self.records if r.computed])}"
             )
-        return ". ".join([line, *self.notes])
+        return ". ".join([line, *self.sentences])
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready facts of the run."""
@@ -122,7 +131,7 @@ class RunReport:
             "seconds_predicted": self.seconds_per_step(False),
             "computed_steps": [r.step for r in self.records if r.computed],
             "cache_bytes": self.cache_bytes,
-            "notes": list(self.notes),
+            "notes": self.sentences,
         }
 
 

@@ -283,7 +283,7 @@ class RunEvents:
             seconds=_short(report.seconds),
             seconds_computed=_short(report.seconds_per_step(True)),
             seconds_predicted=_short(report.seconds_per_step(False)),
-            notes=list(report.notes),
+            notes=report.sentences,
         )
 
     def _message(self, state: str, records: Sequence[StepRecord], **more: Any) -> Message:
