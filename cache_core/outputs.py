@@ -123,9 +123,8 @@ class OutputCache(Run):
         return denoised
 
     def expected_bytes(self, unit: int, conditionings: int) -> int:
-        keepers = [keeper for keeper in (self.corrector, self.follower) if keeper is not None]
-        others = sum([keeper.LATENTS for keeper in keepers])
-        return unit * (conditionings * self.predictor.depth + others)
+        kept = [keeper.LATENTS for keeper in (self.corrector, self.follower) if keeper is not None]
+        return unit * (conditionings * self.predictor.depth + sum(kept))
 
     @property
     def nbytes(self) -> int:

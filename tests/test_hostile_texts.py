@@ -141,7 +141,7 @@ def run(page: Page, wait: str = "execution_success") -> None:
 
 
 # What stands under a node, and the elements in it.
-UNDER = "[...document.querySelectorAll('.break-all > span, .comfy-markdown-content')]"
+UNDER = "[...document.querySelectorAll('.break-all > span, .comfy-markdown-content, .sc-text')]"
 
 
 def shown_under(page: Page) -> Callable[[str], None]:
@@ -160,9 +160,10 @@ def shown_under(page: Page) -> Callable[[str], None]:
 
 @RENDERINGS
 @EACH
-def test_under_a_node(clean: Page, text: str, vue: bool):
+@pytest.mark.parametrize("passing", [True, False], ids=["while it runs", "when it is over"])
+def test_under_a_node(clean: Page, text: str, vue: bool, passing: bool):
     clean.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    add(clean, "TestSay", text=text)
+    add(clean, "TestSay", text=text, passing=passing)
     run(clean)
     shown_under(clean)(text)
 

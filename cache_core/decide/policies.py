@@ -63,6 +63,11 @@ class SamplerTraits:
     carries: bool = False
 
     @property
+    def single(self) -> bool:
+        """Whether it evaluates the model once per step, each time at what it hands on."""
+        return self.evaluations is not None and set(self.evaluations) == {1}
+
+    @property
     def unknown(self) -> bool:
         """Whether nothing is known of it, so that it may do anything between two steps."""
         return self.stochastic and self.evaluations is None

@@ -229,9 +229,14 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class StepMethod(Method):
-    """A method that skips the whole network."""
+    """A method that skips the whole network.
+
+    Attributes:
+        judges: whether it looks if outputs go on as before, beyond what its source does.
+    """
 
     level: ClassVar[Level] = Level.STEP
+    judges: ClassVar[bool] = False
 
     def quantity(self, traits: SamplerTraits) -> Quantity:
         """What is kept."""
@@ -256,6 +261,7 @@ class StepMethod(Method):
     def start(self, start: Start) -> OutputCache:
         plan = self.prepare(start.plan)
         predictor, axis = start.predictor or self.own_predictor(plan), plan.axis
+        even = plan.log_snr is not None and plan.traits.single and not plan.traits.stochastic
         return OutputCache(
             clock=start.clock,
             report=start.report,
@@ -266,7 +272,7 @@ class StepMethod(Method):
             axis=axis,
             corrector=self.corrector(plan, axis),
             follower=self.follower(),
-            judges=plan.log_snr is not None and not plan.traits.stochastic,
+            judges=self.judges and even,
         )
 
 

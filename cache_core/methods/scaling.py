@@ -59,6 +59,7 @@ class ScalingCache(StepMethod):
     name: ClassVar[str] = "Scaling Cache"
     uses: ClassVar[tuple[str, ...]] = ("speedup", "warmup", "max_gap")
     uses_coefficients: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
     page: ClassVar[Page] = Page(
         leaves_out="whole step",
         predictor="scaling, or least squares",

@@ -540,7 +540,7 @@ def small_unet() -> Any:
         "channel_mult": [1, 2],
         "transformer_depth": [1, 1],
         "transformer_depth_output": [1, 1, 1, 1],
-        "num_heads": 2,
+        "num_heads": 8,
     }
     return replace(known, network=network, latent=(4, 8, 8))
 
