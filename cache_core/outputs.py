@@ -115,10 +115,9 @@ class OutputCache(Run):
             self._correctors.clear()
         if self.corrector is None or moment is None or self.sealed:
             return denoised
-        oldest, begins = moment.step - FRESH, self._last < 0
-        corrector = self._correctors.of(asked, self.corrector, oldest, begins)
+        corrector = self._correctors.of(asked, self.corrector, moment.step - FRESH, self._last < 0)
         if self._decision.compute:
-            return corrector.repair(moment.step, x, denoised)
+            return corrector.repair(moment.step, x, denoised, self._histories.bent)
         corrector.add(moment.step, x, denoised)
         return denoised
 

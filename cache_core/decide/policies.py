@@ -91,6 +91,7 @@ class RunPlan:
             tell it, rising, if it is known.
         guidance: whether guidance pulls the outputs, by its scale or as an input of the model.
         breaks: steps from which on the model is asked something else, rising.
+        scale: of the guidance, None if it is not known or not the same all along.
     """
 
     sigmas: tuple[float, ...]
@@ -101,6 +102,7 @@ class RunPlan:
     log_snr: tuple[float, ...] | None = None
     guidance: bool = True
     breaks: tuple[int, ...] = ()
+    scale: float | None = None
 
     @property
     def steps(self) -> int:
@@ -196,7 +198,7 @@ class Clock:
             step = self._order[min(self._evaluation, len(self._order) - 1)]
             sigma = self.sigmas[step]
         before, self.step = self.step, step
-        passed = any(before < at <= step for at in self._breaks)
+        passed = bool(self._breaks) and any(before < at <= step for at in self._breaks)
         return Moment(step, sigma, step != before, passed)
 
     def follows(self, moment: Moment, sigma: float) -> bool:

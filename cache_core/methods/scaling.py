@@ -112,7 +112,8 @@ class ScalingCache(StepMethod):
         return replace(plan, table=steadied(plan.table, plan.axis))
 
     def corrector(self, plan: RunPlan, axis: Axis) -> Corrector | None:
-        return Corrector(plan.sigmas, axis, plan.table) if self._repairs(plan) else None
+        repairs = self._repairs(plan)
+        return Corrector(plan.sigmas, axis, plan.table, plan.scale) if repairs else None
 
     def policy(self, plan: RunPlan) -> Policy:
         if self.listed:

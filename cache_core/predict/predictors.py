@@ -559,11 +559,13 @@ class Histories:
         depth: computed outputs that each keeps.
         judges: whether outputs bend evenly enough over the axis to tell when they do not go on.
         known: each of them.
+        bent: how the newest outputs bent, None if they are on no line.
     """
 
     depth: int
     judges: bool
     known: dict[Hashable, History] = field(default_factory=dict, init=False)
+    bent: float | None = field(default=None, init=False)
     # How outputs bent at the last computed step at which they went on as before.
     _bend: float = field(default=math.inf, init=False)
     # Of the last two computed evaluations.
@@ -620,17 +622,18 @@ class Histories:
         Returns:
             The largest relative error that their predictions would have had, see `History.learn`.
         """
-        missed: float | None = None
+        missed, bend = None, 0.0
         for history, known, row in zip(histories, newest, numbers, strict=True):
             error = history.learn(known, row)
+            bend = max(bend, history.bend)
             if error is not None:
                 missed = max(missed or 0.0, error)
         if missed == math.inf:
             return missed
+        self.bent = None if missed is None else bend
         limit = JUMP * self._bend if self.judges else math.inf
         settled = [history.judge(limit, NEAR) for history in histories]
         if missed is not None and False not in settled:
-            bend = max([history.bend for history in histories])
             # A curve that turns the other way is straight for a moment.
             self._bend = bend if self._bend == math.inf else max(bend, self._bend / 2)
         place_alphas(histories, newest[0].value)

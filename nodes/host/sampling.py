@@ -411,6 +411,7 @@ def plan(
             log_snr(about.patcher, about.schedule, about.shape),
             has_guidance(about.guider),
             about.breaks,
+            about.scale,
         ),
         report,
         agree,

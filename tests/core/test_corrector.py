@@ -146,6 +146,26 @@ def test_a_sample_that_goes_its_own_way_is_left_alone_and_the_others_are_not():
     assert other[1].norm() < (values[4, 1] - wild[4, 1]).norm()
 
 
+def test_a_repair_is_no_larger_than_what_the_conditionings_missed_can_be():
+    """Under another guidance scale at each step, what lies between computed steps is on another line."""
+    straight = np.broadcast_to(outputs(3, bend=0.01)[0], (STEPS, 2, 5))
+    scaled = 2 * straight
+    for bend, scale in ((None, None), (50.0, None), (0.5, 4.0), (0.5, 8.0)):
+        corrector = Corrector(SIGMAS, place, scale=scale)
+        for step in range(3):
+            owed_at(corrector, step, torch.from_numpy(straight[step].copy()), True)
+        owed_at(corrector, 3, torch.from_numpy(scaled[3]), False)
+        x = torch.zeros(2, 5, dtype=torch.float64)
+        denoised = x - SIGMAS[4] * torch.from_numpy(straight[4].copy())
+        given = corrector.repair(4, x, denoised, bend)
+        owed = torch.linalg.vector_norm((denoised - given) / SIGMAS[4], dim=1)
+        share = owed / torch.linalg.vector_norm(torch.from_numpy(straight[4].copy()), dim=1)
+        if bend is None or bend > 1:
+            assert (share > 0.5).all(), "a repair of that size is given"
+        else:
+            assert (share < 0.01).all(), "it is not one"
+
+
 def test_it_keeps_as_much_as_it_says_and_drops_it():
     corrector = Corrector(SIGMAS, place)
     value = torch.ones(2, 5, dtype=torch.float64)
