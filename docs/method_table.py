@@ -33,8 +33,12 @@ def table() -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def filled(page: str) -> str:
-    """A page with the table between its marks.
+def filled(page: str, rows: str) -> str:
+    """A page with a table between its marks.
+
+    Args:
+        page: text of it.
+        rows: the table in Markdown.
 
     Raises:
         ValueError: if the page has no marks.
@@ -42,9 +46,9 @@ def filled(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
-        raise ValueError(f"{PAGE.name}: no line {BEGIN.strip()!r} and {END.strip()!r}")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+        raise ValueError(f"no line {BEGIN.strip()!r} and {END.strip()!r}")
+    return f"{before}{BEGIN}\n{rows}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), table()), encoding="utf-8")

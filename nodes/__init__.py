@@ -18,6 +18,7 @@ from .host.coefficients import register_folder
 from .host.routes import register_routes
 from .profile_blocks import ScalingProfileBlocks
 from .raylight import ScalingCacheRaylight
+from .replacements import offer
 from .scaling_cache import ScalingCache
 from .step_cache_advanced import ScalingStepCacheAdvanced
 from .suggest_speedup import ScalingSuggestSpeedup
@@ -40,6 +41,10 @@ NODES: list[type[io.ComfyNode]] = [
 
 class ScalingCacheExtension(ComfyExtension):
     """What the host asks for the nodes."""
+
+    @override
+    async def on_load(self) -> None:
+        await offer()
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -48,7 +48,7 @@ class ScalingTeaCache(io.ComfyNode):
             ["teacache"],
             [
                 inputs.choice("model_type", [AUTO, *presets_of(TeaCache.name)], kinds),
-                inputs.number("rel_l1_thresh", 0.0, 0.0, 10.0, threshold, step=0.01),
+                inputs.number("rel_l1_thresh", 0.0, 0.0, 10.0, threshold, step=0.001),
                 *inputs.window(),
                 inputs.cache_device(),
                 inputs.switch("strict", False, strict, folded=True),
@@ -158,7 +158,7 @@ class ScalingFirstBlockCache(io.ComfyNode):
             "near that of the last computed step.",
             ["fbcache", "wavespeed"],
             [
-                inputs.number("residual_diff_threshold", 0.1, 0.0, 1.0, threshold, step=0.01),
+                inputs.number("residual_diff_threshold", 0.1, 0.0, 1.0, threshold, step=0.001),
                 *inputs.window(),
                 inputs.cache_device(),
                 inputs.number("max_gap", 0, 0, 1000, gap, folded=True),

@@ -61,6 +61,8 @@ def migration_tables() -> dict[str, list[tuple[list[str], list[str]]]]:
     found = {}
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
+        if "| there | here |" not in body:
+            continue
         rows = [line.split("|")[1:3] for line in body.splitlines() if line.startswith("| `")]
         found[title] = [(CODE.findall(there), CODE.findall(here)) for there, here in rows]
     return found

@@ -93,7 +93,7 @@ def test_unknown_names_are_refused_with_what_is_allowed(field: str):
 
 def test_the_table_of_methods_is_up_to_date():
     page = PAGE.read_text(encoding="utf-8")
-    assert filled(page) == page
+    assert filled(page, table()) == page
     lines = table().splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {m.name}" for m in METHODS]
     assert all(len(line.split(" | ")) == len(lines[0].split(" | ")) for line in lines)

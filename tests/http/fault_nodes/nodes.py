@@ -1,4 +1,4 @@
-"""A tiny model, models that fail, and a node that says what one likes."""
+"""A tiny model, models that fail, a node that says what one likes, and one of another pack."""
 
 from __future__ import annotations
 
@@ -113,6 +113,19 @@ class TestSay(io.ComfyNode):
         return io.NodeOutput()
 
 
+class InstalledCache(io.ComfyNode):
+    """By its name another pack's, which is installed: it gives the model as it came."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        ends = {"inputs": [io.Model.Input("model")], "outputs": [io.Model.Output()]}
+        return io.Schema(node_id="WanVideoTeaCacheKJ", category="test", **ends)
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        return io.NodeOutput(model)
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestTinyModel, TestFault, TestSay]
+        return [TestTinyModel, TestFault, TestSay, InstalledCache]
