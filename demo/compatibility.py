@@ -122,6 +122,11 @@ def features() -> Iterator[Feature]:
         ("search_aliases", "the nodes are found by their names alone"),
     ):
         yield Feature(f"schema field {name}", lambda name=name: schema_field(name), use)
+    yield Feature(
+        "replacement of missing nodes",
+        lambda: has("comfy_api.latest", "io.NodeReplace"),
+        "nodes of other caches in a workflow are replaced by hand",
+    )
     yield Feature("the nodes of this pack", nodes, "some or all nodes do not load", needed=True)
     yield Feature(
         "text on a node",
