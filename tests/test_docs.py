@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ from demo.host.fetch import ROOT
 
 DOCS = ROOT / "docs"
 WORKFLOWS = ROOT / ".github" / "workflows"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
 
 
 def setting(name: str) -> str:
     """A text of pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    (value,) = re.findall(rf'^{name} = "(.+)"$', text, re.MULTILINE)
+    (value,) = re.findall(rf'^{name} = "(.*)"$', text, re.MULTILINE)
     return value
 
 
@@ -171,29 +174,53 @@ def test_the_host_reads_the_registry_metadata(comfy: Path):
         "GPU :: Apple Metal",
     ]
     assert project.supported_comfyui_version == ">=0.3.60"
-    assert registry.publisher_id
     assert registry.display_name == "Scaling Cache"
-    assert project.urls.repository.endswith("/ComfyUI-ScalingCache")
+    assert project.dependencies == []
+
+
+def test_the_address_stands_in_one_place():
+    """What names the pack's account is the repository of pyproject.toml, or nothing until it has one."""
+    repository = setting("Repository").removeprefix("https://github.com/")
+    assert bool(repository) == bool(setting("PublisherId")) == ("not published" not in README)
+    address = re.compile(
+        r"(?:github\.com|githubusercontent\.com)[/:]([\w.-]+/[\w.-]*scaling-?cache\b)", re.I
+    )
+    for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
+        text = (ROOT / name).read_bytes().decode(errors="ignore")
+        assert set(address.findall(text)) <= {repository}, name
 
 
 @pytest.mark.parametrize(("field", "shape"), [("Icon", (400, 400)), ("Banner", (1680, 720))])
 def test_pictures_for_the_registry(field: str, shape: tuple[int, int]):
-    address = setting(field)
+    name = f"docs/images/{field.lower()}.png"
     repository = setting("Repository").removeprefix("https://github.com/")
-    start = f"https://raw.githubusercontent.com/{repository}/main/"
-    assert address.startswith(start)
-    file = ROOT / address.removeprefix(start)
-    with Image.open(file) as picture:
+    address = f"https://raw.githubusercontent.com/{repository}/main/{name}"
+    assert setting(field) == (address if repository else "")
+    with Image.open(ROOT / name) as picture:
         assert picture.size == shape
-    assert file.stat().st_size < 200_000
+    assert (ROOT / name).stat().st_size < 200_000
+
+
+def published() -> dict[str, Any]:
+    """The last step of the release."""
+    text = (WORKFLOWS / "publish.yml").read_text(encoding="utf-8")
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    return job["steps"][-1]
 
 
 def test_the_release_workflow_holds_no_secret():
-    text = (WORKFLOWS / "publish.yml").read_text(encoding="utf-8")
-    (job,) = yaml.safe_load(text)["jobs"].values()
-    publish = job["steps"][-1]
-    assert publish["uses"].startswith("Comfy-Org/publish-node-action@")
-    assert publish["with"] == {"personal_access_token": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
+    step = published()
+    assert step["env"] == {"TOKEN": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
+    assert 'publish --token "$TOKEN"' in step["run"]
+
+
+def test_the_registry_gets_what_the_changelog_says_of_this_version(tmp_path: Path):
+    (line,) = re.findall(r"^awk .*", published()["run"], re.MULTILINE)
+    subprocess.run(["bash", "-c", line], cwd=ROOT, env={**os.environ, "RUNNER_TEMP": str(tmp_path)})
+    text = (tmp_path / "changelog.md").read_text(encoding="utf-8")
+    assert re.findall("^## .*", text, re.MULTILINE) == [text.splitlines()[0]]
+    assert text.startswith(f"## [{setting('version')}]")
+    assert text in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.yml")), ids=lambda path: path.stem)

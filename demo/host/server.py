@@ -18,8 +18,8 @@ from .fetch import ROOT, host_path, host_python
 
 PACK_NAME = "ComfyUI-ScalingCache"
 COEFFICIENTS = ROOT / "demo" / "model" / "coefficients" / "scalingcache_demo.safetensors"
-# What a user's clone holds of the pack; the rest of the repository is not loaded by the host.
-_PACK_PARTS = ("__init__.py", "cache_core", "nodes", "coefficients", "web", "workflows", "locales")
+# What the host loads of the repository.
+PACK_PARTS = ("__init__.py", "cache_core", "nodes", "coefficients", "web", "workflows", "locales")
 _FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models")
 _START_SECONDS = 180
 
@@ -54,22 +54,24 @@ def serve(
     arguments: tuple[str, ...] = (),
     threads: int | None = None,
     calibrated: bool = False,
+    clone: bool = True,
 ) -> Iterator[Server]:
     """Run the host until the block ends.
 
     Args:
         base: private folder, made if missing.
-        node_packs: further node packs by name; this pack is always installed.
+        node_packs: further node packs by name.
         port: loopback port, default a free one.
         arguments: further arguments of the host.
         threads: CPU threads of the host, default as many as it likes.
         calibrated: give it the demo model's coefficient file.
+        clone: install this pack from this folder.
 
     Raises:
         ServerError: if the port is taken or the host does not come up.
     """
     port = _free_port() if port is None else _require_free(port)
-    prepare(base, node_packs or {})
+    prepare(base, node_packs or {}, clone)
     if calibrated:
         # With the record of what was calibrated; links into the folder are not followed.
         shutil.copytree(COEFFICIENTS.parent, base / "models" / "scaling_cache", dirs_exist_ok=True)
@@ -103,14 +105,14 @@ def serve(
                 process.wait()
 
 
-def prepare(base: Path, node_packs: dict[str, Path]) -> None:
-    """Lay out the private folder: empty host folders, the pack, further packs, the demo's models."""
+def prepare(base: Path, node_packs: dict[str, Path], clone: bool) -> None:
+    """Lay out the private folder: empty host folders, node packs, the demo's models."""
     for name in _FOLDERS:
         (base / name).mkdir(parents=True, exist_ok=True)
-    pack = base / "custom_nodes" / PACK_NAME
-    pack.mkdir(exist_ok=True)
-    for name in _PACK_PARTS:
-        if (ROOT / name).exists():
+    if clone:
+        pack = base / "custom_nodes" / PACK_NAME
+        pack.mkdir(exist_ok=True)
+        for name in PACK_PARTS:
             place(ROOT / name, pack / name)
     for name, source in node_packs.items():
         place(source, base / "custom_nodes" / name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import comfy.samplers
@@ -129,18 +130,23 @@ def test_each_call_of_a_step_reads_for_itself(method: str, built: Callable[[str]
     assert not [step for step in skipped if reads.copies[step]], reads.places
 
 
+def run_as_ours(code: str) -> None:
+    """Run code as if it stood in a file of the pack."""
+    file = Path(__file__).parents[2] / "cache_core" / "x.py"
+    FunctionType(compile(code, str(file), "exec"), {"np": np, "torch": torch, "v": torch.ones(2)})()
+
+
 def test_reads_are_seen() -> None:
     """The counter itself: each way to the host's memory counts once, from the pack's files alone."""
     reads = Reads()
     ways = "float(v[0]); bool(v[0]); v.tolist(); v.numpy(); v.nonzero(); v.to('cpu'); v[0].item()"
     then = "h = v.clone().cpu(); h.tolist(); float(h[0])"
-    file = str(Path(__file__).parents[2] / "cache_core" / "x.py")
     for inference in (False, True):
         reads.counts.clear()
         with reads, torch.inference_mode(inference):
-            exec(compile(ways, file, "exec"), {"v": torch.ones(2)})
+            run_as_ours(ways)
             assert reads.counts[-1] == 7
-            exec(compile(then, file, "exec"), {"v": torch.ones(2)})
+            run_as_ours(then)
             assert reads.counts[-1] == 8, "what has been copied is read for nothing"
             float(torch.ones(2)[0])
         assert reads.counts[-1] == 8, "others may read"
@@ -160,14 +166,12 @@ def test_copies_are_seen() -> None:
         "v.__setitem__(0, 2.0)",
     )
     free = "torch.full((2,), 1.0); v * 2.0; v.fill_(1.0); v.clamp(0, 1); torch.arange(3); v.clone()"
-    file = str(Path(__file__).parents[2] / "cache_core" / "x.py")
-    names = {"np": np, "torch": torch}
     for inference in (False, True):
         reads.copies.clear()
         with reads, torch.inference_mode(inference):
             for count, way in enumerate(ways, 1):
-                exec(compile(way, file, "exec"), {**names, "v": torch.ones(2)})
+                run_as_ours(way)
                 assert reads.copies[-1] == count, way
-            exec(compile(free, file, "exec"), {**names, "v": torch.ones(2)})
+            run_as_ours(free)
             torch.tensor([1.0])
         assert reads.copies[-1] == len(ways)
