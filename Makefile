@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test test-long bench matrix soak compatibility lint format clean
+.PHONY: help setup demo open test test-long bench matrix soak compatibility lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -17,6 +17,9 @@ setup: ## install packages into .venv and the host into .host
 
 demo: setup ## run the demo workflows in the real host and print one table
 	@$(RUN) -m demo.run
+
+open: setup ## ComfyUI with the demo workflow open in the browser, until Ctrl-C; ARGS="--port 8188"
+	@$(RUN) -m demo.open $(ARGS)
 
 test: setup ## run what README promises, at most 10 minutes on two idle cores
 	@$(RUN) -m pytest -m "not long" $(SPREAD)

@@ -46,7 +46,11 @@ def ensure_packages(folder: Path) -> Path:
     stamp = folder / "installed"
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    print("Installing packages into .venv, a few minutes the first time", flush=True)
+    print(
+        "Installing into .venv, once, a few minutes: PyTorch, what ComfyUI needs, and the tools of the "
+        "tests; 2 GB, more where PyTorch comes with CUDA",
+        flush=True,
+    )
     if not python.exists():
         venv.create(folder, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

