@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 Say = Callable[[str, float], None]
@@ -44,6 +44,7 @@ class Host:
 
         Raises:
             HostError: with what the host finds wrong, in words.
+            ValueError: if a number is not finite.
         """
         # With an id, the history also has the results of nodes that did not have to run again.
         body = {"prompt": workflow, "client_id": uuid.uuid4().hex}
@@ -51,7 +52,7 @@ class Host:
             body["extra_data"] = {"extra_pnginfo": metadata}
         answer = self._ask("/prompt", body)
         if not isinstance(answer, dict) or "prompt_id" not in answer:
-            raise HostError(f"what answers at {self.url} is not ComfyUI")
+            raise self._stranger()
         return answer["prompt_id"]
 
     def wait(self, prompt_id: str, say: Say, doing: str = "running") -> dict[str, Any]:
@@ -85,6 +86,18 @@ class Host:
         query = urlencode({key: item.get(key, "") for key in ("filename", "subfolder", "type")})
         return self._fetch(f"/view?{query}")
 
+    def inputs_of(self, kind: str) -> list[str]:
+        """Names of the inputs of a kind of node; empty if the host does not have it.
+
+        Raises:
+            HostError: if no host answers.
+        """
+        answer = self._ask(f"/object_info/{quote(kind, safe='')}")
+        if not isinstance(answer, dict):
+            raise self._stranger()
+        groups = answer.get(kind, {}).get("input", {})
+        return [name for group in ("required", "optional") for name in groups.get(group, {})]
+
     def cancel(self, prompt_id: str) -> None:
         """Take a run out of the queue, or interrupt it and wait for its end; other runs go on."""
         self._ask("/queue", {"delete": [prompt_id]})
@@ -104,11 +117,16 @@ class Host:
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer; GET without a body, else POST."""
-        content = self._fetch(path, None if body is None else json.dumps(body).encode())
+        content = self._fetch(
+            path, None if body is None else json.dumps(body, allow_nan=False).encode()
+        )
         try:
             return json.loads(content) if content else None
         except ValueError as error:
-            raise HostError(f"what answers at {self.url} is not ComfyUI") from error
+            raise self._stranger() from error
+
+    def _stranger(self) -> HostError:
+        return HostError(f"what answers at {self.url} is not ComfyUI")
 
     def _fetch(self, path: str, data: bytes | None = None) -> bytes:
         """What the host answers; GET without data, else POST."""

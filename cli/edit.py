@@ -1,14 +1,14 @@
-"""Change a user's workflow in API format: settings, and a Cache Report. Pure functions on dictionaries;
-the host is not asked."""
+"""Change a user's workflow in API format: settings, and a Cache Report. Functions on dictionaries."""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
-from .workflow import Workflow, is_cache, is_link, is_own_cache, label
+from .workflow import Workflow, is_cache, is_finite, is_link, is_own_cache, label
 
 REPORT = "ScalingCacheReport"
 _ADDED = "scaling_cache_report"
@@ -19,32 +19,50 @@ def with_speedup(workflow: Workflow, speedup: float) -> Workflow:
     off, stay so.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is not finite.
     """
+    if not is_finite(speedup):
+        raise ValueError(f"--speedup: must be finite, got {speedup}")
     changed = copy.deepcopy(workflow)
-    found = [
+    caches = [
         entry["inputs"]
         for entry in changed.values()
         if is_cache(entry) and "speedup" in entry["inputs"]
     ]
-    found = [inputs for inputs in found if inputs["speedup"] != 1] or found
-    if not found:
+    if not caches:
         raise ValueError(
             "--speedup: the workflow has no cache node with a speedup; add Scaling Cache"
         )
-    for inputs in found:
+    used = [inputs for inputs in caches if _goes_by_speedup(inputs)]
+    if not used:
+        raise ValueError(
+            "--speedup: no cache node of the workflow goes by it; set its mode to 'target speed-up', or "
+            "its method to 'Scaling Cache'"
+        )
+    for inputs in [inputs for inputs in used if inputs["speedup"] != 1] or used:
         inputs["speedup"] = speedup
     return changed
 
 
-def with_input(workflow: Workflow, assignment: str) -> Workflow:
+def _goes_by_speedup(inputs: dict[str, Any]) -> bool:
+    """Whether no other mode or method is chosen; a linked one may be this one."""
+    chosen = {"mode": "target speed-up", "method": "Scaling Cache"}
+    values = {name: inputs.get(name, value) for name, value in chosen.items()}
+    return all(is_link(values[name]) or values[name] == value for name, value in chosen.items())
+
+
+def with_input(
+    workflow: Workflow, assignment: str, inputs_of: Callable[[str], Collection[str]]
+) -> Workflow:
     """The workflow with one input set.
 
     Args:
         assignment: NODE.INPUT=VALUE; the value is JSON, or else a text.
+        inputs_of: names the inputs of a kind of node, none of one that is not known. Asked for inputs
+            that the workflow leaves out.
 
     Raises:
-        ValueError: unless it names an input of the workflow that is not linked.
+        ValueError: unless it names an input that is not linked, and a finite value.
     """
     place, equals, text = assignment.partition("=")
     node, dot, field = place.strip().partition(".")
@@ -56,10 +74,20 @@ def with_input(workflow: Workflow, assignment: str) -> Workflow:
     inputs = changed[node]["inputs"]
     if is_link(inputs.get(field)):
         raise ValueError(f"--set: {field} of {label(workflow, node)} comes from another node")
+    if field not in inputs:
+        known = inputs_of(changed[node]["class_type"])
+        # An input that grows has names like images.image0.
+        if known and field.partition(".")[0] not in known:
+            names = ", ".join(known)
+            raise ValueError(f"--set: {label(workflow, node)} has no {field}; it has {names}")
     try:
         inputs[field] = json.loads(text)
     except ValueError:
         inputs[field] = text
+    if not is_finite(inputs[field]):
+        raise ValueError(
+            f"--set: {field} of {label(workflow, node)} must be finite, got {inputs[field]}"
+        )
     return changed
 
 

@@ -44,11 +44,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        workflow, report = prepare(options)
         host = Host(server(options.server))
-    except ValueError as error:
+        workflow, report = prepare(options, host)
+    except (ValueError, HostError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return UNFIT
+        return UNFIT if isinstance(error, ValueError) else FAILED
     try:
         outputs = run(host, workflow, options.metadata)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -65,17 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def prepare(options: argparse.Namespace) -> tuple[Workflow, str | None]:
+def prepare(options: argparse.Namespace, host: Host) -> tuple[Workflow, str | None]:
     """What to queue, and the id of its report node, if it has one.
 
     Raises:
         ValueError: naming the field.
+        HostError: if the host had to be asked for a node's inputs and does not answer.
     """
     workflow = read(options.workflow)
     if options.speedup is not None:
         workflow = with_speedup(workflow, options.speedup)
     for assignment in options.set:
-        workflow = with_input(workflow, assignment)
+        workflow = with_input(workflow, assignment, host.inputs_of)
     if options.report or options.metadata:
         return with_report(workflow, options.metadata)
     return workflow, None

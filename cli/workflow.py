@@ -4,6 +4,7 @@ dictionaries; the host is not asked."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,8 @@ def read(path: Path) -> Workflow:
 def check(content: Any) -> None:
     """
     Raises:
-        ValueError: unless it is a workflow in API format whose links all lead to a node.
+        ValueError: unless it is a workflow in API format whose links all lead to a node and whose
+            numbers are finite.
     """
     if isinstance(content, dict) and isinstance(content.get("nodes"), list):
         raise ValueError(
@@ -89,6 +91,11 @@ def check(content: Any) -> None:
     if not (isinstance(content, dict) and content and all(map(_is_node, content.values()))):
         raise ValueError(f"WORKFLOW: is not a workflow in API format; {_HOW}")
     for node, entry in content.items():
+        for name, value in ({**entry, "inputs": None} | entry["inputs"]).items():
+            if not is_finite(value):
+                raise ValueError(
+                    f"WORKFLOW: {name} of {label(content, node)} must be finite, got {value}"
+                )
         for name, value in entry["inputs"].items():
             if is_link(value) and value[0] not in content:
                 raise ValueError(
@@ -103,6 +110,14 @@ def _is_node(entry: Any) -> bool:
         and isinstance(entry.get("class_type"), str)
         and isinstance(entry.get("inputs"), dict)
     )
+
+
+def is_finite(value: Any) -> bool:
+    """Whether all numbers in it are finite. What a host is sent it remembers and shows to every page, and
+    a page cannot read others."""
+    if isinstance(value, dict | list):
+        return all(map(is_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def is_link(value: Any) -> bool:

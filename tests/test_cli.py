@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cli.calibrate import main
+from cli.client import Host
 from cli.workflow import MORE_PROMPTS, Wanted, calibration, check
 from demo.host.fetch import ROOT
 
@@ -295,6 +296,21 @@ UNFIT = {
         [],
         "model of node sampler (KSampler) is linked to node 99, which is not there",
     ),
+    "a number that is none": (
+        build(ksampler(cfg=float("nan"))),
+        [],
+        "cfg of node sampler (KSampler) must be finite, got nan",
+    ),
+    "an infinite number within": (
+        build(ksampler(sizes={"width": [1.0, float("-inf")]})),
+        [],
+        "sizes of node sampler (KSampler) must be finite",
+    ),
+    "an infinite number beside the inputs": (
+        {**build(), "more": {**node("Note"), "_meta": {"x": float("inf")}}},
+        [],
+        "_meta of node more (Note) must be finite",
+    ),
     "no sampler": (
         no_samplers(),
         [],
@@ -396,6 +412,18 @@ def test_unfit_files_are_named(
         workflow.write_bytes(content)
     assert main([str(workflow), "--name", "mine"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_a_number_in_a_file_that_no_page_can_read_is_named(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(build(ksampler(cfg="HERE"))).replace('"HERE"', value))
+    assert main([str(workflow), "--name", "mine"]) == 2
+    assert "cfg of node sampler (KSampler) must be finite" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Host("http://127.0.0.1:1").queue({"1": node("KSampler", cfg=float(value))})
 
 
 def test_missing_arguments_end_with_2():

@@ -29,6 +29,11 @@ def build() -> dict[str, Any]:
     }
 
 
+def inputs_of(kind: str) -> list[str]:
+    """Of a host that has KSampler alone."""
+    return ["model", "seed", "steps"] if kind == "KSampler" else []
+
+
 def test_the_speedup_of_caches_that_are_on():
     changed = with_speedup(build(), 3.0)
     assert changed["cache"]["inputs"]["speedup"] == 3.0
@@ -46,7 +51,37 @@ def test_a_cache_that_is_off_is_switched_on_if_it_is_the_only_one():
     ("text", "value"), [("8", 8), ("0.5", 0.5), ("true", True), ('"8"', "8"), ("a, b=c", "a, b=c")]
 )
 def test_any_input(text: str, value: Any):
-    assert with_input(build(), f"sampler.seed={text}")["sampler"]["inputs"]["seed"] == value
+    changed = with_input(build(), f"sampler.seed={text}", inputs_of)
+    assert changed["sampler"]["inputs"]["seed"] == value
+
+
+def test_an_input_that_the_workflow_leaves_out():
+    changed = with_input(build(), "sampler.steps=9", inputs_of)
+    assert changed["sampler"]["inputs"]["steps"] == 9
+    # The host says what it thinks of a node that it does not have.
+    assert with_input(build(), "load.dtype=a", inputs_of)["load"]["inputs"]["dtype"] == "a"
+    with pytest.raises(ValueError, match=r"\(KSampler\) has no sted; it has model, seed, steps"):
+        with_input(build(), "sampler.sted=9", inputs_of)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "goes"),
+    [
+        ("mode", "target speed-up", True),
+        ("mode", ["words", 0], True),
+        ("mode", "near-lossless", False),
+        ("method", "Scaling Cache", True),
+        ("method", "TeaCache", False),
+    ],
+)
+def test_a_speedup_that_nothing_goes_by_is_refused(setting: str, value: Any, goes: bool):
+    workflow = without("off")
+    workflow["cache"]["inputs"][setting] = value
+    if goes:
+        assert with_speedup(workflow, 3.0)["cache"]["inputs"]["speedup"] == 3.0
+    else:
+        with pytest.raises(ValueError, match="no cache node of the workflow goes by it"):
+            with_speedup(workflow, 3.0)
 
 
 def test_a_report_between_pictures_and_save_with_the_nearest_cache():
@@ -73,7 +108,7 @@ def test_the_users_workflow_is_not_changed():
     workflow = build()
     before = copy.deepcopy(workflow)
     with_speedup(workflow, 3)
-    with_input(workflow, "sampler.seed=8")
+    with_input(workflow, "sampler.seed=8", inputs_of)
     with_report(workflow, metadata=True)
     assert workflow == before
 
@@ -95,6 +130,18 @@ def without(*names: str) -> dict[str, Any]:
         (without("save"), ["--report"], "--report: the workflow has no Save Image"),
         (without("cache", "far", "off"), ["--metadata"], "--report: no cache node of this pack"),
         (build(), ["--server", "localhost"], "--server: must be like"),
+        (build(), ["--speedup", "nan"], "--speedup: must be finite, got nan"),
+        (build(), ["--speedup=-inf"], "--speedup: must be finite, got -inf"),
+        (
+            build(),
+            ["--set", "cache.speedup=NaN"],
+            "--set: speedup of node cache (ScalingCache) must",
+        ),
+        (
+            build(),
+            ["--set", "sampler.seed=[1e999]"],
+            "seed of node sampler (KSampler) must be finite",
+        ),
         ([], [], "not a workflow in API format"),
     ],
 )

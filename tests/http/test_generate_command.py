@@ -64,6 +64,18 @@ def test_without_a_report_there_are_just_the_files(host: Any, tmp_path: Path):
     assert suffixes == [".png", ".webp"]
 
 
+def test_what_is_no_number_or_no_input_never_reaches_the_host(host: Any, tmp_path: Path):
+    before = host.client.get("/history")
+    for arguments, message in (
+        (["--speedup", "nan"], "--speedup: must be finite"),
+        (["--set", f"{sampler()}.sed=1"], "(KSampler) has no sed; it has model, seed, steps"),
+    ):
+        done = generate(host, tmp_path, *arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert host.client.get("/history") == before
+
+
 def test_what_the_host_refuses_is_said(host: Any, tmp_path: Path):
     done = generate(host, tmp_path, "--speedup", "9")
     assert done.returncode == 1
