@@ -18,6 +18,7 @@ from demo.host.fetch import ROOT
 
 DOCS = ROOT / "docs"
 WORKFLOWS = ROOT / ".github" / "workflows"
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
@@ -183,7 +184,7 @@ def test_the_address_stands_in_one_place():
     repository = setting("Repository").removeprefix("https://github.com/")
     assert bool(repository) == bool(setting("PublisherId")) == ("not published" not in README)
     address = re.compile(
-        r"(?:github\.com|githubusercontent\.com)[/:]([\w.-]+/[\w.-]*scaling-?cache\b)", re.I
+        r"(?:github\.com|githubusercontent\.com)[/:]([\w.-]+/[\w.-]*scaling[-_]?cache\b)", re.I
     )
     for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
         text = (ROOT / name).read_bytes().decode(errors="ignore")
@@ -221,6 +222,18 @@ def test_the_registry_gets_what_the_changelog_says_of_this_version(tmp_path: Pat
     assert re.findall("^## .*", text, re.MULTILINE) == [text.splitlines()[0]]
     assert text.startswith(f"## [{setting('version')}]")
     assert text in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(FORMS.glob("*.yml")), ids=lambda path: path.stem)
+def test_forms_for_issues_are_complete(path: Path):
+    """What GitHub asks of one; it shows none that lacks any of it."""
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert form.keys() >= {"name", "description", "body"}
+    asked = [part for part in form["body"] if part["type"] in ("input", "textarea")]
+    assert asked
+    assert len({part["id"] for part in asked}) == len(asked)
+    assert all(part["attributes"]["label"] for part in asked)
+    assert all("value" in part["attributes"] for part in form["body"] if part not in asked)
 
 
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.yml")), ids=lambda path: path.stem)
