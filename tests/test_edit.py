@@ -95,7 +95,7 @@ def test_a_report_between_pictures_and_save_with_the_nearest_cache():
 
 
 def test_a_report_that_is_there_is_kept():
-    path = ROOT / "workflows" / "api" / "flux1_dev_compare.json"
+    path = ROOT / "workflows" / "api" / "Scaling Cache tool - Compare (FLUX.1 dev).json"
     workflow = json.loads(path.read_text())
     changed, report = with_report(workflow)
     assert changed == workflow

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
 FRONTEND_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 # Of a node: it does not run.
 MUTED = 2
-WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+# A combo of newer hosts whose choice brings inputs of its own.
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC}
 # Combos that list files of this machine.
 FILE_INPUTS = {
     "ckpt_name",
@@ -20,6 +23,9 @@ FILE_INPUTS = {
     "clip_name3",
     "clip_name4",
     "vae_name",
+    "lora_name",
+    "model_name",
+    "text_encoder",
     "image",
     "coefficients",
 }
@@ -36,21 +42,23 @@ def specs_of(info: Info) -> dict[str, list[Any]]:
 
 
 def is_widget(spec: list[Any]) -> bool:
-    return isinstance(spec[0], list) or spec[0] in WIDGETS
+    """Whether an input is set in the node; of several types, any may be."""
+    return isinstance(spec[0], list) or bool(set(spec[0].split(",")) & WIDGETS)
 
 
 def check_value(name: str, spec: list[Any], value: Any) -> str | None:
     """What is wrong with a widget's value, if anything."""
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
-    if isinstance(kind, list) or kind == "COMBO":
+    if isinstance(kind, list) or kind in ("COMBO", DYNAMIC):
         allowed = kind if isinstance(kind, list) else options["options"]
+        allowed = [each["key"] for each in allowed] if kind == DYNAMIC else allowed
         return (
             f"{name}: {value!r} is not offered"
             if name not in FILE_INPUTS and value not in allowed
             else None
         )
-    types = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}[kind]
-    if not isinstance(value, types):
+    types = {"INT": (int,), "FLOAT": (int, float), "STRING": (str,), "BOOLEAN": (bool,)}
+    if not isinstance(value, sum((types[each] for each in kind.split(",")), ())):
         return f"{name}: {value!r} is no {kind}"
     if kind in ("INT", "FLOAT") and not options.get("min", value) <= value <= options.get(
         "max", value
@@ -68,7 +76,9 @@ def check_api(workflow: dict[str, Any], object_info: Info) -> list[str]:
             found.append(f"{number}: unknown node {node['class_type']}")
             continue
         specs = specs_of(info)
-        found += [f"{number}: unknown input {k}" for k in set(node["inputs"]) - set(specs)]
+        # Inputs that grow with what is linked, or come with a choice, have dots in their names.
+        given = {name.partition(".")[0] for name in node["inputs"]}
+        found += [f"{number}: unknown input {k}" for k in given - set(specs)]
         required = set(info["input"].get("required", {}))
         found += [f"{number}: {k} is missing" for k in required - set(node["inputs"])]
         for name, value in node["inputs"].items():
@@ -79,7 +89,7 @@ def check_api(workflow: dict[str, Any], object_info: Info) -> list[str]:
                 outputs = (
                     object_info.get(source["class_type"], {}).get("output", []) if source else []
                 )
-                if value[1] >= len(outputs) or outputs[value[1]] != specs[name][0]:
+                if value[1] >= len(outputs) or outputs[value[1]] not in specs[name][0].split(","):
                     found.append(f"{number}: {name} gets another type")
             elif problem := check_value(name, specs[name], value):
                 found.append(f"{number}: {problem}")
@@ -108,7 +118,7 @@ def check_ui(workflow: dict[str, Any], object_info: Info) -> list[str]:
             for m in node["properties"].get("models", [])
             if not m["url"].startswith("https://")
         ]
-        found += [f"{node['id']}: {problem}" for problem in _widgets(node, specs_of(info))]
+        found += [f"{node['id']}: {problem}" for problem in _widgets(node, info)]
         required = info["input"].get("required", {})
         found += [
             f"{node['id']}: {entry['name']} is not connected"
@@ -120,13 +130,31 @@ def check_ui(workflow: dict[str, Any], object_info: Info) -> list[str]:
 
 def widget_inputs(node: dict[str, Any], specs: dict[str, list[Any]]) -> dict[str, Any]:
     """Widget values of a saved node by name."""
-    values = iter(node["widgets_values"])
+    return {name: value for name, (_, value) in _taken(iter(node["widgets_values"]), specs).items()}
+
+
+def _taken(
+    values: Iterator[Any], specs: dict[str, list[Any]], before: str = ""
+) -> dict[str, tuple[list[Any], Any]]:
+    """Widgets and their values, those that a choice brings behind it."""
     out = {}
     for name, spec in specs.items():
-        if is_widget(spec):
-            out[name] = next(values)
-            if len(spec) > 1 and spec[1].get("control_after_generate"):
-                next(values)
+        if not is_widget(spec):
+            continue
+        options = spec[1] if len(spec) > 1 else {}
+        try:
+            out[before + name] = spec, (value := next(values))
+        except StopIteration:
+            break
+        if options.get("control_after_generate"):
+            next(values, None)
+        for option in options["options"] if spec[0] == DYNAMIC else ():
+            if option["key"] == value:
+                inside = {
+                    **option["inputs"].get("required", {}),
+                    **option["inputs"].get("optional", {}),
+                }
+                out |= _taken(values, inside, f"{before}{name}.")
     return out
 
 
@@ -145,17 +173,19 @@ def to_api(workflow: dict[str, Any], object_info: Info) -> dict[str, Any]:
     return out
 
 
-def _widgets(node: dict[str, Any], specs: dict[str, list[Any]]) -> list[str]:
-    wanted = sum(
-        1 + bool(len(spec) > 1 and spec[1].get("control_after_generate"))
-        for spec in specs.values()
-        if is_widget(spec)
-    )
-    if len(node["widgets_values"]) != wanted:
-        return [f"{len(node['widgets_values'])} widget values, the node has {wanted}"]
-    values = widget_inputs(node, specs)
-    problems = (check_value(name, specs[name], value) for name, value in values.items())
-    return [p for p in problems if p]
+def _widgets(node: dict[str, Any], info: Info) -> list[str]:
+    specs = specs_of(info)
+    values = iter(node["widgets_values"])
+    taken = _taken(values, specs)
+    found = [f"{len(rest)} values too many" for rest in [list(values)] if rest]
+    # What a newer host added to the end of a node it fills in by itself.
+    required = info["input"].get("required", {})
+    missing = [n for n, spec in required.items() if is_widget(spec) and n not in taken]
+    found += [f"no value for {name}" for name in missing]
+    linked = {entry["name"] for entry in node["inputs"] if entry["link"] is not None}
+    checked = ((n, *each) for n, each in taken.items() if n not in linked)
+    problems = (check_value(name, spec, value) for name, spec, value in checked)
+    return [*found, *(p for p in problems if p)]
 
 
 def _links(links: list[list[Any]], nodes: dict[int, dict[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from ..host.client import Client
 from ..host.fetch import ROOT
 from ..host.server import serve
 from .file_format import api_format, ui_format
+from .official import shapes
 from .templates import graphs
 
 
@@ -22,7 +23,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base:
         packs = {"scalingcache-demo": ROOT / "demo" / "nodes"}
         with serve(Path(base), packs) as server:
-            info = Client(server.url).get("/object_info")
+            # What this host does not know yet, ComfyUI's own templates show.
+            info = {**shapes(), **Client(server.url).get("/object_info")}
     for graph in graphs():
         for path, content in (
             (graph.folder / f"{graph.name}.json", ui_format(graph, info)),

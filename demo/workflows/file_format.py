@@ -112,10 +112,13 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
         specs = input_specs(info)
         inputs = []
         for key, spec in specs.items():
-            if is_widget(spec):
+            linked = isinstance(node.inputs.get(key), tuple)
+            if is_widget(spec) and not linked:
                 continue
             entry: dict[str, Any] = {"name": key, "type": spec[0], "link": None}
-            if key in node.inputs:
+            if is_widget(spec):
+                entry["widget"] = {"name": key}
+            if linked:
                 source, slot = node.inputs[key]
                 entry["link"] = len(links) + 1
                 target = [number[name], len(inputs)]
@@ -167,7 +170,10 @@ def widget_values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
         if not is_widget(spec):
             continue
         options = spec[1] if len(spec) > 1 else {}
-        values.append(node.inputs.get(key, options.get("default")))
+        value = node.inputs.get(key)
+        values.append(
+            options.get("default") if value is None or isinstance(value, tuple) else value
+        )
         if options.get("control_after_generate"):
             values.append("randomize")
     return values
@@ -185,12 +191,13 @@ def properties(node: Node) -> dict[str, Any]:
 
 
 def note_node(graph: Graph, number: int) -> dict[str, Any]:
-    """What the reader should know, left of the first column."""
+    """What the reader should know, left of the first column, in a size that shows all of it."""
+    lines = sum(1 + len(paragraph) // 44 for paragraph in graph.note.split("\n"))
     return {
         "id": number,
         "type": "MarkdownNote",
-        "pos": [-400, 0],
-        "size": [340, 260],
+        "pos": [-460, 0],
+        "size": [400, 60 + 22 * lines],
         "flags": {},
         "order": 0,
         "mode": 0,

@@ -1,7 +1,8 @@
-"""A graph for each model that has templates, with Scaling Cache in it."""
+"""Graphs of models that have templates, with Scaling Cache in them, and the parts of a graph."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..host.fetch import ROOT
@@ -12,9 +13,10 @@ DEMO = ROOT / "demo" / "workflows"
 HUB = "https://huggingface.co"
 WAN_FILES = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
 FLUX_FILES = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
-QWEN_FILES = f"{HUB}/Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files"
 HIDREAM_FILES = f"{HUB}/Comfy-Org/HiDream-I1_ComfyUI/resolve/main/split_files"
 LUMINA_FILES = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files"
+# With fewer computed steps, plain sampling with as few is about as near; multistep samplers need more.
+FEWEST, FEWEST_MULTISTEP = 8, 10
 
 
 # --- parts of a graph
@@ -51,11 +53,6 @@ def one_encoder_loader(kind: str, name: str, address: str) -> Node:
 def wan_encoder() -> Node:
     name = "umt5_xxl_fp8_e4m3fn_scaled.safetensors"
     return one_encoder_loader("wan", name, f"{WAN_FILES}/text_encoders")
-
-
-def qwen_image_encoder() -> Node:
-    name = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
-    return one_encoder_loader("qwen_image", name, f"{QWEN_FILES}/text_encoders")
 
 
 def picture_latent(kind: str, side: int = 1024) -> Node:
@@ -163,12 +160,39 @@ def guidance(conditioning: str, strength: float) -> Node:
     )
 
 
-def scaling_note(model: str, steps: int) -> str:
+def scaling_name(model: str) -> str:
+    """Of the template that shows Scaling Cache on a model; these come first in the alphabet."""
+    return f"Scaling Cache - {model}"
+
+
+def computed_at(steps: int, speedup: float) -> int:
+    """Steps of a run that a target speed-up computes."""
+    return math.ceil(steps / speedup)
+
+
+def highest(steps: int, fewest: int = FEWEST) -> float:
+    """The highest speed-up, in halves and up to 3, that still computes enough steps."""
+    choices = (3.0, 2.5, 2.0, 1.5)
+    return next((s for s in choices if computed_at(steps, s) >= fewest), 1.0)
+
+
+def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -> str:
+    """What is true at this number of steps.
+
+    Args:
+        fewest: computed steps below which plain sampling with as few is about as near.
+    """
+    most = highest(steps, fewest)
+    draft = f" Fast draft: {most}." if most > 2 else ""
+    limit = (
+        f" More than that leaves fewer than {fewest} computed steps, little better than plain sampling "
+        "with as few."
+    )
     return (
-        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0 half of the {steps} steps are computed "
-        "and the others predicted: sampling takes about half the time. Closer to the full result: "
-        "1.5. Fast draft: 2.5 to 3. 1.0 is off.\n\nThe text under the node says what was "
-        "computed and how long it took."
+        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {computed_at(steps, 2.0)} of the {steps} "
+        "steps are computed and the others predicted. Closer to the full result: "
+        f"1.5.{draft}{limit if computed_at(steps, most + 0.5) < fewest else ''} 1.0 is off.\n\n"
+        f"{hint}The text under the node says what was computed and how long it took."
     )
 
 
@@ -250,8 +274,8 @@ def wan_graph() -> Graph:
         "decode": decoder(link("vae")),
         **video_output(16.0),
     }
-    note = scaling_note("Wan 2.1 T2V 1.3B", 30)
-    return Graph("wan2.1_t2v_1.3b_scaling_cache", TEMPLATES, nodes, note)
+    note = scaling_note("Wan 2.1 T2V 1.3B", 30, fewest=FEWEST_MULTISTEP)
+    return Graph(scaling_name("Wan 2.1 T2V 1.3B"), TEMPLATES, nodes, note)
 
 
 def flux_graph() -> Graph:
@@ -280,27 +304,7 @@ def flux_graph() -> Graph:
         "decode": decoder(link("vae")),
         "save": save_image(),
     }
-    return Graph("flux1_dev_scaling_cache", TEMPLATES, nodes, scaling_note("FLUX.1-dev", 28))
-
-
-def sdxl_graph() -> Graph:
-    nodes = {
-        "checkpoint": checkpoint_loader(
-            "sd_xl_base_1.0.safetensors",
-            f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main",
-        ),
-        "latent": picture_latent("EmptyLatentImage"),
-        "cache": scaling_cache(link("checkpoint")),
-        "positive": positive_prompt(
-            link("checkpoint", 1),
-            "a glass bottle on a beach with a galaxy inside, evening light",
-        ),
-        "negative": negative_prompt(link("checkpoint", 1), "text, watermark"),
-        "sampler": sampler(30, 7.0, "euler", "normal"),
-        "decode": decoder(link("checkpoint", 2)),
-        "save": save_image(),
-    }
-    return Graph("sdxl_base_scaling_cache", TEMPLATES, nodes, scaling_note("SDXL", 30))
+    return Graph(scaling_name("FLUX.1 dev"), TEMPLATES, nodes, scaling_note("FLUX.1-dev", 28))
 
 
 def sd35_graph() -> Graph:
@@ -320,26 +324,7 @@ def sd35_graph() -> Graph:
         "decode": decoder(link("checkpoint", 2)),
         "save": save_image(),
     }
-    return Graph("sd3.5_large_scaling_cache", TEMPLATES, nodes, scaling_note("SD 3.5 Large", 20))
-
-
-def qwen_image_graph() -> Graph:
-    nodes = {
-        "unet": unet_loader("qwen_image_fp8_e4m3fn.safetensors", f"{QWEN_FILES}/diffusion_models"),
-        "clip": qwen_image_encoder(),
-        "vae": vae_loader("qwen_image_vae.safetensors", f"{QWEN_FILES}/vae"),
-        "latent": picture_latent("EmptySD3LatentImage", 1328),
-        "shift": Node("ModelSamplingAuraFlow", 1, {"model": link("unet"), "shift": 3.1}, (340, 0)),
-        "cache": scaling_cache(link("shift")),
-        "positive": positive_prompt(
-            link("clip"), 'a bakery at dawn, a hand-painted sign over the door reads "FRESH BREAD"'
-        ),
-        "negative": negative_prompt(link("clip"), ""),
-        "sampler": sampler(20, 2.5, "euler", "simple"),
-        "decode": decoder(link("vae")),
-        "save": save_image(),
-    }
-    return Graph("qwen_image_scaling_cache", TEMPLATES, nodes, scaling_note("Qwen-Image", 20))
+    return Graph(scaling_name("SD 3.5 Large"), TEMPLATES, nodes, scaling_note("SD 3.5 Large", 20))
 
 
 def lumina2_graph() -> Graph:
@@ -369,8 +354,8 @@ def lumina2_graph() -> Graph:
         "decode": decoder(link("checkpoint", 2)),
         "save": save_image(),
     }
-    note = scaling_note("Lumina 2 (NetaYume)", 30)
-    return Graph("lumina2_netayume_scaling_cache", TEMPLATES, nodes, note)
+    note = scaling_note("Lumina 2 (NetaYume)", 30, fewest=FEWEST_MULTISTEP)
+    return Graph(scaling_name("Lumina 2 NetaYume"), TEMPLATES, nodes, note)
 
 
 def hidream_graph() -> Graph:
@@ -398,5 +383,5 @@ def hidream_graph() -> Graph:
         "decode": decoder(link("vae")),
         "save": save_image(),
     }
-    note = scaling_note("HiDream I1 Full", 50)
-    return Graph("hidream_i1_full_scaling_cache", TEMPLATES, nodes, note)
+    note = scaling_note("HiDream I1 Full", 50, fewest=FEWEST_MULTISTEP)
+    return Graph(scaling_name("HiDream I1 Full"), TEMPLATES, nodes, note)

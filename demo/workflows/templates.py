@@ -11,24 +11,16 @@ from .graphs import (
     flux_graph,
     hidream_graph,
     lumina2_graph,
-    qwen_image_graph,
     sd35_graph,
-    sdxl_graph,
     wan_graph,
 )
-from .image_graphs import (
-    chroma_graph,
-    flux2_graph,
-    kontext_graph,
-    qwen_image_edit_graph,
-    z_image_graph,
-)
+from .image_graphs import chroma_graph, kontext_graph
+from .today import TODAY, today_graph
 from .twice import compare_graph, compare_note, hunt_graph, hunt_note
 from .video_graphs import (
     ace_step_graph,
     hunyuan_video15_graph,
     hunyuan_video_graph,
-    ltxv_graph,
     wan22_5b_graph,
     wan22_pair_graph,
     wan_i2v_graph,
@@ -39,49 +31,44 @@ WINDOW = {"start_percent": 0.0, "end_percent": 1.0}
 
 def graphs() -> list[Graph]:
     """All workflows, those of the demo model first."""
-    wan, flux, sdxl = wan_graph(), flux_graph(), sdxl_graph()
-    hidream, hunyuan, ltxv, wan_i2v = (
-        hidream_graph(),
-        hunyuan_video_graph(),
-        ltxv_graph(),
-        wan_i2v_graph(),
-    )
+    wan, flux = wan_graph(), flux_graph()
+    today = {model.name: today_graph(model) for model in TODAY}
     return [
         demo_graph(False),
         demo_graph(True),
         compare_graph(demo_graph(True), "demo_video_compare", compare_note("the demo model")),
+        *today.values(),
         wan,
         flux,
-        sdxl,
         sd35_graph(),
-        qwen_image_graph(),
         lumina2_graph(),
-        hidream,
-        flux2_graph(),
+        hidream_graph(),
         kontext_graph(),
-        qwen_image_edit_graph(),
         chroma_graph(),
-        z_image_graph(),
-        wan_i2v,
+        wan_i2v_graph(),
         wan22_pair_graph(),
         wan22_5b_graph(),
-        hunyuan,
+        hunyuan_video_graph(),
         hunyuan_video15_graph(),
-        ltxv,
         ace_step_graph(),
         *node_graphs(wan, flux),
-        teacache_graph(hidream, "hidream_i1_full_teacache", "HiDream I1 Full", 0.35),
-        teacache_graph(hunyuan, "hunyuan_video_teacache", "HunyuanVideo", 0.15),
-        teacache_graph(ltxv, "ltxv_0.9_teacache", "LTX-Video 0.9", 0.06),
-        teacache_graph(wan_i2v, "wan2.1_i2v_14b_teacache", "Wan 2.1 I2V 14B", 0.26),
-        hunyuan_delta_graph(hunyuan),
         *advanced_step_graphs(wan),
-        *advanced_block_graphs(wan, flux, sdxl),
+        *advanced_block_graphs(wan, flux, today["SDXL"]),
         calibrate_graph(wan),
         profile_graph(wan),
-        compare_graph(flux, "flux1_dev_compare", compare_note("FLUX.1-dev")),
-        hunt_graph(flux, "flux1_dev_seed_hunting", hunt_note("FLUX.1-dev")),
+        compare_graph(flux, tool_name("Compare", "FLUX.1 dev"), compare_note("FLUX.1-dev")),
+        hunt_graph(flux, tool_name("Seed hunting", "FLUX.1 dev"), hunt_note("FLUX.1-dev")),
     ]
+
+
+def tool_name(tool: str, model: str) -> str:
+    """Of a template for a node beside the cache; in the alphabet after those of Scaling Cache."""
+    return f"Scaling Cache tool - {tool} ({model})"
+
+
+def method_name(method: str, model: str) -> str:
+    """Of a template for another method; last in the alphabet."""
+    return f"Single method - {method} ({model})"
 
 
 def with_cache(graph: Graph, name: str, kind: str, inputs: dict[str, Any], note: str) -> Graph:
@@ -113,15 +100,15 @@ def node_graphs(wan: Graph, flux: Graph) -> list[Graph]:
     return [
         with_cache(
             flux,
-            "flux1_dev_teacache",
+            method_name("TeaCache", "FLUX.1 dev"),
             "ScalingTeaCache",
             {"model_type": "auto", "rel_l1_thresh": 0.0, **WINDOW},
             "**TeaCache on FLUX.1-dev**\n\n*rel_l1_thresh* 0 takes the recommended 0.4, about twice as "
-            "fast; 0.25 is closer to the full result. Works with the models in the node's help (?).",
+            "fast; 0.25 is closer to the full result. Works with the models in the node's help (*i*).",
         ),
         with_cache(
             wan,
-            "wan2.1_t2v_1.3b_magcache",
+            method_name("MagCache", "Wan 2.1 1.3B"),
             "ScalingMagCache",
             {
                 "model_type": "auto",
@@ -136,14 +123,14 @@ def node_graphs(wan: Graph, flux: Graph) -> list[Graph]:
         ),
         with_cache(
             flux,
-            "flux1_dev_first_block_cache",
+            method_name("First Block Cache", "FLUX.1 dev"),
             "ScalingFirstBlockCache",
             {"residual_diff_threshold": 0.12, **WINDOW},
             "**First Block Cache on FLUX.1-dev**\n\nNeeds no calibration. A higher threshold skips more.",
         ),
         with_cache(
             wan,
-            "wan2.1_t2v_1.3b_delta_cache",
+            method_name("Delta Cache", "Wan 2.1 1.3B"),
             "ScalingDeltaCache",
             {
                 "settings": "custom",
@@ -159,7 +146,7 @@ def node_graphs(wan: Graph, flux: Graph) -> list[Graph]:
         ),
         with_cache(
             wan,
-            "wan2.1_t2v_1.3b_cfg_cache",
+            method_name("CFG Cache", "Wan 2.1 1.3B"),
             "ScalingCfgCache",
             {"interval": 5, "start_percent": 0.36, "end_percent": 1.0},
             "**CFG Cache on Wan 2.1 T2V 1.3B**\n\nRuns the negative prompt at every fifth step only, "
@@ -168,34 +155,12 @@ def node_graphs(wan: Graph, flux: Graph) -> list[Graph]:
     ]
 
 
-def teacache_graph(graph: Graph, name: str, model: str, recommended: float) -> Graph:
-    """The same workflow with TeaCache, at the threshold that is recommended for the model."""
-    inputs = {"model_type": "auto", "rel_l1_thresh": 0.0, **WINDOW}
-    note = (
-        f"**TeaCache on {model}**\n\n*rel_l1_thresh* 0 takes the recommended {recommended}, about twice "
-        "as fast. A lower value is closer to the full result. The node's help (?) lists what is "
-        "published for other models."
-    )
-    return with_cache(graph, name, "ScalingTeaCache", inputs, note)
-
-
-def hunyuan_delta_graph(hunyuan: Graph) -> Graph:
-    lists = {"blocks": "", "single_blocks": "", "start_step": 6, "interval": 6}
-    note = (
-        "**Delta Cache on HunyuanVideo**\n\n*settings* takes the published lists of blocks, which were "
-        "found for 50 steps: at 20 steps the picture differs more. *custom* and the lists below it "
-        "skip fewer."
-    )
-    inputs = {"settings": "hunyuan_video", **lists, **WINDOW}
-    return with_cache(hunyuan, "hunyuan_video_delta_cache", "ScalingDeltaCache", inputs, note)
-
-
 def advanced_step_graphs(wan: Graph) -> list[Graph]:
     """A template for each method on whole steps that only Step Cache (Advanced) has."""
     return [
         with_method(
             wan,
-            "wan2.1_t2v_1.3b_easycache",
+            method_name("EasyCache", "Wan 2.1 1.3B"),
             "EasyCache",
             "**EasyCache on Wan 2.1 T2V 1.3B**\n\nThe published settings for Wan, made for 50 steps: "
             "*threshold* 0.05 and 10 steps at the start that are always computed. A lower *warmup* or a "
@@ -206,7 +171,7 @@ def advanced_step_graphs(wan: Graph) -> list[Graph]:
         ),
         with_method(
             wan,
-            "wan2.1_t2v_1.3b_lazycache",
+            method_name("LazyCache", "Wan 2.1 1.3B"),
             "LazyCache",
             "**LazyCache on Wan 2.1 T2V 1.3B**\n\nEasyCache's rule on the denoised latent, in the part "
             "of the denoising that ComfyUI's own node takes. *threshold* 0.05 is recommended here; that "
@@ -217,21 +182,21 @@ def advanced_step_graphs(wan: Graph) -> list[Graph]:
         ),
         with_method(
             wan,
-            "wan2.1_t2v_1.3b_smoothcache",
+            method_name("SmoothCache", "Wan 2.1 1.3B"),
             "SmoothCache",
             "**SmoothCache on Wan 2.1 T2V 1.3B**\n\nNeeds a coefficient file: run the template "
-            "*wan2.1_t2v_1.3b_calibrate* once. Without one every step is computed. Repeats an output "
+            "*Calibrate (Wan 2.1 1.3B)* once. Without one every step is computed. Repeats an output "
             "while its error stays below *threshold*, three times in a row at most, as published.",
             threshold=0.1,
             max_gap=3,
         ),
         with_method(
             wan,
-            "wan2.1_t2v_1.3b_eoc",
+            method_name("EOC", "Wan 2.1 1.3B"),
             "EOC",
             "**EOC on Wan 2.1 T2V 1.3B**\n\nThe first three steps and every third are computed; between "
             "them the last output is repeated, and corrected where a coefficient file says that this "
-            "pays: run the template *wan2.1_t2v_1.3b_calibrate* once. Without a file outputs are only "
+            "pays: run the template *Calibrate (Wan 2.1 1.3B)* once. Without a file outputs are only "
             "repeated.",
             interval=3,
         ),
@@ -243,7 +208,7 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
     return [
         with_method(
             flux,
-            "flux1_dev_dbcache",
+            method_name("DBCache", "FLUX.1 dev"),
             "DBCache",
             "**DBCache on FLUX.1-dev**\n\nThe first 8 blocks always run; the others are skipped while "
             "those change by less than *threshold*. Settings published for FLUX at 50 steps; a higher "
@@ -255,7 +220,7 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
         ),
         with_method(
             wan,
-            "wan2.1_t2v_1.3b_dicache",
+            method_name("DiCache", "Wan 2.1 1.3B"),
             "DiCache",
             "**DiCache on Wan 2.1 T2V 1.3B**\n\nThe first block runs at every step and says whether the "
             "others must. *threshold* 0.08 is published for Wan; a higher one skips more.",
@@ -265,7 +230,7 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
         ),
         with_method(
             wan,
-            "wan2.1_t2v_1.3b_mixcache",
+            method_name("MixCache", "Wan 2.1 1.3B"),
             "MixCache",
             "**MixCache on Wan 2.1 T2V 1.3B**\n\nEach step leaves out the whole network's blocks, the "
             "negative prompt, the middle blocks or nothing: what last changed the least. *threshold* 0.1 "
@@ -275,7 +240,7 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
         ),
         with_method(
             flux,
-            "flux1_dev_taylorseer",
+            method_name("TaylorSeer", "FLUX.1 dev"),
             "TaylorSeer",
             "**TaylorSeer on FLUX.1-dev**\n\nThe first three steps and every sixth are computed, "
             "the change of the blocks at the others is forecast from them: the published settings for "
@@ -287,15 +252,8 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
             order=1,
         ),
         with_method(
-            flux,
-            "flux1_dev_step_cache_advanced",
-            "DiCache",
-            "**Step Cache (Advanced) on FLUX.1-dev**\n\nDiCache here; choose another *method* or another "
-            "*predictor* for the same one. What does not go together is refused with the reason.",
-        ),
-        with_method(
             sdxl,
-            "sdxl_base_deepcache",
+            method_name("DeepCache", "SDXL"),
             "DeepCache",
             "**DeepCache on SDXL**\n\nEvery third step runs the whole UNet, the two between only its "
             "first and last block. A larger *interval* is faster and further from the full result, more "
@@ -313,10 +271,11 @@ def calibrate_graph(wan: Graph) -> Graph:
     kept["calibrate"] = Node("ScalingCalibrateCache", 2, {**run_links(wan), **settings})
     note = (
         "**Calibrate Cache on Wan 2.1 T2V 1.3B**\n\nSamples four clips with all steps computed and "
-        "writes a coefficient file. Scaling Cache with *coefficients* on auto then uses it for this "
-        "model. Takes as long as four clips."
+        "writes a coefficient file, which Scaling Cache finds for this model. Its predictor *least "
+        "squares* takes it; made with *refine* on, *auto* does where that came nearer. Takes as long as "
+        "four clips."
     )
-    return Graph("wan2.1_t2v_1.3b_calibrate", wan.folder, kept, note)
+    return Graph(tool_name("Calibrate", "Wan 2.1 1.3B"), wan.folder, kept, note)
 
 
 def profile_graph(wan: Graph) -> Graph:
@@ -327,10 +286,10 @@ def profile_graph(wan: Graph) -> Graph:
     kept["preview"] = Node("PreviewImage", 3, {"images": link("profile")}, (420, 470), "Heat Map")
     note = (
         "**Profile Blocks on Wan 2.1 T2V 1.3B**\n\nSamples one clip with all blocks and lists those that "
-        "Delta Cache can skip; copy the list into the template *wan2.1_t2v_1.3b_delta_cache*. Takes "
+        "Delta Cache can skip; copy the list into the template *Delta Cache (Wan 2.1 1.3B)*. Takes "
         "somewhat longer than one clip."
     )
-    return Graph("wan2.1_t2v_1.3b_profile_blocks", wan.folder, kept, note)
+    return Graph(tool_name("Profile blocks", "Wan 2.1 1.3B"), wan.folder, kept, note)
 
 
 def without_sampling(graph: Graph) -> dict[str, Node]:

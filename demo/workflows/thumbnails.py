@@ -1,4 +1,4 @@
-"""Draw the pictures that the template browser shows: each graph in the real frontend, in Chromium.
+"""Draw the pictures that the template browser shows: a name, and the graph in the real frontend.
 
     python -m demo.workflows.thumbnails [NAME ...]
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Page, sync_playwright
 
 from ..host.fetch import host_path
@@ -24,6 +24,9 @@ from ..host.server import serve
 from .graphs import TEMPLATES
 
 SIZE = (704, 320)
+# The band with the name, above the graph; its colour by what the name begins with.
+BAND = 88
+COLOURS = {"Scaling Cache": "#1f5f9e", "Scaling Cache tool": "#3b6b3b", "Single method": "#6b4a7d"}
 MOST_BYTES = 38_000
 # Drawn larger and scaled down, so that small letters stay legible.
 ENLARGED = 2
@@ -46,6 +49,8 @@ FIT = """([width, height]) => {
     ds.scale = Math.min(width / (right - left + 60), height / (bottom - top + 60))
     ds.offset[0] = (width / ds.scale - left - right) / 2
     ds.offset[1] = (height / ds.scale - top - bottom) / 2
+    // What this host has no node for is drawn as any other.
+    for (const node of app.graph._nodes) node.has_errors = false
     app.canvas.setDirty(true, true)
 }"""
 # Only the canvas and the texts on it; the rest of the frontend is not part of the graph.
@@ -58,15 +63,22 @@ PLAIN = """
 
 
 def draw(page: Page, path: Path) -> Image.Image:
-    """The graph of a workflow file, without its note."""
-    width, height = (ENLARGED * side for side in SIZE)
+    """The name and the graph of a workflow file, without its note."""
+    width, height = ENLARGED * SIZE[0], ENLARGED * (SIZE[1] - BAND)
     page.evaluate("workflow => app.loadGraphData(workflow)", json.loads(path.read_text()))
     page.evaluate("app.graph.remove(app.graph._nodes.find(n => n.type === 'MarkdownNote'))")
     page.wait_for_timeout(600)
     page.evaluate(FIT, [width, height])
     page.wait_for_timeout(600)
     picture = page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": height})
-    return Image.open(io.BytesIO(picture)).convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)
+    graph = Image.open(io.BytesIO(picture)).convert("RGB")
+    kind, _, name = path.stem.partition(" - ")
+    whole = Image.new("RGB", SIZE, COLOURS[kind])
+    whole.paste(graph.resize((SIZE[0], SIZE[1] - BAND), Image.Resampling.LANCZOS), (0, BAND))
+    pen = ImageDraw.Draw(whole)
+    pen.text((16, 8), kind, "#d0d8e0", ImageFont.load_default(20))
+    pen.text((16, 32), name, "white", ImageFont.load_default(40))
+    return whole
 
 
 def save(picture: Image.Image, path: Path) -> None:

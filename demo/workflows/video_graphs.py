@@ -6,6 +6,7 @@ from typing import Any
 
 from .file_format import Graph, Node, link
 from .graphs import (
+    FEWEST_MULTISTEP,
     FLUX_FILES,
     HUB,
     TEMPLATES,
@@ -19,11 +20,11 @@ from .graphs import (
     encoder_loader,
     guidance,
     negative_prompt,
-    one_encoder_loader,
     picture_to_change,
     positive_prompt,
     sampler,
     scaling_cache,
+    scaling_name,
     scaling_note,
     unet_loader,
     vae_loader,
@@ -34,8 +35,12 @@ from .graphs import (
 WAN22_FILES = f"{HUB}/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files"
 HUNYUAN_FILES = f"{HUB}/Comfy-Org/HunyuanVideo_repackaged/resolve/main/split_files"
 HUNYUAN15_FILES = f"{HUB}/Comfy-Org/HunyuanVideo_1.5_repackaged/resolve/main/split_files"
-LTXV_FILES = f"{HUB}/Lightricks/LTX-Video/resolve/main"
 ACE_FILES = f"{HUB}/Comfy-Org/ACE-Step_ComfyUI_repackaged/resolve/main/all_in_one"
+
+PAIR = (
+    "Each of the two models samples 10 of the steps and has a cache of its own: set both alike. With a "
+    "4-step LoRA there is nothing to predict: leave the nodes out.\n\n"
+)
 
 
 # --- parts of a graph
@@ -99,8 +104,8 @@ def wan_i2v_graph() -> Graph:
         "decode": decoder(link("vae")),
         **video_output(16.0),
     }
-    note = scaling_note("Wan 2.1 I2V 14B", 20)
-    return Graph("wan2.1_i2v_14b_scaling_cache", TEMPLATES, nodes, note)
+    note = scaling_note("Wan 2.1 I2V 14B", 20, fewest=FEWEST_MULTISTEP)
+    return Graph(scaling_name("Wan 2.1 I2V 14B"), TEMPLATES, nodes, note)
 
 
 def wan22_pair_graph() -> Graph:
@@ -125,13 +130,8 @@ def wan22_pair_graph() -> Graph:
         "decode": decoder(link("vae")),
         **video_output(16.0),
     }
-    note = (
-        "**Scaling Cache on the Wan 2.2 14B pair**\n\nEach model samples 10 of the 20 steps and needs a "
-        "cache of its own. At *speedup* 2.0 each computes 5 of its 10: the first 3 and the last one "
-        "are among them, so this is about as fast as it gets. Closer to the full result: 1.5.\n\nWith "
-        "the 4-step LoRA there is nothing to predict: leave the nodes out."
-    )
-    return Graph("wan2.2_t2v_14b_scaling_cache", TEMPLATES, nodes, note)
+    note = scaling_note("the Wan 2.2 14B pair", 20, fewest=FEWEST_MULTISTEP, hint=PAIR)
+    return Graph(scaling_name("Wan 2.2 T2V 14B"), TEMPLATES, nodes, note)
 
 
 def half_of_the_steps(first: bool, cache: str, latent: str) -> Node:
@@ -170,8 +170,8 @@ def wan22_5b_graph() -> Graph:
         "decode": decoder(link("vae")),
         **video_output(24.0),
     }
-    note = scaling_note("Wan 2.2 5B", 20)
-    return Graph("wan2.2_ti2v_5b_scaling_cache", TEMPLATES, nodes, note)
+    note = scaling_note("Wan 2.2 5B", 20, fewest=FEWEST_MULTISTEP)
+    return Graph(scaling_name("Wan 2.2 5B"), TEMPLATES, nodes, note)
 
 
 def hunyuan_video_graph() -> Graph:
@@ -216,7 +216,7 @@ def hunyuan_video_graph() -> Graph:
         **video_output(24.0),
     }
     note = scaling_note("HunyuanVideo", 20)
-    return Graph("hunyuan_video_scaling_cache", TEMPLATES, nodes, note)
+    return Graph(scaling_name("HunyuanVideo"), TEMPLATES, nodes, note)
 
 
 def hunyuan_video15_graph() -> Graph:
@@ -243,50 +243,7 @@ def hunyuan_video15_graph() -> Graph:
         **video_output(24.0),
     }
     note = scaling_note("HunyuanVideo 1.5", 20)
-    return Graph("hunyuan_video_1.5_scaling_cache", TEMPLATES, nodes, note)
-
-
-def ltxv_graph() -> Graph:
-    sigmas = {"steps": 30, "max_shift": 2.05, "base_shift": 0.95, "stretch": True, "terminal": 0.1}
-    nodes = {
-        "checkpoint": checkpoint_loader("ltx-video-2b-v0.9.safetensors", LTXV_FILES),
-        "clip": one_encoder_loader("ltxv", "t5xxl_fp16.safetensors", FLUX_FILES),
-        "latent": video_latent("EmptyLTXVLatentVideo", 768, 512, 97),
-        "cache": scaling_cache(link("checkpoint")),
-        "positive": positive_prompt(
-            link("clip"),
-            "A potter shapes a bowl on a wheel. Wet clay turns under her hands, light falls from a "
-            "window on the left. The camera stays close and still.",
-        ),
-        "negative": negative_prompt(link("clip"), "low quality, distorted, motion smear"),
-        "rate": Node(
-            "LTXVConditioning",
-            1,
-            {"positive": link("positive"), "negative": link("negative"), "frame_rate": 25.0},
-            (340, 0),
-        ),
-        "solver": Node("KSamplerSelect", 2, {"sampler_name": "euler"}),
-        "sigmas": Node("LTXVScheduler", 2, {**sigmas, "latent": link("latent")}),
-        "sampler": Node(
-            "SamplerCustom",
-            2,
-            {
-                "model": link("cache"),
-                "add_noise": True,
-                "noise_seed": 1,
-                "cfg": 3.0,
-                "positive": link("rate"),
-                "negative": link("rate", 1),
-                "sampler": link("solver"),
-                "sigmas": link("sigmas"),
-                "latent_image": link("latent"),
-            },
-        ),
-        "decode": decoder(link("checkpoint", 2)),
-        **video_output(24.0),
-    }
-    note = scaling_note("LTX-Video 0.9", 30)
-    return Graph("ltxv_0.9_scaling_cache", TEMPLATES, nodes, note)
+    return Graph(scaling_name("HunyuanVideo 1.5"), TEMPLATES, nodes, note)
 
 
 def ace_step_graph() -> Graph:
@@ -327,4 +284,4 @@ def ace_step_graph() -> Graph:
         ),
     }
     note = scaling_note("ACE-Step", 50)
-    return Graph("ace_step_v1_scaling_cache", TEMPLATES, nodes, note)
+    return Graph(scaling_name("ACE-Step"), TEMPLATES, nodes, note)
