@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from demo.host.fetch import ROOT
+from docs import model_table
 
 DOCS = ROOT / "docs"
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -47,6 +48,19 @@ def test_links_lead_somewhere(page: Path):
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
         assert not anchor or anchor in heading_anchors(file), target
+
+
+def test_the_tables_of_models_are_those_of_the_official_templates():
+    for path, language in model_table.PAGES.items():
+        page = path.read_text(encoding="utf-8")
+        assert model_table.filled(page, language) == page, "python -m docs.model_table"
+
+
+def test_most_of_what_is_run_above_8_steps_has_a_row():
+    assert model_table.share() >= 0.8
+    assert [row.model for row in model_table.ROWS if not model_table.of(row)] == []
+    computed = re.findall(r"\((\d+) computed\)", model_table.table("en"))
+    assert min(map(int, computed)) >= 8
 
 
 def test_the_index_names_every_page():

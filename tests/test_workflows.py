@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from cache_core.planning.optimiser import target_steps
 from demo.host.fetch import ROOT
 from demo.workflows.file_format import api_format
-from demo.workflows.graphs import FEWEST, computed_at, highest
+from demo.workflows.graphs import FEWEST, highest
 from demo.workflows.official import index, raw_nodes
 from demo.workflows.templates import graphs
 from demo.workflows.today import TODAY, today_graph, too_new
@@ -92,8 +93,8 @@ def test_no_note_advises_to_compute_fewer_than_8_steps():
         )
         (steps,) = map(int, re.findall(r"of the (\d+) steps", note))
         for speedup in (1.5, 2.0, *map(float, advised.findall(note))):
-            assert computed_at(steps, speedup) >= FEWEST, path.stem
-    assert [highest(steps) for steps in (15, 20, 25, 50)] == [1.5, 2.5, 3.0, 3.0]
+            assert target_steps(steps, speedup) >= FEWEST, path.stem
+    assert [highest(steps) for steps in (15, 20, 25, 50)] == [2.0, 2.5, 3.0, 3.0]
 
 
 def test_only_long_samplers_get_a_cache():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
+
+from cache_core.planning.optimiser import target_steps
 
 from ..host.fetch import ROOT
 from .file_format import Graph, Link, Node, link
@@ -165,15 +166,10 @@ def scaling_name(model: str) -> str:
     return f"Scaling Cache - {model}"
 
 
-def computed_at(steps: int, speedup: float) -> int:
-    """Steps of a run that a target speed-up computes."""
-    return math.ceil(steps / speedup)
-
-
 def highest(steps: int, fewest: int = FEWEST) -> float:
     """The highest speed-up, in halves and up to 3, that still computes enough steps."""
     choices = (3.0, 2.5, 2.0, 1.5)
-    return next((s for s in choices if computed_at(steps, s) >= fewest), 1.0)
+    return next((s for s in choices if target_steps(steps, s) >= fewest), 1.0)
 
 
 def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -> str:
@@ -189,9 +185,9 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
         "with as few."
     )
     return (
-        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {computed_at(steps, 2.0)} of the {steps} "
+        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {target_steps(steps, 2.0)} of the {steps} "
         "steps are computed and the others predicted. Closer to the full result: "
-        f"1.5.{draft}{limit if computed_at(steps, most + 0.5) < fewest else ''} 1.0 is off.\n\n"
+        f"1.5.{draft}{limit if target_steps(steps, most + 0.5) < fewest else ''} 1.0 is off.\n\n"
         f"{hint}The text under the node says what was computed and how long it took."
     )
 

@@ -7,17 +7,26 @@ saved is kept. What remains is a plain graph.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from .file_format import WIDGET_TYPES
+
 PACKAGE = "comfyui_workflow_templates_json"
 # Widgets that the frontend adds behind a seed, and nodes that are read and not run.
 AFTER_SEED = ("fixed", "randomize", "increment", "decrement")
 NOTES = {"Note", "MarkdownNote"}
-# They work out a size or a length; the widget behind them keeps the one that they had.
-CALCULATES = {"ResolutionSelector", "ComfyMathExpression"}
+ARITHMETIC = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": round,
+    "max": max,
+    "min": min,
+    "abs": abs,
+}
 PASSES_ON = {"Reroute", "PreviewAny"}
 BYPASSED, INSIDE = 4, -10
 SAMPLERS = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
@@ -140,6 +149,13 @@ def widgets(node: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in named.items() if value not in AFTER_SEED}
 
 
+def _by_place(definition: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Values that a folded subgraph shows, by the names of its inputs, if it has one for each."""
+    names = [each["name"] for each in definition["inputs"] if each["type"] in WIDGET_TYPES]
+    values = node.get("widgets_values") or []
+    return dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
+
+
 def _models(node: dict[str, Any], inputs: dict[str, Any]) -> dict[tuple[str, str, str], None]:
     """Files that a node names and its widgets choose, each once."""
     named = node["properties"].get("models", [])
@@ -174,10 +190,10 @@ class Unfolded:
         }
 
     def _steps(self, part: Part) -> int:
-        if "steps" in part.inputs:
-            steps = int(part.inputs["steps"])
+        """Steps of a sampler or its sigmas; 0 where the graph works them out."""
+        if isinstance(steps := part.inputs.get("steps"), int | float):
             first, last = part.inputs.get("start_at_step", 0), part.inputs.get("end_at_step", steps)
-            return min(last, steps) - first if part.kind == "KSamplerAdvanced" else steps
+            return int(min(last, steps) - first)
         sigmas = part.inputs.get("sigmas")
         if isinstance(sigmas, str):
             return len(sigmas.split(",")) - 1
@@ -223,10 +239,11 @@ class Unfolded:
         if origin != INSIDE:
             return self._output((*way, origin), slot)
         outer = self._nodes[way]
-        wanted = self._definitions[outer["type"]]["inputs"][slot]["name"]
+        definition = self._definitions[outer["type"]]
+        wanted = definition["inputs"][slot]["name"]
         entries = (each for each in outer.get("inputs", []) if each["name"] == wanted)
         linked = self._input(way, next(entries, {}))
-        named = outer.get("widgets_values_named", {})
+        named = outer.get("widgets_values_named", _by_place(definition, outer))
         return Value(named[wanted]) if linked is None and wanted in named else linked
 
     def _output(self, place: Place, slot: int) -> Value | Source | None:
@@ -235,9 +252,9 @@ class Unfolded:
         kind = node["type"]
         slots = {each["name"]: each for each in node.get("inputs", [])}
         if inside := self._definitions.get(kind):
-            (number,) = inside["outputs"][slot]["linkIds"][:1]
-            origin, slot = self._links[place][number]
-            return self._output((*place, origin), slot)
+            ends = inside["outputs"][slot]["linkIds"]
+            found = [self._links[place][each] for each in ends if each in self._links[place]]
+            return self._output((*place, found[0][0]), found[0][1]) if found else None
         if kind == "ComfySwitchNode":
             match self._input(place, slots.get("switch", {})):
                 case Value(chosen):
@@ -245,8 +262,10 @@ class Unfolded:
                 case _:
                     chosen = widgets(node)["switch"]
             return self._input(place, slots["on_true" if chosen else "on_false"])
-        if kind in CALCULATES:
-            return None
+        if kind == "ResolutionSelector":
+            return None  # The widget behind it has a size of its own.
+        if kind == "ComfyMathExpression":
+            return self._calculated(place, slots, slot)
         if kind in PASSES_ON:
             return self._input(place, next(iter(slots.values())))
         if kind.startswith("Primitive"):
@@ -254,5 +273,24 @@ class Unfolded:
             return linked or Value(node["widgets_values"][0])
         if node.get("mode") == BYPASSED:
             wanted = node["outputs"][slot]["type"]
-            return self._input(place, next(e for e in slots.values() if e["type"] == wanted))
+            alike = (each for each in slots.values() if each["type"] == wanted)
+            return self._input(place, next(alike, {}))
         return Source(place, slot)
+
+    def _calculated(self, place: Place, slots: dict[str, Any], slot: int) -> Value | None:
+        """What a formula gives, if it is one of constants."""
+        given = {
+            key.removeprefix("values."): self._input(place, each) for key, each in slots.items()
+        }
+        known = {key: each.value for key, each in given.items() if isinstance(each, Value)}
+        formula = widgets(self._nodes[place])["expression"]
+        try:
+            result = eval(formula, {"__builtins__": {}, **ARITHMETIC}, known)
+        except NameError:
+            return None
+        return Value(int(result) if slot else float(result))
+
+    def networks(self) -> set[str]:
+        """Files of the networks that are sampled, and of what is loaded like one."""
+        inputs = (part.inputs for part in self.parts.values())
+        return {each[key] for each in inputs for key in ("unet_name", "ckpt_name") if key in each}

@@ -97,6 +97,11 @@ TODAY = (
         "image_flux2_text_to_image_9b",
         "a tram stop in the rain at night, neon in the puddles, one umbrella",
     ),
+    Model(
+        "FLUX.3 Klein",
+        "image_flux3_klein_t2i",
+        "a lighthouse on a cliff, storm clouds, warm light in the window",
+    ),
     Model("FLUX.3 Klein Edit", "image_flux3_klein_image_edit", "turn the day into night"),
     Model(
         "Wan 2.2 I2V 14B",
@@ -119,10 +124,16 @@ TODAY = (
         hint="Scaling Cache is on the first pass; the second has 3 steps and needs none. " + NOISY,
     ),
     Model(
+        "MiniMax H3 I2V",
+        "video_minimax_h3_i2v",
+        "a slow push in, leaves stir, wind and distant bells",
+        hint="With the turbo LoRA there is nothing to predict: leave the node out.\n\n",
+    ),
+    Model(
         "MiniMax H3 reference",
         "video_minimax_h3_r2v",
         "<Picture 1> comes alive: a slow push in, leaves stir, wind and distant bells",
-        hint="With the 4-step LoRA there is nothing to predict: leave the node out.\n\n",
+        hint="With the turbo LoRA there is nothing to predict: leave the node out.\n\n",
     ),
     Model(
         "SDXL",
