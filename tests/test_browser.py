@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,22 @@ CHOSEN = (
     "Scaling Cache - Wan 2.1 T2V 1.3B",
     "Scaling Cache - Wan 2.2 T2V 14B",
 )
+
+
+def test_templates_of_scaling_cache_come_first(page: Page):
+    listed = page.evaluate("async () => await app.api.getWorkflowTemplates()")[
+        "ComfyUI-ScalingCache"
+    ]
+    assert listed == [path.stem for path in TEMPLATES]
+    close_dialogs(page)
+    page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("ComfyUI-ScalingCache").first.click()
+    cards = dialog.get_by_text(re.compile("^(Scaling Cache|Single method).* - "))
+    expect(cards.first).to_have_text(TEMPLATES[0].stem)
+    cards.first.click()
+    page.wait_for_function("app.graph._nodes.some(n => n.type === 'ScalingCache')")
+    close_dialogs(page)
 
 
 @pytest.mark.parametrize("name", CHOSEN)

@@ -262,7 +262,7 @@ def test_the_shipped_workflows_can_be_calibrated(name: str):
     queued = calibration(workflow, Wanted("mine", ["a fox"], sampler=sampler))
     kinds = [entry["class_type"] for entry in queued.values()]
     assert kinds.count("ScalingCalibrateCache") == 1
-    assert sum("TextEncode" in kind or "H3Reference" in kind for kind in kinds) >= 2
+    assert sum("TextEncode" in kind or "MiniMaxH3" in kind for kind in kinds) >= 2
     assert {kind for kind in kinds if "Cache" in kind} <= {
         "ScalingCalibrateCache",
         "QwenImage21Cache",

@@ -1,0 +1,14 @@
+// Lists this pack's templates by name: the host has them in the order of the disk, and the names begin so
+// that what is run most comes first.
+import { api } from "../../scripts/api.js";
+
+const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2));
+const templates = api.getWorkflowTemplates;
+
+if (templates) {
+  api.getWorkflowTemplates = async function (...given) {
+    const found = await templates.apply(this, given);
+    found?.[PACK]?.sort?.();
+    return found;
+  };
+}
