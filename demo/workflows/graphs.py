@@ -14,7 +14,7 @@ DEMO = ROOT / "demo" / "workflows"
 HUB = "https://huggingface.co"
 WAN_FILES = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
 FLUX_FILES = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
-HIDREAM_FILES = f"{HUB}/Comfy-Org/HiDream-I1_ComfyUI/resolve/main/split_files"
+ACE_FILES = f"{HUB}/Comfy-Org/ACE-Step_ComfyUI_repackaged/resolve/main/all_in_one"
 LUMINA_FILES = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files"
 # With fewer computed steps, plain sampling with as few is about as near; multistep samplers need more.
 FEWEST, FEWEST_MULTISTEP = 8, 10
@@ -108,11 +108,6 @@ def save_image() -> Node:
     return Node("SaveImage", 3, inputs, (420, 470))
 
 
-def picture_to_change() -> Node:
-    """The picture that every ComfyUI brings along."""
-    return Node("LoadImage", 0, {"image": "example.png"}, (380, 340))
-
-
 def video_output(fps: float) -> dict[str, Node]:
     """From the decoded frames to a file."""
     settings = {"filename_prefix": "video/scaling_cache", "format": "auto", "codec": "auto"}
@@ -120,39 +115,6 @@ def video_output(fps: float) -> dict[str, Node]:
         "video": Node("CreateVideo", 3, {"images": link("decode"), "fps": fps}),
         "save": Node("SaveVideo", 3, {"video": link("video"), **settings}, (420, 400)),
     }
-
-
-def custom_sampler(guider: Node, sigmas: Node, name: str = "euler") -> dict[str, Node]:
-    """SamplerCustomAdvanced and what it is made of, in place of a KSampler."""
-    parts = {
-        "noise": link("noise"),
-        "guider": link("guider"),
-        "sampler": link("solver"),
-        "sigmas": link("sigmas"),
-        "latent_image": link("latent"),
-    }
-    return {
-        "noise": Node("RandomNoise", 2, {"noise_seed": 1}),
-        "guider": guider,
-        "solver": Node("KSamplerSelect", 2, {"sampler_name": name}),
-        "sigmas": sigmas,
-        "sampler": Node("SamplerCustomAdvanced", 2, parts),
-    }
-
-
-def basic_scheduler(name: str, steps: int) -> Node:
-    inputs = {"model": link("cache"), "scheduler": name, "steps": steps, "denoise": 1.0}
-    return Node("BasicScheduler", 2, inputs)
-
-
-def cfg_guider(cfg: float) -> Node:
-    links = {"model": link("cache"), "positive": link("positive"), "negative": link("negative")}
-    return Node("CFGGuider", 2, {**links, "cfg": cfg})
-
-
-def basic_guider() -> Node:
-    """For models that were distilled to one conditioning."""
-    return Node("BasicGuider", 2, {"model": link("cache"), "conditioning": link("guidance")})
 
 
 def guidance(conditioning: str, strength: float) -> Node:
@@ -181,8 +143,8 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
     most = highest(steps, fewest)
     draft = f" Fast draft: {most}." if most > 2 else ""
     limit = (
-        f" More than that leaves fewer than {fewest} computed steps, little better than plain sampling "
-        "with as few."
+        f" Above {max(most, 2.0)} fewer than {fewest} steps are computed, little better than plain "
+        "sampling with as few."
     )
     return (
         f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {target_steps(steps, 2.0)} of the {steps} "
@@ -303,26 +265,6 @@ def flux_graph() -> Graph:
     return Graph(scaling_name("FLUX.1 dev"), TEMPLATES, nodes, scaling_note("FLUX.1-dev", 28))
 
 
-def sd35_graph() -> Graph:
-    nodes = {
-        "checkpoint": checkpoint_loader(
-            "sd3.5_large_fp8_scaled.safetensors",
-            f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main",
-        ),
-        "latent": picture_latent("EmptySD3LatentImage"),
-        "cache": scaling_cache(link("checkpoint")),
-        "positive": positive_prompt(
-            link("checkpoint", 1),
-            "a fox asleep in a red armchair beside a tall window, snow outside",
-        ),
-        "negative": negative_prompt(link("checkpoint", 1), ""),
-        "sampler": sampler(20, 4.0, "euler", "sgm_uniform"),
-        "decode": decoder(link("checkpoint", 2)),
-        "save": save_image(),
-    }
-    return Graph(scaling_name("SD 3.5 Large"), TEMPLATES, nodes, scaling_note("SD 3.5 Large", 20))
-
-
 def lumina2_graph() -> Graph:
     checkpoint = "NetaYumev35_pretrained_all_in_one.safetensors"
     nodes = {
@@ -354,30 +296,42 @@ def lumina2_graph() -> Graph:
     return Graph(scaling_name("Lumina 2 NetaYume"), TEMPLATES, nodes, note)
 
 
-def hidream_graph() -> Graph:
+def ace_step_graph() -> Graph:
     nodes = {
-        "unet": unet_loader("hidream_i1_full_fp8.safetensors", f"{HIDREAM_FILES}/diffusion_models"),
-        "clip": encoder_loader(
-            "QuadrupleCLIPLoader",
-            (
-                "clip_l_hidream.safetensors",
-                "clip_g_hidream.safetensors",
-                "t5xxl_fp8_e4m3fn_scaled.safetensors",
-                "llama_3.1_8b_instruct_fp8_scaled.safetensors",
-            ),
-            f"{HIDREAM_FILES}/text_encoders",
+        "checkpoint": checkpoint_loader("ace_step_v1_3.5b.safetensors", ACE_FILES),
+        "latent": Node("EmptyAceStepLatentAudio", 0, {"seconds": 120.0, "batch_size": 1}, (380, 0)),
+        "shift": Node("ModelSamplingSD3", 1, {"model": link("checkpoint"), "shift": 5.0}, (340, 0)),
+        "tonemap": Node("LatentOperationTonemapReinhard", 1, {"multiplier": 1.0}, (340, 0)),
+        "operation": Node(
+            "LatentApplyOperationCFG",
+            1,
+            {"model": link("shift"), "operation": link("tonemap")},
+            (340, 0),
         ),
-        "vae": vae_loader("ae.safetensors", f"{HIDREAM_FILES}/vae"),
-        "latent": picture_latent("EmptySD3LatentImage"),
-        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 3.0}, (340, 0)),
-        "cache": scaling_cache(link("shift")),
-        "positive": positive_prompt(
-            link("clip"), "an old tram crosses a flooded square, reflections, overcast morning"
+        "cache": scaling_cache(link("operation")),
+        "positive": Node(
+            "TextEncodeAceStepAudio",
+            1,
+            {
+                "clip": link("checkpoint", 1),
+                "tags": "folk, acoustic guitar, warm male vocals, slow",
+                "lyrics": "[verse]\nThe river keeps the time we lose\nand brings it back as rain",
+                "lyrics_strength": 1.0,
+            },
+            (400, 320),
+            title="Song",
         ),
-        "negative": negative_prompt(link("clip"), "blurry, jpeg artifacts"),
-        "sampler": sampler(50, 5.0, "uni_pc", "simple"),
-        "decode": decoder(link("vae")),
-        "save": save_image(),
+        "negative": Node("ConditioningZeroOut", 1, {"conditioning": link("positive")}),
+        "sampler": sampler(50, 5.0, "euler", "simple"),
+        "decode": Node(
+            "VAEDecodeAudio", 2, {"samples": link("sampler"), "vae": link("checkpoint", 2)}
+        ),
+        "save": Node(
+            "SaveAudioMP3",
+            3,
+            {"audio": link("decode"), "filename_prefix": "audio/scaling_cache", "quality": "V0"},
+            (420, 160),
+        ),
     }
-    note = scaling_note("HiDream I1 Full", 50, fewest=FEWEST_MULTISTEP)
-    return Graph(scaling_name("HiDream I1 Full"), TEMPLATES, nodes, note)
+    note = scaling_note("ACE-Step", 50)
+    return Graph(scaling_name("ACE-Step"), TEMPLATES, nodes, note)

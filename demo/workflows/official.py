@@ -32,11 +32,16 @@ BYPASSED, INSIDE = 4, -10
 SAMPLERS = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
 # Widgets of nodes that no template names.
 SPELLED = {
+    "EmptyHunyuanLatentVideo": "width height length batch_size",
+    "EmptyHunyuanVideo15Latent": "width height length batch_size",
     "EmptySD3LatentImage": "width height batch_size",
     "Flux2Scheduler": "steps width height",
     "FluxGuidance": "guidance",
     "KSamplerAdvanced": "add_noise noise_seed steps cfg sampler_name scheduler start_at_step end_at_step "
     "return_with_leftover_noise",
+    "QuadrupleCLIPLoader": "clip_name1 clip_name2 clip_name3 clip_name4",
+    "T5TokenizerOptions": "min_padding min_length",
+    "Wan22ImageToVideoLatent": "width height length batch_size",
     "WanImageToVideo": "width height length batch_size",
 }
 # A node of a subgraph by the way to it.
@@ -179,6 +184,8 @@ class Unfolded:
         self._links: dict[Place, dict[int, tuple[int, int]]] = {}
         self._lay_out(template, ())
         self.parts: dict[Place, Part] = {}
+        # Kinds whose values nothing names.
+        self.nameless: set[str] = set()
         for place, node in self._nodes.items():
             if node["type"].startswith("Save") and not node.get("mode"):
                 self._keep(place)
@@ -219,6 +226,8 @@ class Unfolded:
             return
         node = self._nodes[place]
         inputs = widgets(node)
+        if node.get("widgets_values") and not inputs:
+            self.nameless.add(node["type"])
         for entry in node.get("inputs", []):
             match self._input(place, entry):
                 case Value(value):

@@ -6,25 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from .file_format import Graph, Node, link
-from .graphs import (
-    demo_graph,
-    flux_graph,
-    hidream_graph,
-    lumina2_graph,
-    sd35_graph,
-    wan_graph,
-)
-from .image_graphs import chroma_graph, kontext_graph
+from .graphs import ace_step_graph, demo_graph, flux_graph, lumina2_graph, wan_graph
 from .today import TODAY, today_graph
 from .twice import compare_graph, compare_note, hunt_graph, hunt_note
-from .video_graphs import (
-    ace_step_graph,
-    hunyuan_video15_graph,
-    hunyuan_video_graph,
-    wan22_5b_graph,
-    wan22_pair_graph,
-    wan_i2v_graph,
-)
 
 WINDOW = {"start_percent": 0.0, "end_percent": 1.0}
 
@@ -40,16 +24,7 @@ def graphs() -> list[Graph]:
         *today.values(),
         wan,
         flux,
-        sd35_graph(),
         lumina2_graph(),
-        hidream_graph(),
-        kontext_graph(),
-        chroma_graph(),
-        wan_i2v_graph(),
-        wan22_pair_graph(),
-        wan22_5b_graph(),
-        hunyuan_video_graph(),
-        hunyuan_video15_graph(),
         ace_step_graph(),
         *node_graphs(wan, flux),
         *advanced_step_graphs(wan),
