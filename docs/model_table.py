@@ -58,14 +58,14 @@ ROWS = (
 )
 WORDS = {
     "en": (
-        ("your model", "steps", "set `speedup`", "draft, at most"),
-        "{speedup} ({steps} computed)",
+        ("your model", "steps", "set `speedup` (computed steps)"),
+        ", draft {}",
         "8 steps or fewer: Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, Lightning and turbo LoRAs",
         "leave the node out",
     ),
     "zh": (
-        ("模型", "步数", "`speedup` 设为", "草稿上限"),
-        "{speedup} (计算 {steps} 步)",
+        ("模型", "步数", "`speedup` 设为 (计算步数)"),
+        ", 草稿 {}",
         "8 步及以下: Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, Lightning 和 turbo LoRA",
         "不用本节点",
     ),
@@ -120,17 +120,14 @@ def share() -> float:
 
 def table(language: str) -> str:
     """The table in Markdown, with the steps of what is run most of each row."""
-    head, setting, few, leave = WORDS[language]
+    head, draft, few, leave = WORDS[language]
     rows: list[Iterable[str]] = [head, ("---",) * len(head)]
     for row in ROWS:
         run = max(of(row), key=lambda run: run.usage)
         most = highest(run.steps, FEWEST_MULTISTEP if run.multistep else FEWEST)
-        usual, draft = (
-            setting.format(speedup=speedup, steps=target_steps(run.steps, speedup))
-            for speedup in (min(2.0, most), most)
-        )
-        rows.append((row.model, str(run.steps), usual, draft if most > 2 else ""))
-    rows.append((few, "", leave, ""))
+        usual, fast = (f"{s} ({target_steps(run.steps, s)})" for s in (min(2.0, most), most))
+        rows.append((row.model, str(run.steps), usual + (draft.format(fast) if most > 2 else "")))
+    rows.append((few, "", leave))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
