@@ -20,7 +20,10 @@ from demo.host.server import PACK_PARTS, Server, serve
 # The registry's name of the pack; comfy-cli and ComfyUI-Manager install it in a folder called so.
 NAME = "scalingcache"
 # Beside what the host loads.
-FURTHER = {"cli", "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml"}
+FURTHER = {
+    *("cli", "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
+    *("pyproject.toml", "requirements.txt"),
+}
 # The frontend's languages; for those without a page of their own it asks for another one.
 LOCALES = ("ar", "en", "es", "fa", "fr", "ja", "ko", "pt-BR", "ru", "tr", "zh", "zh-TW")
 
