@@ -10,6 +10,7 @@ LONG = (
     "tests/distributed/",
     "tests/host/test_devices.py",
     "tests/host/test_matrix.py",
+    "tests/host/test_other_packs.py",
     "tests/host/test_samplers.py",
     "tests/host/test_same_as_before.py",
     "tests/host/test_soak.py",

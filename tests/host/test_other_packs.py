@@ -1,0 +1,230 @@
+"""Wrappers, samplers and guiders as other packs have them, around and inside of the cache."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import comfy.samplers
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy.samplers import KSAMPLER
+from scaling_cache.cache_core.methods import ScalingCache
+from torch import Tensor
+
+from testbed import networks
+from testbed.install import cached
+from testbed.observe import listening, refusal
+
+NAME, STEPS, FEWER = "sd3", 40, 20
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return networks.build(NAME, spread=0.1)
+
+
+def run(model: Any, steps: int = STEPS, sampler: Any = None, guider: Any = None) -> Tensor:
+    """Sample as SamplerCustomAdvanced does."""
+    latent = networks.empty(NAME)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+    sigmas = comfy.samplers.calculate_sigmas(
+        model.get_model_object("model_sampling"), "simple", steps
+    )
+    made = (guider or comfy.samplers.CFGGuider)(model)
+    made.set_conds(networks.conditioning(NAME, 2), networks.conditioning(NAME, 3))
+    made.set_cfg(4.0)
+    sampler = sampler or comfy.samplers.sampler_object("euler")
+    with torch.inference_mode():
+        return made.sample(noise, latent, sampler, sigmas, disable_pbar=True, seed=1)
+
+
+def wrapped(kind: str, function: Any) -> Callable[[Any], Any]:
+    def put(model: Any) -> Any:
+        clone = model.clone()
+        clone.add_wrapper_with_key(kind, "another pack", function)
+        return clone
+
+    return put
+
+
+def counted(model: Any) -> tuple[Any, list[float]]:
+    seen: list[float] = []
+
+    def note(executor: Any, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append(float(t.reshape(-1)[0]))
+        return executor(x, t, *args, **kwargs)
+
+    return wrapped(WrappersMP.APPLY_MODEL, note)(model), seen
+
+
+def off(one: Tensor, other: Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+# --- what wrappers do
+
+
+def twice(ex: Any, x: Tensor, t: Tensor, options: Any, *args: Any, **kw: Any) -> Tensor:
+    return (ex(x, t, options, *args, **kw) + ex(x + 0.01, t, options, *args, **kw)) / 2
+
+
+def by_name(ex: Any, x: Tensor, t: Tensor, options: Any, *args: Any, **kw: Any) -> Tensor:
+    return ex(x, t, model_options=options, seed=args[0] if args else kw.get("seed"))
+
+
+def deep(ex: Any, x: Tensor, t: Tensor, options: Any, *args: Any, **kw: Any) -> Tensor:
+    return ex(x, t, copy.deepcopy(options), *args, **kw)
+
+
+def deep_batch(ex: Any, model: Any, conds: Any, x: Tensor, t: Tensor, options: Any) -> Any:
+    return ex(model, conds, x, t, copy.deepcopy(options))
+
+
+def outer_by_name(
+    ex: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any, *args: Any, **kw: Any
+) -> Any:
+    names = dict(zip(("callback", "disable_pbar", "seed"), args, strict=False))
+    return ex(noise, latent, sampler=sampler, sigmas=sigmas, denoise_mask=mask, **names, **kw)
+
+
+def in_parts(length: int) -> Any:
+    def parts(ex: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, *args: Any, **kw: Any):
+        for i in range(0, len(sigmas) - 1, length):
+            latent = ex(noise, latent, sampler, sigmas[i : i + length + 1], *args, **kw)
+            noise = torch.zeros_like(noise)
+        return latent
+
+    return parts
+
+
+def again(ex: Any, *args: Any, **kw: Any) -> Any:
+    ex(*args, **kw)
+    return ex(*args, **kw)
+
+
+def every_other_sigma(ex: Any, wrap: Any, sigmas: Tensor, *args: Any, **kw: Any) -> Any:
+    return ex(wrap, torch.cat([sigmas[:-1:2], sigmas[-1:]]), *args, **kw)
+
+
+def lower_sigmas(ex: Any, wrap: Any, sigmas: Tensor, *args: Any, **kw: Any) -> Any:
+    changed = sigmas.clone()
+    changed[1:-1] *= 0.9
+    return ex(wrap, changed, *args, **kw)
+
+
+WRAPPERS = {
+    "evaluates twice": (WrappersMP.PREDICT_NOISE, twice),
+    "evaluates by name": (WrappersMP.PREDICT_NOISE, by_name),
+    "copies the options of evaluations": (WrappersMP.PREDICT_NOISE, deep),
+    "copies the options of batches": (WrappersMP.CALC_COND_BATCH, deep_batch),
+    "samples by name": (WrappersMP.OUTER_SAMPLE, outer_by_name),
+    "samples in two parts": (WrappersMP.OUTER_SAMPLE, in_parts(20)),
+    "samples in parts of five": (WrappersMP.OUTER_SAMPLE, in_parts(5)),
+    "samples twice": (WrappersMP.OUTER_SAMPLE, again),
+    "drops sigmas": (WrappersMP.SAMPLER_SAMPLE, every_other_sigma),
+    "lowers sigmas": (WrappersMP.SAMPLER_SAMPLE, lower_sigmas),
+}
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the cache", "behind the cache"])
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_wrapper(name: str, before: bool, model: Any) -> None:
+    """As near as fewer steps, whichever node comes first, and what is said to run is what runs."""
+    put = wrapped(*WRAPPERS[name])
+    plain_model, everything = counted(put(model))
+    plain, few = run(plain_model), run(put(model), FEWER)
+    bottom, ran = counted(model)
+    runs: list[Any] = []
+    found = (
+        cached(put(bottom), ScalingCache(2.0), runs)
+        if before
+        else put(cached(bottom, ScalingCache(2.0), runs))
+    )
+    assert off(run(found), plain) <= max(off(few, plain), 0.01)
+    assert 0.4 * len(everything) <= len(ran) <= len(everything)
+    # Each evaluation of the last runs was counted where it was asked for.
+    assert sum(r.report.evaluations for r in runs) in (len(everything), len(everything) // 2)
+
+
+# --- samplers
+
+
+def two_evaluations(model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, **_: Any) -> Tensor:
+    ones = x.new_ones([len(x)])
+    for i in range(len(sigmas) - 1):
+        first = model(x, sigmas[i] * ones, **extra_args)
+        second = model(x + 0.02 * x.sin(), sigmas[i] * ones, **extra_args)
+        denoised = (first + second) / 2
+        x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i]
+    return x
+
+
+def half_size(model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, **_: Any) -> Tensor:
+    """Begins at half size, as progressive upscaling does."""
+    ones, scale = x.new_ones([len(x)]), torch.nn.functional.interpolate
+    for i in range(len(sigmas) - 1):
+        if i < len(sigmas) // 3:
+            small = model(scale(x, scale_factor=0.5), sigmas[i] * ones, **extra_args)
+            denoised = scale(small, size=x.shape[-2:])
+        else:
+            denoised = model(x, sigmas[i] * ones, **extra_args)
+        x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i]
+    return x
+
+
+@pytest.mark.parametrize("borrowed", ["sample_euler", "sample_heun", "sample_of_my_own"])
+@pytest.mark.parametrize("function", [two_evaluations, half_size])
+def test_a_sampler_of_another_pack(function: Any, borrowed: str, model: Any) -> None:
+    """A name of the host's says nothing of how it samples."""
+
+    def sampled(*args: Any, **kw: Any) -> Any:
+        return function(*args, **kw)
+
+    sampled.__name__ = borrowed
+    sampler = KSAMPLER(sampled)
+    plain, few = run(model, sampler=sampler), run(model, FEWER, sampler=sampler)
+    runs: list[Any] = []
+    result = run(cached(model, ScalingCache(2.0), runs), sampler=sampler)
+    assert off(result, plain) <= max(off(few, plain), 0.01)
+    assert "is not known" in " ".join(runs[0].report.notes)
+
+
+def test_a_guider_that_passes_the_cache_by(model: Any) -> None:
+    class Own(comfy.samplers.CFGGuider):
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None):
+            return self.inner_model.apply_model(
+                x, timestep, c_crossattn=self.text, y=self.pooled, transformer_options={}
+            )
+
+        def outer_predict_noise(
+            self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None
+        ):
+            return self.predict_noise(x, timestep, model_options, seed)
+
+        def set_conds(self, positive: Any, negative: Any) -> None:
+            super().set_conds(positive, negative)
+            self.text, more = positive[0]
+            self.pooled = more.get("pooled_output", torch.zeros(1, 2048))
+
+    plain = run(model, guider=Own)
+    runs: list[Any] = []
+    result = run(cached(model, ScalingCache(2.0), runs), guider=Own)
+    assert torch.equal(result, plain)
+    assert runs[0].report.notes == ["Own passes the cache by: every step is computed"]
+
+
+@pytest.mark.parametrize("module", ["custom_nodes.ComfyUI-TeaCache.nodes", "fsampler.sampling"])
+def test_a_cache_of_another_pack_is_named(module: str, model: Any) -> None:
+    def wrapper(apply: Any, args: Any) -> Any:
+        return apply(args["input"], args["timestep"], **args["c"])
+
+    wrapper.__module__ = module
+    other = model.clone()
+    other.set_model_unet_function_wrapper(wrapper)
+    with listening() as lines:
+        result = run(cached(other, ScalingCache(2.0)))
+    assert torch.equal(result, run(other))
+    assert "is on the same model: remove one of the two nodes" in refusal(lines)
