@@ -92,31 +92,57 @@ def with_input(
 
 
 def with_report(workflow: Workflow, metadata: bool = False) -> tuple[Workflow, str]:
-    """The workflow with a Cache Report before its first Save Image, and the report's node id; one that is
-    there already is kept.
+    """The workflow with a Cache Report, and its node id; one that is there already is kept. It stands
+    before the first Save Image, else before what makes pictures into a video or saves them, and else
+    reports on the latent that is decoded.
 
     Args:
         metadata: write the statistics into the pictures.
 
     Raises:
-        ValueError: if there are no pictures to report on, or no cache.
+        ValueError: if there is nothing to report on, or no cache.
     """
     changed = copy.deepcopy(workflow)
     for node, entry in changed.items():
         if entry["class_type"] == REPORT:
             entry["inputs"]["metadata"] = metadata or entry["inputs"].get("metadata", False)
             return changed, node
-    save = next((e for e in changed.values() if e["class_type"] == "SaveImage"), None)
-    if save is None or not is_link(save["inputs"].get("images")):
-        raise ValueError("--report: the workflow has no Save Image to report on")
-    images = save["inputs"]["images"]
-    cache = next((n for n in _upstream(changed, images[0]) if is_own_cache(changed[n])), None)
-    if cache is None:
-        raise ValueError("--report: no cache node of this pack leads to Save Image")
-    inputs = {"images": images, "model": [cache, 0], "metadata": metadata}
-    changed[_ADDED] = {"class_type": REPORT, "inputs": inputs}
-    save["inputs"]["images"] = [_ADDED, 2]
+    shown = _shown(changed)
+    if not shown:
+        raise ValueError("--report: the workflow has no pictures and no latent to report on")
+    caches = [(place, _cache_before(changed, place)) for place in shown]
+    found = next(((place, cache) for place, cache in caches if cache is not None), None)
+    if found is None:
+        raise ValueError("--report: no cache node of this pack leads to what is saved")
+    (inputs, field), cache = found
+    told = {"latent" if field == "samples" else field: inputs[field]}
+    changed[_ADDED] = {
+        "class_type": REPORT,
+        "inputs": {**told, "model": [cache, 0], "metadata": metadata},
+    }
+    if field == "images":
+        inputs[field] = [_ADDED, 2]
     return changed, _ADDED
+
+
+def _shown(workflow: Workflow) -> list[tuple[dict[str, Any], str]]:
+    """Inputs of a workflow that take what was made, with their field, the most telling first."""
+    places = [
+        (entry, field)
+        for entry in workflow.values()
+        for field in ("images", "samples")
+        if is_link(entry["inputs"].get(field)) and "model" not in entry["inputs"]
+    ]
+    order = {"SaveImage": 0, "CreateVideo": 1}
+    places.sort(key=lambda place: (place[1] != "images", order.get(place[0]["class_type"], 2)))
+    return [(entry["inputs"], field) for entry, field in places]
+
+
+def _cache_before(workflow: Workflow, place: tuple[dict[str, Any], str]) -> str | None:
+    """The nearest cache node that leads to an input."""
+    inputs, field = place
+    found = _upstream(workflow, inputs[field][0])
+    return next((node for node in found if is_own_cache(workflow[node])), None)
 
 
 def _upstream(workflow: Workflow, node: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,38 @@ def test_a_report_between_pictures_and_save_with_the_nearest_cache():
     assert changed["save"]["inputs"]["images"] == [report, 2]
 
 
+def test_a_report_on_a_video_and_on_a_latent():
+    workflow = build()
+    workflow["video"] = node("CreateVideo", images=["decode", 0], fps=16)
+    workflow["save"] = node("SaveVideo", video=["video", 0])
+    changed, report = with_report(workflow)
+    assert changed[report]["inputs"]["images"] == ["decode", 0]
+    assert changed["video"]["inputs"]["images"] == [report, 2]
+    workflow = {k: v for k, v in build().items() if k != "save"}
+    workflow["decode"] = node("VAEDecodeAudio", samples=["sampler", 0])
+    changed, report = with_report(workflow)
+    assert changed[report]["inputs"] == {
+        "latent": ["sampler", 0],
+        "model": ["cache", 0],
+        "metadata": False,
+    }
+    assert changed["decode"] == workflow["decode"]
+
+
+TEMPLATES = sorted((ROOT / "workflows" / "api").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_every_template_that_samples_can_have_one(path: Path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    if "tool - Calibrate" in path.stem or "tool - Profile" in path.stem:
+        with pytest.raises(ValueError, match="--report"):
+            with_report(workflow)
+    else:
+        changed, report = with_report(workflow)
+        assert changed[report]["inputs"]["model"]
+
+
 def test_a_report_that_is_there_is_kept():
     path = ROOT / "workflows" / "api" / "Scaling Cache tool - Compare (FLUX.1 dev).json"
     workflow = json.loads(path.read_text())
@@ -127,7 +160,7 @@ def without(*names: str) -> dict[str, Any]:
         (build(), ["--set", "sampler.seed"], "--set: must be like"),
         (build(), ["--set", "9.seed=2"], "--set: there is no node 9; there are load, far, cache"),
         (build(), ["--set", "sampler.model=2"], "--set: model of node sampler (KSampler) comes"),
-        (without("save"), ["--report"], "--report: the workflow has no Save Image"),
+        (without("save", "decode"), ["--report"], "--report: the workflow has no pictures and no"),
         (without("cache", "far", "off"), ["--metadata"], "--report: no cache node of this pack"),
         (build(), ["--server", "localhost"], "--server: must be like"),
         (build(), ["--speedup", "nan"], "--speedup: must be finite, got nan"),
