@@ -13,6 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from simpleeval import NameNotDefined, simple_eval
+
 from .file_format import WIDGET_TYPES
 
 PACKAGE = "comfyui_workflow_templates_json"
@@ -294,8 +296,8 @@ class Unfolded:
         known = {key: each.value for key, each in given.items() if isinstance(each, Value)}
         formula = widgets(self._nodes[place])["expression"]
         try:
-            result = eval(formula, {"__builtins__": {}, **ARITHMETIC}, known)
-        except NameError:
+            result = simple_eval(formula, functions=ARITHMETIC, names=known)
+        except NameNotDefined:
             return None
         return Value(int(result) if slot else float(result))
 

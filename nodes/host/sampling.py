@@ -260,9 +260,14 @@ def outer_sample(
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
     # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
     shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
-    about = Sampling(guider, sampler, sigmas, shape, caches)
-    session = Session(about, begin(about))
-    guider.model_options = _arranged(saved, session)
+    session = Session(Sampling(guider, sampler, sigmas, shape, caches))
+    try:
+        session.caches = begin(session.about)
+        options = _arranged(saved, session)
+    except Exception as error:
+        _refuse(caches, error)
+        return executor(noise, latent_image, sampler, sigmas, *args, **kw)
+    guider.model_options = options
     result = None
     try:
         result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
@@ -291,13 +296,18 @@ def sampler_sample(
     is the one that counts."""
     session = session_of((extra_args or {}).get("model_options"))
     if session is not None and session.caches:
-        if session.caches[0].guard(_departs, session, sigmas):
-            if session.done:
-                end(session, sigmas)
-            session.about = replace(session.about, sigmas=sigmas)
-            session.caches, session.done = begin(session.about), 0
-        session.done += len(sigmas) - 1
+        session.caches[0].guard(_follow, session, sigmas)
     return executor(model_wrap, sigmas, extra_args, *args, **kw)
+
+
+def _follow(session: Session, sigmas: torch.Tensor) -> None:
+    """Plan anew where the sampler goes its own way."""
+    if _departs(session, sigmas):
+        if session.done:
+            end(session, sigmas)
+        session.about = replace(session.about, sigmas=sigmas)
+        session.caches, session.done = begin(session.about), 0
+    session.done += len(sigmas) - 1
 
 
 def _departs(session: Session, sigmas: torch.Tensor) -> bool:
@@ -307,6 +317,23 @@ def _departs(session: Session, sigmas: torch.Tensor) -> bool:
     pairs = zip(begun, expected, strict=False)
     near = [abs(s - known) <= SIGMA_TOLERANCE * max(known, 1e-3) for s, known in pairs]
     return len(expected) != len(begun) or not all(near)
+
+
+def _refuse(caches: Sequence[Any], error: Exception) -> None:
+    """Say that a run goes without its caches after a fault of ours.
+
+    Raises:
+        Exception: the fault, where there are several ranks: others would wait for this one.
+    """
+    if not _alone():
+        raise error
+    why = log_fault("the run could not be planned", error)
+    for cache in caches:
+        tell(ProgressText(cache.node_id).refuse, why)
+
+
+def _alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized())
 
 
 def begin(about: Sampling) -> list[Active]:
@@ -343,7 +370,7 @@ def _end(active: Active, result: Any, guider: str) -> None:
 
 def _start(cache: Any, about: Sampling) -> Active | None:
     progress = ProgressText(cache.node_id)
-    alone = not (dist.is_available() and dist.is_initialized())
+    alone = _alone()
     try:
         agree = None if alone else ranks.agreement(about.options)
         alone = agree is None
