@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -50,8 +49,13 @@ class Stack:
     single: bool = False
 
     def held(self, network: Any) -> Any:
-        """The list itself, or the one block, or None."""
-        return attrgetter(self.attribute)(network)
+        """The list itself, or the one block, or None; also while another thread hides it behind
+        stand-ins, which are attributes and no modules."""
+        held = network
+        for name in self.attribute.split("."):
+            modules = held._modules
+            held = modules[name] if name in modules else getattr(held, name)
+        return held
 
     def indices(self, network: Any) -> tuple[int, ...]:
         """Blocks that run, in order."""

@@ -68,14 +68,6 @@ class Hidden:
         for (attributes, name, _), other in zip(self.places, behind.values(), strict=True):
             attributes[name] = other
 
-    def show(self) -> None:
-        """Show them again."""
-        for attributes, name, before in reversed(self.places):
-            del attributes[name]
-            if before is not _NOTHING:
-                attributes[name] = before
-        self.places.clear()
-
 
 @contextmanager
 def standing_in(walk: Walk) -> Iterator[None]:
@@ -94,8 +86,11 @@ def standing_in(walk: Walk) -> Iterator[None]:
         with _SWAPPING:
             hidden.walks[thread] = outer
             if not any(hidden.walks.values()):
-                hidden.show()
-                attributes.pop(KEY, None)
+                for place, name, before in hidden.places:
+                    del place[name]
+                    if before is not _NOTHING:
+                        place[name] = before
+                del attributes[KEY]
 
 
 def stand_ins(walk: Walk, walks: Walks) -> dict[str, Any]:
