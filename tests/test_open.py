@@ -48,4 +48,4 @@ def test_the_browser_shows_the_demo_workflow(tmp_path: Path):
             assert page.get_by_role("dialog").count() == 0
     finally:
         process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
