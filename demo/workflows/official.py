@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from simpleeval import NameNotDefined, simple_eval
+from simpleeval import InvalidExpression, simple_eval
 
 from .file_format import WIDGET_TYPES
 
@@ -297,7 +297,7 @@ class Unfolded:
         formula = widgets(self._nodes[place])["expression"]
         try:
             result = simple_eval(formula, functions=ARITHMETIC, names=known)
-        except NameNotDefined:
+        except InvalidExpression:
             return None
         return Value(int(result) if slot else float(result))
 
