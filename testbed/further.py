@@ -38,6 +38,18 @@ def wan(
     return Spec(config, {**WAN, **network}, latent, 24, more=more or {}, stages=stages, **watched)
 
 
+# What OmniGen2 and Boogu have in common.
+OMNIGEN: dict[str, Any] = {
+    "hidden_size": 48,
+    "num_layers": 3,
+    "num_refiner_layers": 1,
+    "num_attention_heads": 4,
+    "num_kv_heads": 2,
+    "multiple_of": 16,
+    "axes_dim_rope": (4, 4, 4),
+    "axes_lens": (64, 64, 64),
+}
+
 FURTHER: dict[str, Spec] = {
     "flux_kontext": Spec(
         "Flux",
@@ -177,16 +189,9 @@ FURTHER: dict[str, Spec] = {
     "omnigen2": Spec(
         "Omnigen2",
         {
+            **OMNIGEN,
             "patch_size": 2,
             "in_channels": 16,
-            "hidden_size": 48,
-            "num_layers": 3,
-            "num_refiner_layers": 1,
-            "num_attention_heads": 4,
-            "num_kv_heads": 2,
-            "multiple_of": 16,
-            "axes_dim_rope": (4, 4, 4),
-            "axes_lens": (64, 64, 64),
             "text_feat_dim": 24,
             "timestep_scale": 1000.0,
             "image_model": "omnigen2",

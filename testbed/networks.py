@@ -192,7 +192,7 @@ def sample(
     """The host's KSampler on a tiny latent; several that are sampled together stand in a row."""
     if latent is None:
         latent = empty(name, batch)
-    noise = comfy.sample.prepare_noise(latent, seed)
+    noise = noise_like(latent, seed)
     with torch.inference_mode():
         result = comfy.sample.sample(
             model,
@@ -212,15 +212,29 @@ def sample(
     return torch.cat(parts, 1) if parts else result
 
 
+def noise_like(latent: Any, seed: int) -> Any:
+    """What the host's `prepare_noise` gives, by a generator of its own: that of the process is one for
+    all threads."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = latent.unbind() if latent.is_nested else [latent]
+    made = [torch.randn(part.shape, generator=generator).to(part.dtype) for part in parts]
+    return nested(made) if latent.is_nested else made[0]
+
+
+def nested(parts: list[torch.Tensor]) -> Any:
+    """Latents that are sampled together."""
+    from comfy.nested_tensor import NestedTensor  # not in every host
+
+    return NestedTensor(parts)
+
+
 def empty(name: str, batch: int = 1) -> Any:
     """A latent of a family with nothing in it; the host's own pair where two are sampled together."""
     spec = spec_of(name)
     latent = torch.zeros(batch, *spec.latent)
     if not spec.second:
         return latent
-    from comfy.nested_tensor import NestedTensor  # not in every host
-
-    return NestedTensor([latent, torch.zeros(batch, *spec.second)])
+    return nested([latent, torch.zeros(batch, *spec.second)])
 
 
 def sample_stages(models: list[Any], name: str, steps: int = 10, **more: Any) -> torch.Tensor:

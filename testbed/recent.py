@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .further import FURTHER, MASKED, VISION, wan
+from .further import FURTHER, MASKED, OMNIGEN, VISION, wan
 from .spec import Spec
 from .transformers import COSMOS, FLUX, POOLED
 
@@ -186,15 +186,8 @@ RECENT: dict[str, Spec] = {
     "boogu": Spec(
         "Boogu",
         {
-            "hidden_size": 48,
-            "num_layers": 3,
+            **OMNIGEN,
             "num_double_stream_layers": 2,
-            "num_refiner_layers": 1,
-            "num_attention_heads": 4,
-            "num_kv_heads": 2,
-            "multiple_of": 16,
-            "axes_dim_rope": (4, 4, 4),
-            "axes_lens": (64, 64, 64),
             "instruction_feat_dim": 24,
             "image_model": "boogu",
         },

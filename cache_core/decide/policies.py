@@ -19,9 +19,14 @@ from ..planning.gram import GramTable
 from ..predict.predictors import Axis, snr_axis
 
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
-SIGMA_TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 # Computed steps before and behind a break.
 _BEFORE, _BEHIND = 1, 3
+
+
+def same_sigma(sigma: float, expected: float) -> bool:
+    """Whether a noise level is the expected one but for rounding."""
+    return abs(sigma - expected) <= _TOLERANCE * max(abs(expected), 1e-3)
 
 
 @dataclass(frozen=True)
@@ -205,13 +210,12 @@ class Clock:
         """Whether a measured sigma is the one expected at the first evaluation of a step; from the
         first that is not, the clock measures."""
         expected = self.sigmas[moment.step]
-        near = abs(sigma - expected) <= SIGMA_TOLERANCE * max(abs(expected), 1e-3)
-        self.measures = not (near or not moment.first)
+        self.measures = moment.first and not same_sigma(sigma, expected)
         return not self.measures
 
     def _find(self, sigma: float) -> int:
         """Last step whose sigma is not below `sigma`; the first step for anything above them all."""
-        above = [i for i, s in enumerate(self.sigmas[:-1]) if s >= sigma * (1 - SIGMA_TOLERANCE)]
+        above = [i for i, s in enumerate(self.sigmas[:-1]) if s >= sigma * (1 - _TOLERANCE)]
         return above[-1] if above else 0
 
 

@@ -622,18 +622,18 @@ class Histories:
         Returns:
             The largest relative error that their predictions would have had, see `History.learn`.
         """
-        missed, bend = None, 0.0
+        missed, bend, settled = None, 0.0, True
+        limit = JUMP * self._bend if self.judges else math.inf
         for history, known, row in zip(histories, newest, numbers, strict=True):
             error = history.learn(known, row)
+            if error == math.inf:
+                return error
+            settled &= history.judge(limit, NEAR)
             bend = max(bend, history.bend)
             if error is not None:
                 missed = max(missed or 0.0, error)
-        if missed == math.inf:
-            return missed
         self.bent = None if missed is None else bend
-        limit = JUMP * self._bend if self.judges else math.inf
-        settled = [history.judge(limit, NEAR) for history in histories]
-        if missed is not None and False not in settled:
+        if missed is not None and settled:
             # A curve that turns the other way is straight for a moment.
             self._bend = bend if self._bend == math.inf else max(bend, self._bend / 2)
         place_alphas(histories, newest[0].value)

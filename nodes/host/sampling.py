@@ -18,7 +18,7 @@ from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.decide.layout import Layout
-from ...cache_core.decide.policies import SIGMA_TOLERANCE, RunPlan, SamplerTraits
+from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
 from ...cache_core.methods.base import FEWEST_STEPS, Level, Method, Plain, Start
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
@@ -314,9 +314,7 @@ def _departs(session: Session, sigmas: torch.Tensor) -> bool:
     """Whether sigmas are others than those of the schedule, from where the sampler is."""
     begun = sigmas.tolist()
     expected = session.about.schedule[session.done : session.done + len(begun)]
-    pairs = zip(begun, expected, strict=False)
-    near = [abs(s - known) <= SIGMA_TOLERANCE * max(known, 1e-3) for s, known in pairs]
-    return len(expected) != len(begun) or not all(near)
+    return len(expected) != len(begun) or not all(map(same_sigma, begun, expected))
 
 
 def _refuse(caches: Sequence[Any], error: Exception) -> None:
@@ -329,7 +327,13 @@ def _refuse(caches: Sequence[Any], error: Exception) -> None:
         raise error
     why = log_fault("the run could not be planned", error)
     for cache in caches:
-        tell(ProgressText(cache.node_id).refuse, why)
+        _without(cache, why)
+
+
+def _without(cache: Any, why: str) -> None:
+    """Say, and keep for a report, that a run goes without a cache."""
+    tell(ProgressText(cache.node_id).refuse, why)
+    tell(lambda: cache.log.add(refused(why, cache.node_id)))
 
 
 def _alone() -> bool:
@@ -369,7 +373,6 @@ def _end(active: Active, result: Any, guider: str) -> None:
 
 
 def _start(cache: Any, about: Sampling) -> Active | None:
-    progress = ProgressText(cache.node_id)
     alone = _alone()
     try:
         agree = None if alone else ranks.agreement(about.options)
@@ -379,12 +382,12 @@ def _start(cache: Any, about: Sampling) -> Active | None:
         if not alone:
             raise
         planned = log_fault("the run could not be planned", error)
-    if not isinstance(planned, str):
-        tell(progress.start, cache.method.name, planned[0].report)
-        return Active(cache, planned[0], progress, planned[1])
-    tell(progress.refuse, planned)
-    tell(lambda: cache.log.add(refused(planned, cache.node_id)))
-    return None
+    if isinstance(planned, str):
+        _without(cache, planned)
+        return None
+    progress = ProgressText(cache.node_id)
+    tell(progress.start, cache.method.name, planned[0].report)
+    return Active(cache, planned[0], progress, planned[1])
 
 
 def plan(

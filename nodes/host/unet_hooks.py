@@ -63,7 +63,7 @@ class UNetWalk:
         found: dict[str, Any] = {}
         number = 0
         for stack in self.family.stacks:
-            held = getattr(self.network, stack.attribute)
+            held = stack.held(self.network)
             if held is None:
                 continue
             blocks = [held] if stack.single else list(held)
