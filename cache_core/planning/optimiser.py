@@ -16,6 +16,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from .gram import ROUNDING, Floats, GramTable, Steps, affine_weights, noise
 
@@ -104,20 +105,19 @@ class Chains(Sequence[Chain]):
     out. Each is found when it is asked for, since a run asks for one."""
 
     def __init__(self, costs: Floats, way: float) -> None:
-        # [back, last, hop], so that the smallest over back is taken in long rows.
-        self._costs = np.ascontiguousarray(costs.swapaxes(0, 1))
+        # [back, hop, last], so that sums and the smallest over back are taken in long rows.
+        self._costs = np.ascontiguousarray(costs.transpose(1, 2, 0))
         self._way = way
-        steps, reach = costs.shape[:2]
-        start = np.full((reach, steps), np.inf)
-        start[0, 0] = 0.0
         # [c][back, last]: smallest cost of a chain of c + 1 computed steps that ends so.
-        self._best = [start]
+        self._best = [self._layer()[1]]
+        self._best[0][0, 0] = 0.0
+        self._paths = np.empty_like(self._costs)
         # Places in it, with the cost, of those that are better than all shorter ones.
         self._ends: list[tuple[int, float]] = []
         self._found: dict[int, Chain] = {}
 
     def __len__(self) -> int:
-        self._grow(self._costs.shape[1])
+        self._grow(self._costs.shape[-1])
         return len(self._ends)
 
     def __getitem__(self, index: Any) -> Any:
@@ -149,32 +149,38 @@ class Chains(Sequence[Chain]):
 
     def _grow(self, computed: int) -> bool:
         """Look at chains of up to so many steps; whether any were left to look at."""
-        reach, steps = self._costs.shape[:2]
+        reach, _, steps = self._costs.shape
         left = len(self._best) < steps
         while len(self._best) < min(computed, steps):
             count = len(self._best)
             # Chains of so many steps end between these.
             low, high = count - 1, min((count - 1) * (reach - 1) + 1, steps)
-            paths = self._best[-1][:, low:high, None] + self._costs[:, low:high]
-            smallest = paths.min(0)
-            reached = np.full((reach, steps), np.inf)
-            for hop in range(1, min(reach, steps)):
-                ends = min(high, steps - hop)
-                reached[hop, low + hop : ends + hop] = smallest[: max(ends - low, 0), hop]
+            paths = self._paths[..., low:high]
+            np.add(self._best[-1][:, None, low:high], self._costs[..., low:high], out=paths)
+            ahead, reached = self._layer()
+            np.minimum.reduce(paths, axis=0, out=ahead[:, low:high])
             self._best.append(reached)
             cost = float(reached[:, -1].min())
             if np.isfinite(cost) and (not self._ends or cost < self._ends[-1][1]):
                 self._ends.append((count, cost))
         return left
 
+    def _layer(self) -> tuple[Floats, Floats]:
+        """Numbers by [hop, last], and the same by where a hop ends: [hop, last + hop]."""
+        reach, _, steps = self._costs.shape
+        numbers = np.full((reach, reach + steps), np.inf)
+        row, one = numbers.strides
+        ahead = numbers[:, reach:]
+        return ahead, as_strided(ahead, (reach, steps), (row - one, one))
+
     def _trace(self, count: int) -> tuple[int, ...]:
         """Back from the last step, each time over the cheapest step before the last two."""
-        last = self._costs.shape[1] - 1
+        last = self._costs.shape[-1] - 1
         back = int(self._best[count][:, last].argmin())
         chain = [last]
         for best in reversed(self._best[:count]):
             hop, last = back, last - back
-            back = int((best[:, last] + self._costs[:, last, hop]).argmin())
+            back = int((best[:, last] + self._costs[:, hop, last]).argmin())
             chain.append(last)
         return tuple(reversed(chain))
 

@@ -63,7 +63,9 @@ def line_chains(
     def weigh(_: Floats, near: Steps, known: int) -> Floats:
         return polynomial_weights(places[near[:, :known]], places[near[:, known:]])
 
-    costs = segment_costs(products(places), weights, longest, corrected, weigh, breaks)
+    # A known output and one that it helps to predict lie at most two gaps apart.
+    near = products(places, 2 * (longest + 1))
+    costs = segment_costs(near, weights, longest, corrected, weigh, breaks)
     return search(costs, forced)
 
 
@@ -145,11 +147,19 @@ def line_places(log_snr: Sequence[float], weights: Sequence[float]) -> list[floa
     return places
 
 
-def products(places: Floats) -> Floats:
+def products(places: Floats, within: int | None = None) -> Floats:
     """Expected products of the outputs at some places: a Matern 3/2 kernel of length 1 (Rasmussen and
-    Williams, Gaussian Processes for Machine Learning, eq. 4.17)."""
-    apart = math.sqrt(3) * np.abs(places[:, None] - places[None])
-    found = (1 + apart) * np.exp(-apart)
+    Williams, Gaussian Processes for Machine Learning, eq. 4.17).
+
+    Args:
+        within: leave those of steps that are further apart at 0.
+    """
+    count = len(places)
+    found = np.zeros((count, count))
+    for offset in range(count if within is None else min(within + 1, count)):
+        later, earlier = np.arange(offset, count), np.arange(count - offset)
+        apart = math.sqrt(3) * np.abs(places[later] - places[earlier])
+        found[later, earlier] = found[earlier, later] = (1 + apart) * np.exp(-apart)
     found[0, 0] += _ALONE
     return found
 
