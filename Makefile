@@ -45,6 +45,9 @@ lint: setup ## ruff and pyright
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m pyright
 
+audit: setup ## check without a network that packages are as they were packed, and what is pinned
+	@$(RUN) -m demo.audit
+
 format: setup ## let ruff rewrite
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
