@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
+import comfy.model_management
 import comfy.model_patcher
 import pytest
 import torch
@@ -35,6 +36,18 @@ def sharing(model: Any) -> Any:
     return comfy.model_patcher.ModelPatcher(
         copy(model.model), load_device=model.load_device, offload_device=model.offload_device
     )
+
+
+@pytest.fixture(autouse=True)
+def one_loads_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's list of loaded models is not made for threads: it takes out what another has taken."""
+    loads, lock = comfy.model_management.load_models_gpu, threading.Lock()
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return loads(*args, **kwargs)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", load)
 
 
 @contextmanager
