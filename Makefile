@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo open test test-long bench matrix soak compatibility lint format clean
+.PHONY: help setup demo open test test-long bench matrix soak compatibility lint audit format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -37,8 +37,9 @@ compatibility: setup ## print what the host has of what the pack needs
 matrix: setup ## every model family, method, sampler and scheduler; writes docs/compatibility.md
 	@$(RUN) -m benchmarks.matrix --snapshot
 
-soak: setup ## 1,000 randomised runs with faults
+soak: setup ## 1,000 randomised runs with faults, 500 situations by chance
 	@$(RUN) -m benchmarks.soak
+	@$(RUN) -m benchmarks.chance
 
 lint: setup ## ruff and pyright
 	@$(RUN) -m ruff check .

@@ -167,7 +167,9 @@ def counting(model: Any) -> Iterator[tuple[Any, list[float]]]:
     yield clone, seen
 
 
-def measure(situation: Situation, count: int, speeds: Sequence[float] = SPEEDS) -> list[Row]:
+def measure(
+    situation: Situation, count: int, speeds: Sequence[float] = SPEEDS, steps: int = STEPS
+) -> list[Row]:
     """Rows of a situation, with as many fewer steps as were computed."""
     from scaling_cache.cache_core.methods import ScalingCache
 
@@ -182,15 +184,15 @@ def measure(situation: Situation, count: int, speeds: Sequence[float] = SPEEDS) 
         return made.bed.decode(vae, latents.float())
 
     with counting(plainly) as (counted, seen):
-        full = pictures(made.sample(counted, STEPS))
+        full = pictures(made.sample(counted, steps))
     evaluations = len(seen)
     rows: list[Row] = []
     for speed in speeds:
         runs: list[Any] = []
         with counting(made.before(model)) as (counted, seen):
             fast = made.after(cached(counted, ScalingCache(speed), runs))
-            near = pictures(made.sample(fast, STEPS))
-        fewer = pictures(made.sample(plainly, max(1, round(STEPS * len(seen) / evaluations))))
+            near = pictures(made.sample(fast, steps))
+        fewer = pictures(made.sample(plainly, max(1, round(steps * len(seen) / evaluations))))
         each = psnr(near, full)
         rows.append(
             Row(
@@ -267,7 +269,7 @@ def _share(sigma: float, model: Any) -> float:
     return 1 - float(model.get_model_object("model_sampling").timestep(torch.tensor(sigma))) / 1000
 
 
-def _control(start: float, end: float, strength: float = 0.35) -> Callable[[Graph], None]:
+def control(start: float, end: float, strength: float = 0.35) -> Callable[[Graph], None]:
     """Something with the host's range of a ControlNet, which adds to the middle of the network."""
 
     def change(graph: Graph) -> None:
@@ -297,7 +299,7 @@ def _control(start: float, end: float, strength: float = 0.35) -> Callable[[Grap
     return change
 
 
-def _guided(scale: Callable[[int, float], float]) -> Callable[[Graph], None]:
+def guided(scale: Callable[[int, float], float]) -> Callable[[Graph], None]:
     """A guider with a scale of its own at each step, of the step and the share of the run."""
 
     def change(graph: Graph) -> None:
@@ -338,7 +340,7 @@ def _others(graph: Graph) -> list[Any]:
     return graph.bed.conditioning(other)
 
 
-def _replaced(at: float) -> Callable[[Graph], None]:
+def replaced(at: float) -> Callable[[Graph], None]:
     """Another prompt from a share of the run on, as the host's timed conditionings have it."""
 
     def change(graph: Graph) -> None:
@@ -382,7 +384,7 @@ def _below(change: Callable[[Tensor, int, int], Tensor]) -> Callable[[Graph], No
     return put
 
 
-def _swapped(at: float) -> Callable[[Graph], None]:
+def swapped(at: float) -> Callable[[Graph], None]:
     def change(graph: Graph) -> None:
         other = _others(graph)[0][0]
         _below(lambda text, step, steps: other.to(text) if step >= at * steps else text)(graph)
@@ -390,17 +392,17 @@ def _swapped(at: float) -> Callable[[Graph], None]:
     return change
 
 
-def _alternating(graph: Graph) -> None:
+def alternating(graph: Graph) -> None:
     other = _others(graph)[0][0]
     _below(lambda text, step, _: other.to(text) if step % 2 else text)(graph)
 
 
-def _fading(graph: Graph) -> None:
+def fading(graph: Graph) -> None:
     other = _others(graph)[0][0]
     _below(lambda text, step, steps: torch.lerp(text, other.to(text), step / steps))(graph)
 
 
-def _daemon(amount: float) -> Callable[[Graph], None]:
+def daemon(amount: float) -> Callable[[Graph], None]:
     """A sampler around another that tells the model less noise than there is, most in the middle."""
 
     def change(graph: Graph) -> None:
@@ -430,7 +432,7 @@ def _daemon(amount: float) -> Callable[[Graph], None]:
     return change
 
 
-def _res_2s(graph: Graph) -> None:
+def res_2s(graph: Graph) -> None:
     """The exponential integrator of second order with one step in between (Hochbruck, Ostermann 2005)."""
     import comfy.samplers
 
@@ -458,14 +460,14 @@ def _res_2s(graph: Graph) -> None:
     graph.evaluations = 2
 
 
-def _sampler(name: str, evaluations: int = 1) -> Callable[[Graph], None]:
+def sampler(name: str, evaluations: int = 1) -> Callable[[Graph], None]:
     def change(graph: Graph) -> None:
         graph.sampler, graph.evaluations = name, evaluations
 
     return change
 
 
-def _windows(graph: Graph) -> None:
+def windows_of_frames(graph: Graph) -> None:
     """AnimateDiff's uniform windows over frames, which move from step to step, with the cache behind."""
     from comfy.patcher_extension import WrappersMP
 
@@ -494,51 +496,51 @@ def _windows(graph: Graph) -> None:
     graph.before = before
 
 
-def _masked(graph: Graph) -> None:
+def masked(graph: Graph) -> None:
     graph.mask = torch.zeros(1, 1, *graph.bed.latent[-2:])
     graph.mask[..., : graph.bed.latent[-1] // 2] = 1.0
 
 
-def _nothing(graph: Graph) -> None:
+def nothing_changes(graph: Graph) -> None:
     """Plain sampling."""
 
 
 SITUATIONS = {
     s.name: s
     for s in (
-        Situation("nothing changes", _nothing),
-        Situation("ControlNet to the end", _control(0, 1)),
-        Situation("ControlNet to 0.7", _control(0, 0.7)),
-        Situation("ControlNet to 0.4", _control(0, 0.4)),
-        Situation("ControlNet from 0.3", _control(0.3, 1)),
-        Situation("guidance on every second step", _guided(lambda i, _: 1.0 if i % 2 else 0.0)),
-        Situation("guidance on every third step", _guided(lambda i, _: 1.0 if i % 3 else 0.0)),
+        Situation("nothing changes", nothing_changes),
+        Situation("ControlNet to the end", control(0, 1)),
+        Situation("ControlNet to 0.7", control(0, 0.7)),
+        Situation("ControlNet to 0.4", control(0, 0.4)),
+        Situation("ControlNet from 0.3", control(0.3, 1)),
+        Situation("guidance on every second step", guided(lambda i, _: 1.0 if i % 2 else 0.0)),
+        Situation("guidance on every third step", guided(lambda i, _: 1.0 if i % 3 else 0.0)),
         Situation(
-            "guidance from 0.15 to 0.6", _guided(lambda _, t: 0.0 if 0.15 <= t < 0.6 else 1.0)
+            "guidance from 0.15 to 0.6", guided(lambda _, t: 0.0 if 0.15 <= t < 0.6 else 1.0)
         ),
-        Situation("guidance that falls", _guided(lambda _, t: 6.0 - 4.0 * t)),
-        Situation("guidance 6 and 2 in turn", _guided(lambda i, _: 2.0 if i % 2 else 6.0)),
-        Situation("prompt replaced at 0.6", _replaced(0.6)),
-        Situation("prompt replaced at 0.3", _replaced(0.3)),
-        Situation("prompt replaced unseen at 0.6", _swapped(0.6)),
-        Situation("prompt replaced unseen at 0.3", _swapped(0.3)),
-        Situation("prompts in turn, unseen", _alternating),
-        Situation("prompt fades, unseen", _fading),
-        Situation("Detail Daemon 0.3", _daemon(0.3)),
-        Situation("Detail Daemon 1.0", _daemon(1.0)),
-        Situation("moving windows", _windows),
-        Situation("a part of the picture", _masked),
-        Situation("res_2s_ode", _res_2s),
-        Situation("heun", _sampler("heun", 2)),
-        Situation("dpm_2", _sampler("dpm_2", 2)),
-        Situation("dpmpp_2s_ancestral", _sampler("dpmpp_2s_ancestral", 2)),
-        Situation("dpmpp_sde", _sampler("dpmpp_sde", 2)),
-        Situation("heunpp2", _sampler("heunpp2", 3)),
-        Situation("dpmpp_2m", _sampler("dpmpp_2m")),
-        Situation("dpmpp_3m_sde", _sampler("dpmpp_3m_sde")),
-        Situation("uni_pc", _sampler("uni_pc")),
-        Situation("euler_ancestral", _sampler("euler_ancestral")),
-        Situation("lcm", _sampler("lcm")),
-        Situation("dpm_fast", _sampler("dpm_fast")),
+        Situation("guidance that falls", guided(lambda _, t: 6.0 - 4.0 * t)),
+        Situation("guidance 6 and 2 in turn", guided(lambda i, _: 2.0 if i % 2 else 6.0)),
+        Situation("prompt replaced at 0.6", replaced(0.6)),
+        Situation("prompt replaced at 0.3", replaced(0.3)),
+        Situation("prompt replaced unseen at 0.6", swapped(0.6)),
+        Situation("prompt replaced unseen at 0.3", swapped(0.3)),
+        Situation("prompts in turn, unseen", alternating),
+        Situation("prompt fades, unseen", fading),
+        Situation("Detail Daemon 0.3", daemon(0.3)),
+        Situation("Detail Daemon 1.0", daemon(1.0)),
+        Situation("moving windows", windows_of_frames),
+        Situation("a part of the picture", masked),
+        Situation("res_2s_ode", res_2s),
+        Situation("heun", sampler("heun", 2)),
+        Situation("dpm_2", sampler("dpm_2", 2)),
+        Situation("dpmpp_2s_ancestral", sampler("dpmpp_2s_ancestral", 2)),
+        Situation("dpmpp_sde", sampler("dpmpp_sde", 2)),
+        Situation("heunpp2", sampler("heunpp2", 3)),
+        Situation("dpmpp_2m", sampler("dpmpp_2m")),
+        Situation("dpmpp_3m_sde", sampler("dpmpp_3m_sde")),
+        Situation("uni_pc", sampler("uni_pc")),
+        Situation("euler_ancestral", sampler("euler_ancestral")),
+        Situation("lcm", sampler("lcm")),
+        Situation("dpm_fast", sampler("dpm_fast")),
     )
 }

@@ -251,6 +251,14 @@ def test_forms_for_issues_are_complete(path: Path):
     assert all("value" in part["attributes"] for part in form["body"] if part not in asked)
 
 
+def test_tests_that_a_page_calls_upon_exist():
+    page = (ROOT / "docs" / "works-with.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\btest_\w+", page))
+    code = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 12
+    assert not {name for name in named if f"def {name}(" not in code}
+
+
 # --- troubleshooting
 
 

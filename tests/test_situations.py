@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import results, situations
+from benchmarks import chance, results, situations
 
 pytestmark = pytest.mark.host
 
@@ -39,6 +39,12 @@ def test_a_repair_goes_with_the_scale() -> None:
     situations.ready()
     row, _ = situations.measure(situations.SITUATIONS["guidance 6 and 2 in turn"], 4)
     assert row.kept, row
+
+
+def test_runs_by_chance() -> None:
+    """No fault in any combination, and some are skipped; `make soak` counts the promise."""
+    situations.ready()
+    assert chance.soak(4, None, lambda _: None)
 
 
 def test_the_page_is_of_the_results() -> None:

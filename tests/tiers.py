@@ -30,6 +30,7 @@ LONG = (
     "tests/test_large_benchmark.py",
     "tests/test_situations.py::test_no",
     "tests/test_situations.py::test_a_repair",
+    "tests/test_situations.py::test_runs",
     "tests/http/test_replacements.py::test_in_the_page",
     "tests/test_open.py",
 )

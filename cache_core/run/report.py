@@ -66,9 +66,13 @@ class RunReport:
     @property
     def sentences(self) -> list[str]:
         """The notes, and what was computed that was to be predicted."""
-        counts = {why: sum(r.reason == why for r in self.records) for why in (UNKNOWN, TURNED)}
+        counts = {why: self.count(why) for why in (UNKNOWN, TURNED)}
         more = [f"{n} more computed than planned: {why}" for why, n in counts.items() if n]
         return [*self.notes, *more]
+
+    def count(self, reason: str) -> int:
+        """Steps of which this was said."""
+        return sum(record.reason == reason for record in self.records)
 
     @property
     def evaluations(self) -> int:

@@ -20,6 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
 from ...cache_core.methods.base import FEWEST_STEPS, Level, Method, Plain, Start
+from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
@@ -125,6 +126,11 @@ _SAMPLERS: Mapping[str, _Entry] = {
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
 # It samples one part of a video after the other, see `MEMORY`.
 _IN_PARTS = "ar_video"
+# Said where a cache that stands behind another wrapper of batches often finds no history.
+MOVING = (
+    "A node before this one asks for parts that change from step to step, such as windows that move: "
+    "put this node before it"
+)
 
 
 def schedule_of(model: Any, sampler_name: str, scheduler: str, steps: int) -> tuple[float, ...]:
@@ -355,14 +361,17 @@ def end(session: Session, result: Any) -> None:
     """
     caches, session.caches = session.caches, []
     for active in caches:
-        tell(_end, active, result, type(session.about.guider).__name__)
+        tell(_end, active, result, session.about)
 
 
-def _end(active: Active, result: Any, guider: str) -> None:
+def _end(active: Active, result: Any, about: Sampling) -> None:
     cache, run = active.cache, active.run
     if result is not None:
         if not run.report.records:
+            guider = type(about.guider).__name__
             run.report.note(f"{guider} passes the cache by: every step is computed")
+        if run.report.count(UNKNOWN) and _inside(about.options):
+            run.report.note(MOVING)
         active.guard(check, cache.method, run, result)
     report = active.guard(run.close) or run.report
     tell(active.progress.summarise, cache.method, report)
@@ -370,6 +379,13 @@ def _end(active: Active, result: Any, guider: str) -> None:
         tell(cache.on_close, run)
     if result is not None:
         cache.log.add(finished(cache.method.name, report, cache.node_id))
+
+
+def _inside(options: Any) -> bool:
+    """Whether the cache stands behind a node that wraps batches of conditionings, and so is asked for
+    each of its parts."""
+    wrappers = options.get("wrappers", {})
+    return next(iter(wrappers.get(WrappersMP.CALC_COND_BATCH, {})), KEY) != KEY
 
 
 def _start(cache: Any, about: Sampling) -> Active | None:

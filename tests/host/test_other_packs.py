@@ -12,6 +12,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.nodes.host.sampling import MOVING
 from torch import Tensor
 
 from testbed import networks
@@ -26,9 +27,11 @@ def model() -> Any:
     return networks.build(NAME, spread=0.1)
 
 
-def run(model: Any, steps: int = STEPS, sampler: Any = None, guider: Any = None) -> Tensor:
+def run(
+    model: Any, steps: int = STEPS, sampler: Any = None, guider: Any = None, batch: int = 1
+) -> Tensor:
     """Sample as SamplerCustomAdvanced does."""
-    latent = networks.empty(NAME)
+    latent = networks.empty(NAME, batch)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
     sigmas = comfy.samplers.calculate_sigmas(
         model.get_model_object("model_sampling"), "simple", steps
@@ -147,6 +150,38 @@ def test_a_wrapper(name: str, before: bool, model: Any) -> None:
     assert 0.4 * len(everything) <= len(ran) <= len(everything)
     # Each evaluation of the last runs was counted where it was asked for.
     assert sum(r.report.evaluations for r in runs) in (len(everything), len(everything) // 2)
+
+
+def windows(ex: Any, model: Any, conds: Any, x: Tensor, t: Tensor, options: Any) -> Any:
+    """Halves of a batch that move from step to step, as AnimateDiff-Evolved asks for them."""
+    inside = options["transformer_options"]
+    step = int((inside["sample_sigmas"] > t[0]).sum())
+    outs = [torch.zeros_like(x) for _ in conds]
+    for start in (0, 2):
+        frames = [(start + step + i) % 4 for i in range(2)]
+        told = {**options, "transformer_options": {**inside, "ad_params": {"sub_idxs": frames}}}
+        for out, part in zip(outs, ex(model, conds, x[frames], t[frames], told), strict=True):
+            out[frames] = part
+    return outs
+
+
+def test_the_worse_order_is_told(model: Any) -> None:
+    """Behind windows that move nothing is predicted; in front of them as much as was asked for."""
+    put = wrapped(WrappersMP.CALC_COND_BATCH, windows)
+    found: dict[str, Any] = {}
+    for order in ("behind", "in front"):
+        runs: list[Any] = []
+        made = (
+            cached(put(model), ScalingCache(2.0), runs)
+            if order == "behind"
+            else put(cached(model, ScalingCache(2.0), runs))
+        )
+        run(made, FEWER, batch=4)
+        found[order] = runs[0].report
+    assert MOVING in found["behind"].notes
+    assert found["behind"].computed == found["behind"].evaluations
+    assert MOVING not in found["in front"].notes
+    assert found["in front"].computed <= FEWER // 2 + 1
 
 
 # --- samplers
