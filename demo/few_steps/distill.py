@@ -80,19 +80,20 @@ class Bank:
             if step == total - 1:
                 kept.append(denoised.half())
 
-        comfy.sample.sample(
-            model,
-            noise,
-            steps,
-            teacher.cfg,
-            "euler",
-            "simple",
-            teacher.encoded(list(prompts)),
-            teacher.encoded([None]),
-            torch.zeros_like(noise),
-            callback=keep,
-            disable_pbar=True,
-        )
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            comfy.sample.sample(
+                model,
+                noise,
+                steps,
+                teacher.cfg,
+                "euler",
+                "simple",
+                teacher.encoded(list(prompts)),
+                teacher.encoded([None]),
+                torch.zeros_like(noise),
+                callback=keep,
+                disable_pbar=True,
+            )
         self.latents += torch.stack(kept, 1).clone().unbind()
         self.prompts += prompts
 
@@ -155,9 +156,9 @@ def main() -> None:
     )
     parser.add_argument("teacher", choices=TEACHERS)
     parser.add_argument("--steps", type=int, choices=(8, 4), default=8)
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--minutes", type=float, default=20, help="of the processor")
     parser.add_argument("--runs", type=int, default=1000, help="of the teacher, at most")
-    parser.add_argument("--teacher-steps", type=int, default=32, help="a multiple of 8")
+    parser.add_argument("--teacher-steps", type=int, default=16, help="a multiple of 8")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--folder", type=Path, default=CACHE, help="of runs and checkpoints")
     parser.add_argument("--file", type=Path, help="to write, in place of the one that is kept")
@@ -165,7 +166,7 @@ def main() -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Within a time budget, on from a checkpoint if there is one."""
+    """Within a budget of processor time, on from a checkpoint if there is one."""
     random.seed(options.steps)
     torch.manual_seed(options.steps)
     teacher = TEACHERS[options.teacher]
@@ -185,7 +186,7 @@ def train(options: argparse.Namespace) -> None:
         spent, count = state["spent"], state["count"]
     sigmas = schedule(model, options.steps)
     while spent < options.minutes * 60:
-        began = time.monotonic()
+        began = time.process_time()
         if len(bank.latents) < min(options.runs, teacher.batch * (8 + count // 4)):
             bank.grow(model, teacher, options.teacher_steps)
         rate = (
@@ -194,7 +195,7 @@ def train(options: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = 0.98 * loss + 0.02 * update(student, optimizer, bank, sigmas, options.batch)
-        spent, count = spent + time.monotonic() - began, count + 1
+        spent, count = spent + time.process_time() - began, count + 1
         if count % 50 == 0:
             share = spent / options.minutes / 60
             print(f"update {count}, {share:.0%}, runs {len(bank.latents)}, {loss:.4f}", flush=True)
