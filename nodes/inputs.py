@@ -140,7 +140,7 @@ def corrector(default: bool) -> io.Input:
 def few_steps() -> io.Input:
     words = (
         "What is left out where steps are few. Auto: whole steps from 8 steps on, and never so many that "
-        "sampling with fewer steps would come nearer; with 4 to 7 steps middle blocks at some of them. "
+        "sampling with fewer steps would come nearer; with 4 to 7 steps middle blocks at one of them. "
         "Whole steps: as many as 'speedup' asks for. Middle blocks: at any number of steps."
     )
     return choice("few_steps", list(FEW), words, folded=True)

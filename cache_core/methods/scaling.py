@@ -89,7 +89,7 @@ class ScalingCache(StepMethod):
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> ScalingCache:
-        return cls(2.0, listed=tuple(range(steps)) if everything else ())
+        return cls(2.0, listed=tuple(range(steps)) if everything else (), few=Few.STEPS)
 
     @property
     def off(self) -> bool:

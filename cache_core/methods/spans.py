@@ -31,7 +31,7 @@ class ScalingSpans(BlockMethod):
         speedup: all blocks over computed ones to aim at, 1.0 (off) to 4.0; at most what was measured to
             be worth it is left out.
         listed: steps at which the middle blocks run, in place of a speed-up; empty for none.
-        anyway: also where it was measured not to pay: with samplers that add noise.
+        anyway: also where it was measured not to pay: with samplers that add noise, and at a second step.
     """
 
     name: ClassVar[str] = "Scaling Cache"
@@ -101,8 +101,8 @@ class ScalingSpans(BlockMethod):
             raise ValueError(f"{plan.steps} steps: these settings leave nothing out")
         part = share * len(left) / plan.steps
         plan.note(
-            f"{plan.steps} steps: {share:.0%} of the blocks are left out at {len(left)} of them "
-            f"({format_ranges(left)}), {1 / (1 - part):.2f}x at most"
+            f"{plan.steps} steps: {share:.0%} of the blocks are left out at step {format_ranges(left)}, "
+            f"{1 / (1 - part):.2f}x at most"
         )
         return placed.cache(BlockCache, start)
 
@@ -113,7 +113,7 @@ class ScalingSpans(BlockMethod):
             share: of the blocks that is left out at the others.
         """
         most = min(1 - 1 / self.speedup, _MOST)
-        left = int(most * plan.steps / share + 1e-9)
+        left = min(int(most * plan.steps / share + 1e-9), plan.steps if self.anyway else 1)
         forced = plan.always(1, last=True) | plan.around()
         if plan.log_snr is None:
             return tuple(range(plan.steps))

@@ -161,7 +161,7 @@ def test_under_4_steps_it_steps_aside_and_says_so(host, workflow, latent):
 
 def test_at_few_steps_middle_blocks_are_left_out_or_nothing(host, workflow, latent):
     outcome = host.client.run(workflow(cache={}, steps=6, layers=4))
-    assert "50% of the blocks are left out at 2 of them (2, 4)" in outcome.text_of(CACHE)
+    assert "50% of the blocks are left out at step 4, 1.09x at most" in outcome.text_of(CACHE)
     whole = {"few_steps": "whole steps"}
     assert latent(workflow(cache=whole, steps=6)) == latent(workflow(steps=6))
 
