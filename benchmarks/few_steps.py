@@ -167,14 +167,15 @@ def best(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows in Markdown, those that nothing beats in bold."""
+    """All rows that left something out in Markdown, those that nothing beats in bold."""
     lines = [
         "| model | sampler | way | setting | blocks computed | dB (worst) |",
         "|" + " --- |" * 6,
     ]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.model, row.sampler), []).append(row)
+        if row.computed < 1:
+            groups.setdefault((row.model, row.sampler), []).append(row)
     for (model, sampler), group in groups.items():
         good = best(group)
         for row in sorted(group, key=lambda r: (-r.computed, -r.psnr)):
