@@ -84,6 +84,7 @@ _INTERVALS = tuple(range(2, 11))
 
 def _own(bed: Bed) -> list[Way]:
     from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.methods.base import Few
     from scaling_cache.cache_core.methods.scaling import Mode
     from scaling_cache.cache_core.planning.optimiser import target_steps
     from scaling_cache.cache_core.predict import predictors
@@ -92,9 +93,8 @@ def _own(bed: Bed) -> list[Way]:
 
     def with_settings(choice: str = NONE, field: str = "speedup", **fixed: Any) -> Any:
         def make(model: Any, setting: Any) -> Any:
-            return install(
-                model, Cache(ScalingCache(**fixed, **{field: setting}), coefficients=choice)
-            )
+            settings = ScalingCache(few=Few.STEPS, **fixed, **{field: setting})
+            return install(model, Cache(settings, coefficients=choice))
 
         return make
 
@@ -144,12 +144,13 @@ def even_line(steps: int, computed: int) -> Any:
 def oracle(table: Any) -> Way:
     """The pack with products of the very runs that are compared: no file, which other ways might find."""
     from scaling_cache.cache_core.methods import ScalingCache
+    from scaling_cache.cache_core.methods.base import Few
     from scaling_cache.cache_core.predict import predictors
     from scaling_cache.nodes.host.cache import Cache, install
     from scaling_cache.nodes.host.coefficients import NONE
 
     def make(model: Any, speedup: float) -> Any:
-        settings = ScalingCache(speedup, predictor=predictors.LEAST_SQUARES)
+        settings = ScalingCache(speedup, predictor=predictors.LEAST_SQUARES, few=Few.STEPS)
         return install(model, Cache(settings, coefficients=NONE, table=table))
 
     return Way(ORACLE, Group.ORACLE, candidates=_speedup, make=make)

@@ -8,7 +8,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..cache_core.methods.base import Method, Plain, one_of
+from ..cache_core.methods.base import FEW, Method, Plain, one_of
 from ..cache_core.methods.scaling import MODES
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
@@ -135,6 +135,15 @@ def corrector(default: bool) -> io.Input:
         "result at no cost; works with samplers that add no noise."
     )
     return switch("corrector", default, words, folded=True)
+
+
+def few_steps() -> io.Input:
+    words = (
+        "What is left out where steps are few. Auto: whole steps from 8 steps on, and never so many that "
+        "sampling with fewer steps would come nearer; with 4 to 7 steps middle blocks at one of them. "
+        "Whole steps: as many as 'speedup' asks for. Middle blocks: at any number of steps."
+    )
+    return choice("few_steps", list(FEW), words, folded=True)
 
 
 def window(start: float = 0.0, end: float = 1.0, verb: str = "Skip") -> list[io.Input]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core.methods.base import one_of, parse_ranges
+from ..cache_core.methods.base import FEW, Few, one_of, parse_ranges
 from ..cache_core.methods.combinations import SCALING_CACHE_PREDICTORS as PREDICTORS
 from ..cache_core.methods.scaling import MODES
 from ..cache_core.methods.scaling import ScalingCache as Method
@@ -40,6 +40,7 @@ class ScalingCache(io.ComfyNode):
                 inputs.coefficients(choices()),
                 inputs.computed_steps(),
                 inputs.corrector(_DEFAULTS.corrects),
+                inputs.few_steps(),
             ],
         )
 
@@ -50,6 +51,7 @@ class ScalingCache(io.ComfyNode):
         predictor: Any = None,
         coefficients: Any = None,
         computed_steps: Any = None,
+        few_steps: Any = None,
     ) -> bool | str:
         """Check the choices; `execute` checks what comes over a link."""
         try:
@@ -58,7 +60,8 @@ class ScalingCache(io.ComfyNode):
         except ValueError as error:
             return str(error)
         known = {"mode": (MODES, mode), "predictor": (PREDICTORS, predictor)}
-        return inputs.why_not(**known, coefficients=(choices(), coefficients)) or True
+        more = {"coefficients": (choices(), coefficients), "few_steps": (FEW, few_steps)}
+        return inputs.why_not(**known, **more) or True
 
     @classmethod
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
@@ -75,6 +78,7 @@ class ScalingCache(io.ComfyNode):
         coefficients: str = AUTO,
         computed_steps: str = "",
         corrector: bool = _DEFAULTS.corrects,
+        few_steps: str = Few.AUTO.value,
     ) -> io.NodeOutput:
         method = Method(
             speedup,
@@ -85,6 +89,7 @@ class ScalingCache(io.ComfyNode):
             max_gap,
             corrector,
             parse_ranges("computed_steps", computed_steps),
+            FEW[one_of("few_steps", FEW, few_steps)],
             start_percent=start_percent,
             end_percent=end_percent,
         )

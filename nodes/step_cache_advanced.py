@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..cache_core.methods import Inputs, Level, combinations
+from ..cache_core.methods import Inputs, Level, ScalingCache, combinations
+from ..cache_core.methods.base import Few
 from ..cache_core.methods.combinations import (
     GRANULARITIES,
     METHOD_NAMES,
@@ -100,6 +102,8 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
         if kind.level is Level.BLOCKS and (why := why_unsupported(model, kind)):
             return inputs.refused(cls, model, why)
         made = kind.from_inputs(given, facts_of(model))
+        if isinstance(made, ScalingCache) and granularity == Level.STEP.value:
+            made = replace(made, few=Few.STEPS)
         return inputs.cached(cls, model, made, cache_device, predictor=PREDICTORS.get(predictor))
 
 

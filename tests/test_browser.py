@@ -213,7 +213,7 @@ def test_the_demo_workflow_runs_and_the_node_says_what_it_did(page: Page):
     )
     page.evaluate("app.queuePrompt(0)")
     page.wait_for_function(
-        f"{NODES}[0].widgets.some(w => String(w.value).startsWith('Scaling Cache: computed 5 of 10'))"
+        f"{NODES}[0].widgets.some(w => String(w.value).startsWith('Scaling Cache: computed 8 of 10'))"
     )
     page.keyboard.press(".")
     look(page, "summary")

@@ -20,6 +20,9 @@ from ..predict.predictors import Axis, snr_axis
 
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
 _TOLERANCE = 1e-3
+# Share of a short run, and steps of a long one, that have to be computed for a gain over fewer steps.
+_WORTH, _WORTH_NOISY = 3 / 4, 7 / 8
+_ENOUGH, _ENOUGH_MULTISTEP = 8, 10
 # Computed steps before and behind a break.
 _BEFORE, _BEHIND = 1, 3
 
@@ -73,6 +76,11 @@ class SamplerTraits:
         return self.evaluations is not None and set(self.evaluations) == {1}
 
     @property
+    def multistep(self) -> bool:
+        """Whether it looks back at earlier outputs, so that it gains from few steps of its own."""
+        return self.sums and self.name != "euler"
+
+    @property
     def unknown(self) -> bool:
         """Whether nothing is known of it, so that it may do anything between two steps."""
         return self.stochastic and self.evaluations is None
@@ -112,6 +120,14 @@ class RunPlan:
     @property
     def steps(self) -> int:
         return len(self.sigmas) - 1
+
+    @property
+    def worth(self) -> int:
+        """Fewest computed steps with which predicting the others was measured to come nearer than plain
+        sampling with as many: see docs/few_steps.md."""
+        share = _WORTH_NOISY if self.traits.stochastic else _WORTH
+        enough = _ENOUGH_MULTISTEP if self.traits.multistep else _ENOUGH
+        return min(math.ceil(share * self.steps), enough)
 
     @property
     def falls(self) -> bool:

@@ -16,11 +16,13 @@ from .magcache import MagCache
 from .mixcache import MixCache
 from .scaling import ScalingCache
 from .smoothcache import SmoothCache
+from .spans import ScalingSpans
 from .taylorseer import StepTaylorSeer, TaylorSeer
 from .teacache import TeaCache
 
 METHODS: tuple[type[Method], ...] = (
     ScalingCache,
+    ScalingSpans,
     StepTaylorSeer,
     EasyCache,
     LazyCache,

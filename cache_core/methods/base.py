@@ -3,24 +3,27 @@ looks at, its level, and the start of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
 from ..blocks import BlockCache
 from ..decide.layout import Layout, Span
-from ..decide.policies import Clock, Follower, Policy, RunPlan, SamplerTraits
+from ..decide.policies import Clock, Follower, Listed, Policy, RunPlan, SamplerTraits
 from ..decide.signals import Reference, SignalKind
 from ..outputs import OutputCache
+from ..planning.optimiser import target_steps
 from ..predict.corrector import Corrector
 from ..predict.predictors import REPEAT, Axis, Predictor, Quantity
 from ..run.agreement import Agree
-from ..run.report import RunReport
+from ..run.report import RunReport, format_ranges
 from ..run.run import Run
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
+# From so many steps on whole ones are left out.
+MANY = 8
 _MOST = 1000
 # Letters of a text that an error quotes.
 _SHOWN = 40
@@ -34,6 +37,21 @@ class Level(Enum):
     STEP = "whole step"
     BLOCKS = "blocks"
     NEGATIVE = "negative conditioning"
+
+
+class Few(Enum):
+    """What is left out where steps are few, in the user's words."""
+
+    AUTO = "auto"
+    STEPS = "whole steps"
+    SPANS = "middle blocks"
+
+    def inside(self, steps: int) -> bool:
+        """Whether a run of so many steps leaves out blocks inside them."""
+        return self is Few.SPANS or (self is Few.AUTO and steps < MANY)
+
+
+FEW = {few.value: few for few in Few}
 
 
 @dataclass(frozen=True)
@@ -151,6 +169,8 @@ class Method:
         unet: whether it is for UNets alone; methods inside the network are else for transformers.
         counts: what the evaluations that a summary counts had, before the numbers.
         page: for the docs.
+        fewest: a run of fewer steps is computed.
+        unreached: what is said where the blocks of a model cannot be reached, if not what the host says.
         start_percent, end_percent: share of the denoising outside of which all is computed, 0 to 1.
 
     Raises:
@@ -164,6 +184,8 @@ class Method:
     unet: ClassVar[bool] = False
     counts: ClassVar[str] = ""
     page: ClassVar[Page]
+    fewest: ClassVar[int] = FEWEST_STEPS
+    unreached: ClassVar[str] = ""
 
     start_percent: float = 0.0
     end_percent: float = 1.0
@@ -217,6 +239,10 @@ class Method:
     def own_predictor(self, plan: RunPlan) -> Predictor:
         """How it predicts where the user chose nothing else."""
         return REPEAT
+
+    def within(self, steps: int) -> Method:
+        """What takes its place in a run of so many steps."""
+        return self
 
     def start(self, start: Start) -> Run:
         """A fresh run.
@@ -371,6 +397,37 @@ def middle_blocks(layout: Layout, first: int = 0, last: int = 0) -> tuple[Span, 
     if last == 0:
         return (Span(first, layout.total - 1),)
     return layout.cut(range(first, layout.total - last))
+
+
+def as_listed(plan: RunPlan, listed: Sequence[int]) -> Listed:
+    """The user's list of steps, the first step, and those outside the window."""
+    beyond = [step for step in listed if step >= plan.steps]
+    if beyond:
+        ends = f"this run ends with {plan.steps - 1}"
+        plan.note(f"The list of steps goes on to {beyond[-1]}, {ends}")
+    return Listed({*listed, *plan.always(), 0})
+
+
+def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
+    """Note why more steps are computed than a target asks for, and what would help.
+
+    Args:
+        asked: computed steps that were looked for.
+        computed: those that there are.
+    """
+    if computed > asked:
+        why = "by the settings"
+        if plan.traits.unknown:
+            why = f"{plan.traits.name} is not known"
+        elif plan.breaks:
+            why = f"the model is asked something else at step {format_ranges(plan.breaks)}"
+        counts = f"{computed} of {plan.steps} steps must be computed"
+        plan.note(f"Less than {target:.1f}x: {why}, {counts}")
+    elif computed > target_steps(plan.steps, target):
+        plan.note(
+            f"{plan.steps} steps: {computed} computed, {plan.steps / computed:.1f}x. For more, sample "
+            "with fewer steps: that is as fast and comes nearer"
+        )
 
 
 def check_range(field: str, value: float, low: float, high: float = _MOST) -> None:

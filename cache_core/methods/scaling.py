@@ -16,8 +16,8 @@ from ..planning.optimiser import Chains, best_chains, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
-from ..run.report import format_ranges
-from .base import Model, Page, StepMethod, check_range, rising
+from .base import Few, Method, Model, Page, StepMethod, as_listed, check_range, rising, tell_less
+from .spans import ScalingSpans
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
@@ -54,6 +54,7 @@ class ScalingCache(StepMethod):
         max_gap: steps that may be predicted in a row, 1 or more.
         corrects: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
+        few: what is left out where steps are few.
     """
 
     name: ClassVar[str] = "Scaling Cache"
@@ -77,6 +78,7 @@ class ScalingCache(StepMethod):
     max_gap: int = 6
     corrects: bool = True
     listed: tuple[int, ...] = ()
+    few: Few = Few.AUTO
 
     def check(self) -> None:
         check_range("speedup", self.speedup, 1.0, 4.0)
@@ -87,7 +89,7 @@ class ScalingCache(StepMethod):
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> ScalingCache:
-        return cls(2.0, listed=tuple(range(steps)) if everything else ())
+        return cls(2.0, listed=tuple(range(steps)) if everything else (), few=Few.STEPS)
 
     @property
     def off(self) -> bool:
@@ -98,6 +100,11 @@ class ScalingCache(StepMethod):
     def target(self) -> float:
         """Speed-up to aim at, in words or as a number."""
         return _IN_WORDS.get(self.mode, self.speedup)
+
+    def within(self, steps: int) -> Method:
+        """Inside the step where steps are few, if the user wants nothing else."""
+        inside = self.few.inside(steps) and not self.listed
+        return ScalingSpans.like(self) if inside else self
 
     def reads(self, predictor: Predictor) -> bool:
         return predictor.calibrated
@@ -117,7 +124,7 @@ class ScalingCache(StepMethod):
 
     def policy(self, plan: RunPlan) -> Policy:
         if self.listed:
-            return Listed(self._as_listed(plan))
+            return as_listed(plan, self.listed)
         if self.mode is Mode.BUDGET:
             chains = self._chains(plan)
             if chains is not None:
@@ -126,17 +133,11 @@ class ScalingCache(StepMethod):
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
         # What breaks take comes on top, so that the rest is spaced as it would be without them.
-        asked = target_steps(plan.steps, self.target)
+        least = 0 if self.few is Few.STEPS else plan.worth
+        asked = max(target_steps(plan.steps, self.target), least)
         taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
         computed = self._placed(plan, min(asked + taken, plan.steps))
-        if len(computed) > asked:
-            why = "by the settings"
-            if plan.traits.unknown:
-                why = f"{plan.traits.name} is not known"
-            elif plan.breaks:
-                why = f"the model is asked something else at step {format_ranges(plan.breaks)}"
-            counts = f"{len(computed)} of {plan.steps} steps must be computed"
-            plan.note(f"Less than {self.target:.1f}x: {why}, {counts}")
+        tell_less(plan, self.target, asked, len(computed))
         return Listed(computed)
 
     def _placed(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
@@ -159,14 +160,6 @@ class ScalingCache(StepMethod):
             return None
         limits = (self._forced(plan), self._longest(plan), self._repairs(plan), plan.breaks)
         return best_chains(plan.table, plan.sigmas, *limits)
-
-    def _as_listed(self, plan: RunPlan) -> set[int]:
-        """The user's list, the first step, and those outside the window."""
-        beyond = [step for step in self.listed if step >= plan.steps]
-        if beyond:
-            ends = f"this run ends with {plan.steps - 1}"
-            plan.note(f"The list of steps goes on to {beyond[-1]}, {ends}")
-        return {*self.listed, *plan.always(), 0}
 
     def _repairs(self, plan: RunPlan) -> bool:
         """Not every sampler allows it."""

@@ -116,22 +116,28 @@ def network_of(
     compiled = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     if "torch.compile" in compiled:
         return "The model is compiled: a decision per step cannot run inside it"
-    why = why_unsupported(model, type(method))
+    try:
+        why = why_refused(model, method)
+    except ValueError as error:
+        why = str(error)
     family = find_family(model.model.diffusion_model)
     if why or family is None:
         return why
     return Network(family, family.layout(model.model.diffusion_model), shape)
 
 
-def hook(model: Any) -> None:
-    """Put a hook around each block of a model's network, around what is there already."""
-    network = model.model.diffusion_model
+def hook(options: dict[str, Any], network: Any) -> None:
+    """Put a hook around each block of a network, around what is there already.
+
+    Args:
+        options: the transformer options of a model or of a run.
+    """
     family = find_family(network)
-    options = model.model_options["transformer_options"]
-    earlier = options.get("patches_replace", {}).get("dit", {})
-    for number, (kind, index) in (family.hooks(network) if family else {}).items():
-        patch = BlockPatch(number, earlier.get((kind, index)))
-        model.set_model_patch_replace(patch, "dit", kind, index)
+    replaced = options.get("patches_replace", {})
+    earlier = replaced.get("dit", {})
+    keys = family.hooks(network) if family else {}
+    ours = {key: BlockPatch(number, earlier.get(key)) for number, key in keys.items()}
+    options["patches_replace"] = {**replaced, "dit": {**earlier, **ours}}
 
 
 def unhook(options: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def _with(model: Any, caches: Sequence[Cache]) -> Any:
     around = patched.wrappers[WrappersMP.OUTER_SAMPLE]
     patched.wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: around.pop(KEY), **around}
     if inside:
-        block_hooks.hook(patched)
+        block_hooks.hook(options, patched.model.diffusion_model)
     return patched
 
 
@@ -122,21 +122,11 @@ def _prepare_sampling(
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def _apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
-    """A call of the network, for the cache inside it."""
-    options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else None)
-    run = session.session_of({"transformer_options": options})
-    inside = [active for active in run.caches if active.network] if run is not None else []
-    if not inside:
-        return executor(x, t, *args, **kwargs)
-    return block_hooks.apply_model(inside[0], executor, x, t, *args, **kwargs)
-
-
 WRAPPERS: dict[str, Callable[..., Any]] = {
     WrappersMP.OUTER_SAMPLE: sampling.outer_sample,
     WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
     WrappersMP.SAMPLER_SAMPLE: sampling.sampler_sample,
     WrappersMP.PREDICT_NOISE: session.predict_noise,
     WrappersMP.CALC_COND_BATCH: session.calc_cond_batch,
-    WrappersMP.APPLY_MODEL: _apply_model,
+    WrappersMP.APPLY_MODEL: sampling.apply_model,
 }

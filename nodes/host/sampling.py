@@ -19,7 +19,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
-from ...cache_core.methods.base import FEWEST_STEPS, Level, Method, Plain, Start
+from ...cache_core.methods.base import Level, Method, Plain, Start
 from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
@@ -270,6 +270,7 @@ def outer_sample(
     try:
         session.caches = begin(session.about)
         options = _arranged(saved, session)
+        _hooked(options, session)
     except Exception as error:
         _refuse(caches, error)
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
@@ -302,17 +303,37 @@ def sampler_sample(
     is the one that counts."""
     session = session_of((extra_args or {}).get("model_options"))
     if session is not None and session.caches:
-        session.caches[0].guard(_follow, session, sigmas)
+        session.caches[0].guard(_follow, session, sigmas, extra_args["model_options"])
     return executor(model_wrap, sigmas, extra_args, *args, **kw)
 
 
-def _follow(session: Session, sigmas: torch.Tensor) -> None:
+def apply_model(executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
+    """A call of the network, for the cache inside it."""
+    options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else None)
+    session = session_of({"transformer_options": options})
+    inside = [active for active in session.caches if active.network] if session is not None else []
+    if not inside:
+        return executor(x, t, *args, **kwargs)
+    return block_hooks.apply_model(inside[0], executor, x, t, *args, **kwargs)
+
+
+def _hooked(model_options: Any, session: Session) -> None:
+    """Reach the blocks where a cache took to them for this run; one that always does has its hooks."""
+    options = model_options["transformer_options"]
+    wrappers = options["wrappers"].setdefault(WrappersMP.APPLY_MODEL, {})
+    if KEY not in wrappers and any(active.network for active in session.caches):
+        wrappers[KEY] = [apply_model]
+        block_hooks.hook(options, session.about.patcher.model.diffusion_model)
+
+
+def _follow(session: Session, sigmas: torch.Tensor, model_options: Any) -> None:
     """Plan anew where the sampler goes its own way."""
     if _departs(session, sigmas):
         if session.done:
             end(session, sigmas)
         session.about = replace(session.about, sigmas=sigmas)
         session.caches, session.done = begin(session.about), 0
+        _hooked(model_options, session)
     session.done += len(sigmas) - 1
 
 
@@ -349,8 +370,14 @@ def _alone() -> bool:
 def begin(about: Sampling) -> list[Active]:
     """The runs of all caches, from the outer to the inner; without those that go without, and why was
     said."""
-    started = [_start(cache, about) for cache in about.caches]
+    started = [_start(_fitted(cache, about), about) for cache in about.caches]
     return [active for active in started if active is not None]
+
+
+def _fitted(cache: Any, about: Sampling) -> Any:
+    """The cache as a run takes it: another method may take the place of its own where steps are few."""
+    method = cache.method.within(len(about.schedule) - 1)
+    return cache if method is cache.method else replace(cache, method=method, predictor=None)
 
 
 def end(session: Session, result: Any) -> None:
@@ -437,9 +464,9 @@ def plan(
     if method.level is Level.BLOCKS:
         network = block_hooks.network_of(about.patcher, method, about.options, about.shape)
         if isinstance(network, str):
-            return network
-    if steps < FEWEST_STEPS:
-        return f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed"
+            return method.unreached or network
+    if steps < method.fewest:
+        return f"{steps} steps: with fewer than {method.fewest} every step is computed"
     window = about.between(method.start_percent, method.end_percent)
     if window[0] >= window[1]:
         verb = "predict" if method.level is Level.STEP else "skip"

@@ -182,6 +182,8 @@ INPUTS: dict[str, dict[str, Any]] = {
         "coefficients": "auto",
         "computed_steps": "",
         "corrector": True,
+        # As it was before there was a limit to what a target leaves of the steps.
+        "few_steps": "whole steps",
     },
     "ScalingTeaCache": {
         "model_type": "auto",

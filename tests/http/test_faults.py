@@ -148,15 +148,22 @@ def test_progress_while_sampling_and_a_summary_after(host, workflow):
     outcome = host.client.run(workflow(cache={}, fault={"fault": "slow"}, steps=10))
     texts = [text for at, text in outcome.texts if at == CACHE]
     assert any("so far" in text for text in texts[:-1])
-    assert texts[-1].startswith("Scaling Cache: computed 5 of 10 evaluations")
+    assert texts[-1].startswith("Scaling Cache: computed 8 of 10 evaluations")
     assert "ms per predicted step" in texts[-1]
     assert f"[Scaling Cache] {texts[-1]}" in host.server.log_text()
 
 
-def test_under_8_steps_it_steps_aside_and_says_so(host, workflow, latent):
-    outcome = host.client.run(workflow(cache={}, steps=7))
-    assert "fewer than 8" in outcome.text_of(CACHE)
-    assert latent(workflow(cache={}, steps=6)) == latent(workflow(steps=6))
+def test_under_4_steps_it_steps_aside_and_says_so(host, workflow, latent):
+    outcome = host.client.run(workflow(cache={}, steps=3))
+    assert "fewer than 4" in outcome.text_of(CACHE)
+    assert latent(workflow(cache={}, steps=2)) == latent(workflow(steps=2))
+
+
+def test_at_few_steps_middle_blocks_are_left_out_or_nothing(host, workflow, latent):
+    outcome = host.client.run(workflow(cache={}, steps=6, layers=4))
+    assert "50% of the blocks are left out at step 4, 1.09x at most" in outcome.text_of(CACHE)
+    whole = {"few_steps": "whole steps"}
+    assert latent(workflow(cache=whole, steps=6)) == latent(workflow(steps=6))
 
 
 def test_next_to_the_hosts_own_cache_it_steps_aside_by_name(host, workflow):

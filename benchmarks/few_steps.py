@@ -1,0 +1,194 @@
+"""What is to gain where steps are few: on students of the demo models, against as many plain steps and
+against the published methods inside the network.
+
+Everything is compared with the student's own full run. What is counted is the share of the blocks that
+ran; time says little on networks this small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demo.few_steps.teachers import load_student
+from demo.nodes.vocabulary import held_out_prompts
+
+from . import measures
+from .beds import BEDS, Plan, environment, ready
+from .lab import Lab, Trial
+from .meter import in_steps
+from .ways import Group
+
+RESULTS = Path(__file__).parent / "results" / "few_steps.json"
+PAGE = Path(__file__).parents[1] / "docs" / "few_steps.md"
+BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
+SAMPLERS = ("euler", "res_multistep", "lcm", "er_sde")
+SEED, FEWEST = 5000, 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        model: that is sampled, with the steps of the student.
+        way: to sample with less.
+        setting: of it.
+        computed: share of the blocks that ran.
+        psnr, worst: mean and lowest over prompts against all steps, dB.
+    """
+
+    model: str
+    steps: int
+    sampler: str
+    way: str
+    setting: str
+    computed: float
+    psnr: float
+    worst: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", nargs="+", default=["image 8", "image 4", "video 8"])
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
+    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--file", type=Path, default=RESULTS)
+    parser.add_argument("--page", action="store_true", help="only write docs/few_steps.md")
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.page:
+        write_page(options.file)
+        return
+    ready()
+    from scaling_cache.cache_core.methods import Method
+
+    # The limit is the pack's, and not that of those who published a method.
+    Method.fewest = FEWEST
+    for name, steps in (model.split() for model in options.models):
+        for sampler in options.samplers:
+            rows = []
+            for row in measured(name, int(steps), sampler, options.prompts):
+                print(row, flush=True)
+                rows.append(row)
+            store(options.file, rows, options.prompts)
+
+
+def store(file: Path, rows: Sequence[Row], prompts: int) -> None:
+    """Put rows in the place of those of the same model and sampler."""
+    kept = read(file) if file.exists() else []
+    taken = {(row.model, row.sampler) for row in rows}
+    rows = [*(row for row in kept if (row.model, row.sampler) not in taken), *rows]
+    facts = {"environment": environment(), "prompts": prompts}
+    found = {**facts, "rows": [asdict(row) for row in rows]}
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def read(file: Path) -> list[Row]:
+    """Rows of a result file."""
+    return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+
+
+def measured(name: str, steps: int, sampler: str, prompts: int) -> Iterator[Row]:
+    """Every way to sample with less on one student."""
+    bed = replace(BEDS[f"demo_{name}"], load=lambda _: load_student(name, steps))
+    lab = Lab(bed, Plan(steps, 1.0, 0.0, sampler), 1)
+    chosen = held_out_prompts()[:prompts]
+    full = lab.sample(lab.plain, chosen, [SEED])
+    for way, setting, model, plan in ways(lab):
+        trial = Trial(way, Group.OURS, None, setting, model, plan)
+        found = lab.sample(trial, chosen, [SEED])
+        near = measures.psnr(found.pictures, full.pictures)
+        share = in_steps(found.rows, full.rows, 1)
+        head = (f"{name}, {steps}-step student", steps, sampler, way, setting, round(share, 3))
+        yield Row(*head, round(float(near.mean()), 2), round(float(np.min(near)), 2))
+
+
+def ways(lab: Lab) -> Iterator[tuple[str, str, Any, Plan]]:
+    """Names, settings, models and plans."""
+    from scaling_cache.cache_core.methods import (
+        DBCache,
+        DeltaCache,
+        FirstBlockCache,
+        ScalingCache,
+        ScalingSpans,
+        TaylorSeer,
+    )
+    from scaling_cache.cache_core.methods.base import Few
+    from scaling_cache.cache_core.methods.delta_cache import StackPlan
+    from scaling_cache.nodes.families import find_family
+    from scaling_cache.nodes.host.cache import Cache, install
+
+    steps = lab.plan.steps
+    family = find_family(lab.model.model.diffusion_model)
+    assert family is not None
+    layout = family.layout(lab.model.model.diffusion_model)
+
+    def cached(method: Any) -> Any:
+        return install(lab.model, Cache(method, coefficients="none"))
+
+    for count in range(steps - max(steps // 3, 1), steps):
+        yield "plain sampling", f"{count} steps", lab.model, replace(lab.plan, steps=count)
+        whole = ScalingCache(steps / count, few=Few.STEPS)
+        yield "Scaling Cache, whole steps", f"{count} computed", cached(whole), lab.plan
+    for speedup in (1.1, 1.2, 1.3):
+        spans = ScalingSpans(speedup)
+        yield "Scaling Cache, middle blocks", f"{speedup}x", cached(spans), lab.plan
+    for threshold in (0.1, 0.2, 0.35):
+        first = FirstBlockCache(threshold)
+        yield "First Block Cache", f"threshold {threshold}", cached(first), lab.plan
+        db = DBCache(threshold, first_blocks=1, last_blocks=1, warmup=2)
+        yield "DBCache", f"threshold {threshold}, F1B1", cached(db), lab.plan
+    for interval in (2, 3):
+        seer = TaylorSeer(interval, 1, 2)
+        yield "TaylorSeer, blocks", f"interval {interval}", cached(seer), lab.plan
+        middle = tuple(range(1, layout.total - 1))
+        delta = DeltaCache((StackPlan("blocks", layout.stacks[0][0], middle, 2, interval),))
+        yield "Delta Cache", f"F1B1, interval {interval}", cached(delta), lab.plan
+
+
+def best(rows: Sequence[Row]) -> list[Row]:
+    """Rows that no other one beats in both what ran and nearness, what ran most first."""
+
+    def beaten(row: Row) -> bool:
+        return any(
+            other.computed <= row.computed and other.psnr > row.psnr
+            for other in rows
+            if other is not row
+        )
+
+    return sorted((r for r in rows if not beaten(r)), key=lambda r: -r.computed)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All rows that left something out in Markdown, those that nothing beats in bold."""
+    lines = [
+        "| model | sampler | way | setting | blocks computed | dB (worst) |",
+        "|" + " --- |" * 6,
+    ]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.computed < 1:
+            groups.setdefault((row.model, row.sampler), []).append(row)
+    for (model, sampler), group in groups.items():
+        good = best(group)
+        for row in sorted(group, key=lambda r: (-r.computed, -r.psnr)):
+            near = f"{row.psnr:.1f}"
+            near = f"**{near}**" if row in good else near
+            cells = (model, sampler, row.way, row.setting, f"{row.computed:.0%}")
+            lines.append(f"| {' | '.join(cells)} | {near} ({row.worst:.1f}) |")
+    return "\n".join(lines) + "\n"
+
+
+def write_page(file: Path) -> None:
+    """Put the table into the docs."""
+    text = PAGE.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    PAGE.write_text(f"{head}{BEGIN}{table(read(file))}{END}{tail}", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Students of the demo models that sample in few steps, as LoRAs."""

@@ -1,0 +1,180 @@
+"""Where steps are few: what Scaling Cache leaves out by itself, against the same written again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from scaling_cache.cache_core.decide.policies import RunPlan, SamplerTraits
+from scaling_cache.cache_core.methods import ScalingCache, ScalingSpans
+from scaling_cache.cache_core.methods.base import Few, tell_less
+
+from testbed import networks
+from testbed.install import cached, sampled
+
+from .reads import Reads
+
+STEPS = 6
+# Two stacks; one of time signals; no hooks.
+FAMILIES = ("flux", "wan", "lumina2")
+
+
+def plan_of(steps: int, name: str = "euler", noisy: bool = False, **more: Any) -> RunPlan:
+    sigmas = tuple(1 - i / steps for i in range(steps + 1))
+    traits = SamplerTraits(name, (1,) * steps, stochastic=noisy, sums=not noisy)
+    return RunPlan(sigmas, traits, (0, steps), **more)
+
+
+@pytest.mark.parametrize(
+    ("steps", "sampler", "noisy", "least"),
+    [
+        (8, "euler", False, 6),
+        (8, "res_multistep", False, 6),
+        (8, "lcm", True, 7),
+        (12, "euler", False, 8),
+        (12, "dpmpp_2m", False, 9),
+        (30, "euler", False, 8),
+        (30, "dpmpp_2m", False, 10),
+    ],
+)
+def test_fewest_steps_that_are_worth_it(steps: int, sampler: str, noisy: bool, least: int) -> None:
+    assert plan_of(steps, sampler, noisy).worth == least
+
+
+def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
+    said: list[str] = []
+    plan = plan_of(8, note=said.append)
+    computed = [ScalingCache(4.0, few=few).policy(plan) for few in (Few.AUTO, Few.STEPS)]
+    counts = [sum(p.decide(i, None).compute for i in range(8)) for p in computed]
+    assert counts[0] == 6 > counts[1]
+    assert any(note.startswith("8 steps: 6 computed, 1.3x. For more, ") for note in said)
+    said.clear()
+    tell_less(plan_of(20, note=said.append), 2.0, 10, 10)
+    assert not said
+
+
+@pytest.mark.parametrize(("few", "steps", "inside"), [
+    (Few.AUTO, 7, True),
+    (Few.AUTO, 8, False),
+    (Few.STEPS, 4, False),
+    (Few.SPANS, 20, True),
+])  # fmt: skip
+def test_what_is_left_out(few: Few, steps: int, inside: bool) -> None:
+    method = ScalingCache(1.5, few=few, start_percent=0.1).within(steps)
+    assert isinstance(method, ScalingSpans) is inside
+    assert method.start_percent == 0.1
+    assert not isinstance(ScalingCache(listed=(0, 2)).within(4), ScalingSpans)
+
+
+class Again:
+    """Hooks that do the same: the line through the last two changes of the middle blocks, in steps."""
+
+    def __init__(self, first: int, last: int, skipped: tuple[int, ...]) -> None:
+        self.ends, self.skipped = (first, last), skipped
+        self.step = -1
+        self.known: list[tuple[int, torch.Tensor]] = []
+        self.entered = torch.zeros(())
+
+    def run(
+        self, number: int, img: torch.Tensor, block: Callable[[], torch.Tensor]
+    ) -> torch.Tensor:
+        self.step += number == 0
+        first, last = self.ends
+        if not first <= number <= last:
+            return block()
+        if number == first:
+            self.entered = img.clone()
+        if self.step in self.skipped:
+            return img if number < last else self.entered + self.forecast()
+        out = block()
+        if number == last:
+            self.known.append((self.step, out - self.entered))
+        return out
+
+    def forecast(self) -> torch.Tensor:
+        *_, (before, a), (at, b) = [self.known[0], *self.known][-2:]
+        return b + (b - a) * (self.step - at) / max(at - before, 1)
+
+    def put(self, model: Any) -> Any:
+        clone = model.clone()
+
+        def hook(number: int) -> Callable[..., Any]:
+            def replaced(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+                def block() -> torch.Tensor:
+                    return extra["original_block"](args)["img"]
+
+                return {"img": self.run(number, args["img"], block)}
+
+            return replaced
+
+        for number in range(len(model.model.diffusion_model.blocks)):
+            clone.set_model_patch_replace(hook(number), "dit", "double_block", number)
+        return clone
+
+
+def test_the_plan_is_carried_out(built: Callable[[str], Any]) -> None:
+    model = built("wan")
+    depth = len(model.model.diffusion_model.blocks)
+    method = ScalingCache(2.0, few=Few.SPANS)
+    result, run = sampled(model, "wan", method, steps=STEPS, cfg=1.0)
+    skipped = tuple(record.step for record in run.report.records if not record.computed)
+    assert len(skipped) == 2
+    assert {0, STEPS - 1}.isdisjoint(skipped)
+    again = networks.sample(Again(1, depth - 2, skipped).put(model), "wan", steps=STEPS, cfg=1.0)
+    torch.testing.assert_close(result, again, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families(name: str, built: Callable[[str], Any], plain: Callable[..., Any]) -> None:
+    model, reference = built(name), plain(name, steps=STEPS)
+    result, run = sampled(model, name, ScalingCache(2.0), steps=STEPS)
+    assert any("of the blocks are left out" in note for note in run.report.notes)
+    assert torch.isfinite(result).all()
+    assert not torch.equal(result, reference)
+    off = cached(model, ScalingCache(2.0, few=Few.STEPS))
+    assert torch.equal(networks.sample(off, name, steps=STEPS), reference)
+    assert torch.equal(networks.sample(model, name, steps=STEPS), reference)
+
+
+@pytest.mark.parametrize("few", [Few.AUTO, Few.SPANS])
+def test_with_noise(
+    few: Few, built: Callable[[str], Any], plain: Callable[..., Any], said: list[str]
+) -> None:
+    run = {"steps": STEPS, "sampler": "lcm"}
+    model = cached(built("wan"), ScalingCache(few=few), node_id="1")
+    result = networks.sample(model, "wan", **run)
+    assert torch.equal(result, plain("wan", **run)) is (few is Few.AUTO)
+    assert ("nothing that could be left out pays" in said[0]) is (few is Few.AUTO)
+
+
+def test_nothing_is_read_from_the_device(built: Callable[[str], Any]) -> None:
+    with Reads() as reads:
+        counted = reads.watching(built("wan"))
+        networks.sample(cached(counted, ScalingCache(2.0)), "wan", steps=STEPS)
+    inside = {i: n for i, n in reads.counts.items() if 0 <= i < STEPS}
+    assert not inside, reads.places
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_fewer_than_four(
+    steps: int, built: Callable[[str], Any], plain: Callable[..., Any], said: list[str]
+) -> None:
+    model = cached(built("wan"), ScalingCache(), node_id="1")
+    result = networks.sample(model, "wan", steps=steps)
+    assert torch.equal(result, plain("wan", steps=steps))
+    assert said == [f"Not cached. {steps} steps: with fewer than 4 every step is computed"]
+
+
+def test_a_network_without_blocks(
+    built: Callable[[str], Any],
+    plain: Callable[..., Any],
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reference = plain("wan", steps=STEPS)
+    monkeypatch.setattr("scaling_cache.nodes.host.block_hooks.find_family", lambda network: None)
+    model = cached(built("wan"), ScalingCache(), node_id="1")
+    assert torch.equal(networks.sample(model, "wan", steps=STEPS), reference)
+    assert "cannot be reached: every step is computed" in said[0]
