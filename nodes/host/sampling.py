@@ -23,7 +23,7 @@ from ...cache_core.methods.base import FEWEST_STEPS, Level, Method, Plain, Start
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
-from . import block_hooks, coefficients, ranks
+from . import block_hooks, branches, coefficients, ranks
 from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
 from .progress import ProgressText, finished, log_fault, refused, tell
 from .session import KEY, Active, Session, session_of
@@ -234,6 +234,12 @@ class Sampling:
         return getattr(self.guider, "conds", None) or {}
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of a number in the network."""
+        base = self.patcher.model
+        return (base.manual_cast_dtype or base.get_dtype()).itemsize
+
+    @property
     def breaks(self) -> tuple[int, ...]:
         """Steps at which the network is asked something else."""
         to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
@@ -416,13 +422,16 @@ def plan(
     patches = list(about.patcher.object_patches.values())
     function = getattr(about.sampler, "sampler_function", None)
     other = other_cache(about.guider.model_options, patches, function)
-    if method.level is not Level.NEGATIVE and other:
+    if method.level in (Level.STEP, Level.BLOCKS) and other:
         return f"{other} is on the same model: remove one of the two nodes"
     if method.level is Level.BLOCKS:
         network = block_hooks.network_of(about.patcher, method, about.options, about.shape)
         if isinstance(network, str):
             return network
-    if steps < FEWEST_STEPS:
+    beside = method.level is Level.BRANCHES
+    if beside and (why := branches.why_not(about.conds)):
+        return why
+    if steps < FEWEST_STEPS and not beside:
         return f"{steps} steps: with fewer than {FEWEST_STEPS} every step is computed"
     window = about.between(method.start_percent, method.end_percent)
     if window[0] >= window[1]:
@@ -450,6 +459,7 @@ def plan(
         Layout(()) if network is None else network.layout,
         cache.to_host,
         negative=not any(other.negative for other in about.caches),
+        beside=branches.room(about.conds, about.shape, about.itemsize) if beside else 0,
     )
     try:
         return method.start(parts), network
