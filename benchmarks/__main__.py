@@ -1,11 +1,11 @@
-"""`python -m benchmarks fidelity|calibration|cost|large|situations|page`."""
+"""`python -m benchmarks fidelity|calibration|cost|large|situations|branches|page`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import calibration, cost, fidelity, large, page, situations
+from . import branches, calibration, cost, fidelity, large, page, situations
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
         (cost, "what a skipped step costs, at several sizes"),
         (large, "what a step of a large model costs on this machine's GPU"),
         (situations, "what changes in mid-run, against fewer steps"),
+        (branches, "ControlNets at some steps only"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]

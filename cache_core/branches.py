@@ -66,7 +66,9 @@ class BranchRun(Run):
     axis: Axis
     room: int = 0
     _known: dict[Hashable, _Branch] = field(default_factory=dict, init=False)
-    # Steps at which branches were computed since there was nothing to predict from, and steps since.
+    # The last two steps at which branches were computed, how many there were since there was nothing to
+    # predict from, and steps since.
+    _steps: tuple[int, int] = field(default=(0, 0), init=False)
     _computed: int = field(default=0, init=False)
     _since: int = field(default=0, init=False)
     # Whether the step under way is to be decided, and what its evaluation did.
@@ -89,7 +91,8 @@ class BranchRun(Run):
 
         Args:
             key: what tells the output from those of other branches, conditionings and calls.
-            owner: what computes it; another one under the same key has nothing to do with it.
+            owner: what computes it; another one under the same key has nothing to do with it, and neither
+                have outputs that are older than the last step at which branches were computed.
         """
         moment = self._moment
         if self.sealed or moment is None:
@@ -97,8 +100,12 @@ class BranchRun(Run):
         if self._open:
             self._open = False
             self._settle(moment)
-        branch = self._known.get((self._number, key))
-        if self._decision.compute or branch is None or branch.owner is not owner:
+        place = self._number, key
+        branch, newest = self._known.get(place), self._steps[-1 - self._decision.compute]
+        if branch is not None and (branch.owner is not owner or branch.past[0].step < newest):
+            del self._known[place]
+            branch = None
+        if self._decision.compute or branch is None:
             return None
         now = Now(moment.step, moment.sigma, self.axis(moment.sigma), moment.sigma)
         weights = self.predictor.weights(branch.past, now)
@@ -132,7 +139,7 @@ class BranchRun(Run):
         values = tuple(tensor.detach().clone() for tensor in different.values())
         newest = Known(moment.step, moment.sigma, self.axis(moment.sigma), values)
         branch = self._known.get((self._number, key))
-        fits = branch is not None and branch.owner is owner and branch.places == places
+        fits = branch is not None and branch.places == places
         past = remember(branch.past, newest, self.predictor.depth) if branch and fits else [newest]
         self._known[self._number, key] = _Branch(owner, places, past)
         self.report.cache_bytes = max(self.report.cache_bytes, self.nbytes)
@@ -160,6 +167,7 @@ class BranchRun(Run):
         early = self._computed < self.predictor.depth
         if early or self._since >= self.interval or self._last(moment):
             self._since, self._computed = 0, self._computed + 1
+            self._steps = self._steps[1], moment.step
             self._decision = _COMPUTED
         else:
             self._decision = _BETWEEN

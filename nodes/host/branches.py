@@ -47,7 +47,9 @@ class StandIn:
         vars(self).update(_control=control, _asked=asked)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_control"], name)
+        if name.startswith("__"):  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._control, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """What others set is for the ControlNet itself."""
