@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..branches import BranchRun
-from ..predict.predictors import SCALING, Predictor
+from ..predict.predictors import TAYLOR_1, Predictor
 from .base import Level, Method, Page, Start, check_range
 
 
@@ -24,11 +24,12 @@ class BranchCache(Method):
     counts: ClassVar[str] = "ControlNets "
     page: ClassVar[Page] = Page(
         leaves_out="ControlNets and T2I adapters",
-        predictor="line through the last two outputs",
+        predictor="line over steps",
         keeps="2 outputs for each conditioning",
         source="this pack",
     )
-    predictor: ClassVar[Predictor] = SCALING
+    # Over steps it is nearest for the worst prompt, and asks nothing of the schedule: docs/branches.md.
+    predictor: ClassVar[Predictor] = TAYLOR_1
 
     interval: int = 3
 

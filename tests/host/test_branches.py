@@ -17,7 +17,6 @@ from scaling_cache.cache_core.run.run import Run
 from scaling_cache.nodes.branch_cache import ScalingBranchCache
 from scaling_cache.nodes.host.branches import ADAPTERS, NONE
 from scaling_cache.nodes.host.cache import caches_of
-from scaling_cache.nodes.host.sampling import log_snr
 
 from testbed import networks
 from testbed.controls import adapter, control_for, put
@@ -68,14 +67,12 @@ def sample(
 
 class ByHand:
     """A ControlNet computed at given steps only, and in between on the line through the last two outputs,
-    0.85 of the way, over the logarithm of signal over noise."""
+    over steps."""
 
-    def __init__(self, control: Any, model: Any, name: str, computed: Sequence[int]) -> None:
+    def __init__(self, control: Any, model: Any, computed: Sequence[int]) -> None:
         space = model.get_model_object("model_sampling")
         self.control, self.computed = control, computed
         self.sigmas = comfy.samplers.calculate_sigmas(space, "simple", STEPS).tolist()
-        shape = (1, *latent_of(name))
-        self.places = log_snr(model, tuple(self.sigmas), shape)
         self.past: dict[Any, list[Any]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -84,18 +81,17 @@ class ByHand:
     def get_control(self, x: Any, t: Any, cond: Any, number: int, options: Any) -> Any:
         sigma = float(t[0])
         step = min(range(STEPS), key=lambda i: abs(self.sigmas[i] - sigma))
-        place = step if self.places is None else self.places[step]
         past = self.past.setdefault((tuple(x.shape), tuple(options["cond_or_uncond"])), [])
         if step in self.computed:
             found = self.control.get_control(x, t, cond, number, options)
             if found is not None:
                 kept = {k: [v if v is None else v.clone() for v in vs] for k, vs in found.items()}
-                past.insert(0, (place, kept))
+                past.insert(0, (step, kept))
             return found
         if not past:
             return None
         (newer, first), (older, second) = past[:2]
-        along = 0.85 * (place - newer) / (newer - older)
+        along = (step - newer) / (newer - older)
         return {
             part: [
                 None if a is None else a + along * (a - b)
@@ -112,7 +108,7 @@ def by_hand(name: str, conds: Conds, computed: Sequence[int], **more: Any) -> to
         control = options.get("control")
         if control is None:
             return options
-        hand = made.setdefault(id(control), ByHand(control, model, name, computed))
+        hand = made.setdefault(id(control), ByHand(control, model, computed))
         return {**options, "control": hand}
 
     changed = [[[text, replaced(options)] for text, options in cond] for cond in conds]
