@@ -1,11 +1,11 @@
-"""`python -m benchmarks fidelity|calibration|cost|large|situations|few_steps|page`."""
+"""`python -m benchmarks fidelity|calibration|cost|large|situations|few_steps|branches|page`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import calibration, cost, few_steps, fidelity, large, page, situations
+from . import branches, calibration, cost, few_steps, fidelity, large, page, situations
 
 
 def main() -> None:
@@ -18,6 +18,7 @@ def main() -> None:
         (large, "what a step of a large model costs on this machine's GPU"),
         (situations, "what changes in mid-run, against fewer steps"),
         (few_steps, "what is to gain with 8 steps and fewer"),
+        (branches, "ControlNets at some steps only"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]

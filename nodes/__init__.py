@@ -11,6 +11,7 @@ from .block_caches import (
     ScalingMagCache,
     ScalingTeaCache,
 )
+from .branch_cache import ScalingBranchCache
 from .cache_report import ScalingCacheReport
 from .calibrate_cache import ScalingCalibrateCache
 from .cfg_cache import ScalingCfgCache
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     ScalingFirstBlockCache,
     ScalingDeltaCache,
     ScalingCfgCache,
+    ScalingBranchCache,
     ScalingStepCacheAdvanced,
     ScalingCalibrateCache,
     ScalingProfileBlocks,

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..cache_core.methods.base import Level
 from ..cache_core.methods.cfg import CfgCache
 from . import inputs
 from .host.cache import Cache, caches_of, install, remove
@@ -59,7 +60,7 @@ class ScalingCfgCache(io.ComfyNode):
         method = CfgCache(interval, low, high, **window)
         if not method.off:
             return io.NodeOutput(install(model, Cache(method, node_of(cls))))
-        plain = remove(model, negative=True)
+        plain = remove(model, Level.NEGATIVE)
         if caches_of(plain):  # a cache of the steps stays, and is timed itself
             ProgressText(node_of(cls)).off()
             return io.NodeOutput(plain)

@@ -37,6 +37,7 @@ class Level(Enum):
     STEP = "whole step"
     BLOCKS = "blocks"
     NEGATIVE = "negative conditioning"
+    BRANCHES = "branches beside the network"
 
 
 class Few(Enum):
@@ -140,6 +141,7 @@ class Start:
         layout: blocks of the network, for methods inside it.
         to_host: keep changes of blocks in the host's memory and not on the device.
         negative: whether the negative conditioning may be left out.
+        beside: bytes of one output of the branches beside the network for one conditioning, about.
     """
 
     plan: RunPlan
@@ -150,6 +152,7 @@ class Start:
     layout: Layout = field(default_factory=lambda: Layout(()))
     to_host: bool = False
     negative: bool = True
+    beside: int = 0
 
     @property
     def clock(self) -> Clock:

@@ -34,11 +34,15 @@ BYPASSED, INSIDE = 4, -10
 SAMPLERS = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
 # Widgets of nodes that no template names.
 SPELLED = {
+    "Canny": "low_threshold high_threshold",
+    "ControlNetApplyAdvanced": "strength start_percent end_percent",
+    "ControlNetLoader": "control_net_name",
     "EmptyHunyuanLatentVideo": "width height length batch_size",
     "EmptyHunyuanVideo15Latent": "width height length batch_size",
     "EmptySD3LatentImage": "width height batch_size",
     "Flux2Scheduler": "steps width height",
     "FluxGuidance": "guidance",
+    "ImageScale": "upscale_method width height crop",
     "KSamplerAdvanced": "add_noise noise_seed steps cfg sampler_name scheduler start_at_step end_at_step "
     "return_with_leftover_noise",
     "QuadrupleCLIPLoader": "clip_name1 clip_name2 clip_name3 clip_name4",

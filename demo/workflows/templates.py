@@ -7,7 +7,7 @@ from typing import Any
 
 from .file_format import Graph, Node, link
 from .graphs import ace_step_graph, demo_graph, flux_graph, lumina2_graph, wan_graph
-from .today import TODAY, today_graph
+from .today import TODAY, Model, today_graph
 from .twice import compare_graph, compare_note, hunt_graph, hunt_note
 
 WINDOW = {"start_percent": 0.0, "end_percent": 1.0}
@@ -29,6 +29,7 @@ def graphs() -> list[Graph]:
         *node_graphs(wan, flux),
         *advanced_step_graphs(wan),
         *advanced_block_graphs(wan, flux, today["SDXL"]),
+        branch_graph(),
         calibrate_graph(wan),
         profile_graph(wan),
         compare_graph(flux, tool_name("Compare", "FLUX.1 dev"), compare_note("FLUX.1-dev")),
@@ -237,6 +238,24 @@ def advanced_block_graphs(wan: Graph, flux: Graph, sdxl: Graph) -> list[Graph]:
             first_blocks=1,
         ),
     ]
+
+
+def branch_graph() -> Graph:
+    """ControlNets at some steps only, in ComfyUI's template of one."""
+    steered = Model(
+        "SD 3.5 Large Canny",
+        "sd3.5_large_canny_controlnet_example",
+        "a fox asleep in a red armchair beside a tall window, snow outside",
+    )
+    return with_cache(
+        today_graph(steered),
+        tool_name("ControlNet", steered.name),
+        "ScalingBranchCache",
+        {"interval": 3, "enabled": True},
+        "**Branch Cache on SD 3.5 Large with a ControlNet**\n\nComputes the ControlNet at every third "
+        "step and predicts what it adds at the others; the model runs at every step. Put *Scaling Cache* "
+        "before or behind it to leave out steps as well.",
+    )
 
 
 def calibrate_graph(wan: Graph) -> Graph:

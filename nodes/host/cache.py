@@ -17,6 +17,9 @@ from . import block_hooks, sampling, session
 from .progress import ProgressText
 
 KEY = session.KEY
+# Caches that go with any other, from the outer to the inner. One of each is on a model, and outside of
+# them one of all the others.
+_BESIDE = (Level.NEGATIVE, Level.BRANCHES)
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,23 @@ class Cache:
 
     @property
     def negative(self) -> bool:
-        """Whether it is one of the negative conditioning, which goes with any other."""
+        """Whether it is one of the negative conditioning."""
         return self.method.level is Level.NEGATIVE
+
+    @property
+    def place(self) -> int:
+        """Among the caches of a model, from the outer to the inner."""
+        return _place(self.method.level)
+
+
+def _place(level: Level) -> int:
+    return _BESIDE.index(level) + 1 if level in _BESIDE else 0
 
 
 def install(model: Any, cache: Cache) -> Any:
     """A clone of the model with a cache, or the model itself where that is impossible. One fits on
-    a model, besides one of the negative conditioning: the last one counts, and says what it
-    replaced.
+    a model, besides one of the negative conditioning and one of branches: the last one counts, and says
+    what it replaced.
 
     Raises:
         ValueError: if the method does not fit the network, naming the field.
@@ -63,21 +75,20 @@ def install(model: Any, cache: Cache) -> Any:
     if inside and (why := block_hooks.why_refused(model, cache.method)):
         ProgressText(cache.node_id).refuse(why)
         return model
-    kept = [c for c in caches_of(model) if c.negative is not cache.negative]
-    gone = [c for c in caches_of(model) if c.negative is cache.negative]
+    kept = [c for c in caches_of(model) if c.place != cache.place]
+    gone = [c for c in caches_of(model) if c.place == cache.place]
     notes = [
         f"{c.method.name} on the same model is off: the last cache on a model counts"
         for c in gone
         if (c.node_id is None or c.node_id != cache.node_id) and not isinstance(c.method, Plain)
     ]
     cache = replace(cache, notes=(*cache.notes, *notes))
-    return _with(model, (*kept, cache) if cache.negative else (cache, *kept))
+    return _with(model, sorted([*kept, cache], key=lambda c: c.place))
 
 
-def remove(model: Any, negative: bool | None = None) -> Any:
-    """A clone of the model without caches, or without those of the negative conditioning (True) or
-    of all else (False)."""
-    kept = [c for c in caches_of(model) if negative is not None and c.negative is not negative]
+def remove(model: Any, level: Level | None = None) -> Any:
+    """A clone of the model without caches, or without the one that one of this level would replace."""
+    kept = [c for c in caches_of(model) if level is not None and c.place != _place(level)]
     return _with(model, kept)
 
 

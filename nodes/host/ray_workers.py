@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...cache_core.methods import ScalingCache
+from ...cache_core.methods import Level, ScalingCache
 from ...cache_core.methods.scaling import Mode
 from .cache import Cache, install, remove
 from .ranks import KEY, Sharing
@@ -89,7 +89,7 @@ def work(model: Any, root: str, values: dict[str, Any], sharing: str) -> Any:
 def apply(model: Any, values: dict[str, Any], sharing: str) -> Any:
     """A clone of a worker's model with Scaling Cache, or without it where the settings ask for that."""
     method = ScalingCache(**{**values, "mode": Mode(values["mode"])})
-    plain = remove(model, negative=False)
+    plain = remove(model, Level.STEP)
     if method.off:
         return plain
     patched = install(plain, Cache(method, coefficients="none"))

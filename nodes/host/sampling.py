@@ -24,7 +24,7 @@ from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
-from . import block_hooks, coefficients, ranks
+from . import block_hooks, branches, coefficients, ranks
 from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
 from .progress import ProgressText, finished, log_fault, refused, tell
 from .session import KEY, Active, Session, session_of
@@ -238,6 +238,12 @@ class Sampling:
     def conds(self) -> Mapping[str, Any]:
         """Lists of conditionings by name; none of a guider that holds them in its own way."""
         return getattr(self.guider, "conds", None) or {}
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number in the network."""
+        base = self.patcher.model
+        return (base.manual_cast_dtype or base.get_dtype()).itemsize
 
     @property
     def breaks(self) -> tuple[int, ...]:
@@ -459,12 +465,15 @@ def plan(
     patches = list(about.patcher.object_patches.values())
     function = getattr(about.sampler, "sampler_function", None)
     other = other_cache(about.guider.model_options, patches, function)
-    if method.level is not Level.NEGATIVE and other:
+    if method.level in (Level.STEP, Level.BLOCKS) and other:
         return f"{other} is on the same model: remove one of the two nodes"
     if method.level is Level.BLOCKS:
         network = block_hooks.network_of(about.patcher, method, about.options, about.shape)
         if isinstance(network, str):
             return method.unreached or network
+    beside = method.level is Level.BRANCHES
+    if beside and (why := branches.why_not(about.conds)):
+        return why
     if steps < method.fewest:
         return f"{steps} steps: with fewer than {method.fewest} every step is computed"
     window = about.between(method.start_percent, method.end_percent)
@@ -493,6 +502,7 @@ def plan(
         Layout(()) if network is None else network.layout,
         cache.to_host,
         negative=not any(other.negative for other in about.caches),
+        beside=branches.room(about.conds, about.shape, about.itemsize) if beside else 0,
     )
     try:
         return method.start(parts), network

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from scaling_cache.cache_core.methods import Level
 from scaling_cache.nodes import block_caches
 from scaling_cache.nodes.cfg_cache import ScalingCfgCache
 from scaling_cache.nodes.host.block_hooks import BlockPatch
@@ -203,9 +204,9 @@ def test_cfg_cache_goes_alone(name: str, flux: Any, alone: Callable[[str], torch
     model = CFG_OFF(CFG(put(flux, "2"), "1"), "3")
     assert names(model) == [shown]
     assert torch.equal(sample(model), alone(name))
-    model = remove(CFG(put(flux, "2"), "1"), negative=True)
+    model = remove(CFG(put(flux, "2"), "1"), Level.NEGATIVE)
     assert torch.equal(sample(model), alone(name))
-    model = remove(CFG(put(flux, "2"), "1"), negative=False)
+    model = remove(CFG(put(flux, "2"), "1"), Level.STEP)
     assert names(model) == ["CFG Cache"]
     assert torch.equal(sample(model), sample(CFG(flux, "1")))
     assert not hooked(model)

@@ -91,6 +91,7 @@ def test_a_node_that_does_not_fit_the_model_says_so_when_it_runs(host, workflow)
     [
         ("ScalingCache", {"speedup": 1.0}),
         ("ScalingCfgCache", {"interval": 1}),
+        ("ScalingBranchCache", {"enabled": False}),
         ("ScalingStepCacheAdvanced", {"speedup": 1.0}),
     ],
 )

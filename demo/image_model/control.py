@@ -1,0 +1,95 @@
+"""A ControlNet of the demo's image model, in the host's own class for Stable Diffusion 3: outlines say
+where the shape is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..host.inprocess import import_host
+from ..nodes.vocabulary import EMBEDDING_WIDTH, POOLED_WIDTH
+from .networks import CHANNELS, DEPTH, WEIGHTS
+
+CONTROL_FILE = WEIGHTS / "scalingcache_demo_sd3_control.safetensors"
+BLOCKS = 2
+_CONTRAST = 6.0
+
+
+def make_control(image_model: nn.Module) -> Any:
+    """The network with the first blocks of the image model, which see the hint as they do the picture. It
+    changes nothing before its outgoing layers are fitted."""
+    import_host()
+    import comfy.ops
+    from comfy.cldm.mmdit import ControlNet
+
+    width = 64 * DEPTH
+    net = ControlNet(
+        num_blocks=BLOCKS,
+        control_latent_channels=CHANNELS,
+        input_size=None,
+        in_channels=CHANNELS,
+        depth=DEPTH,
+        adm_in_channels=POOLED_WIDTH,
+        context_embedder_config={
+            "target": "torch.nn.Linear",
+            "params": {"in_features": EMBEDDING_WIDTH, "out_features": width},
+        },
+        qk_norm="rms",
+        operations=comfy.ops.disable_weight_init,
+        dtype=torch.float32,
+    )
+    own = net.load_state_dict(image_model.state_dict(), strict=False).missing_keys
+    for name, value in net.named_parameters():
+        if name in own:
+            nn.init.zeros_(value)
+    net.pos_embed_input.proj.weight.data.copy_(net.x_embedder.proj.weight)
+    return net.requires_grad_(False)
+
+
+def streams(net: nn.Module, *args: Any, **kwargs: Any) -> list[Tensor]:
+    """The picture's tokens behind each block of a call, [n, tokens, width]; what a ControlNet adds is not
+    in those of the block that it follows."""
+    found: list[Tensor] = []
+    hooks = [
+        b.register_forward_hook(lambda _, __, out: found.append(out[1])) for b in net.joint_blocks
+    ]
+    try:
+        net(*args, **kwargs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def names_of_the_host(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names by which ControlNetLoader knows a ControlNet of Stable Diffusion 3."""
+    import comfy.utils
+
+    left, found = dict(weights), {}
+    names = comfy.utils.mmdit_to_diffusers({"depth": DEPTH, "num_blocks": BLOCKS})
+    for name, place in names.items():
+        own, part = (place, None) if isinstance(place, str) else place[:2]
+        if own in weights:
+            left.pop(own, None)
+            found[name] = weights[own] if part is None else weights[own].narrow(*part)
+    return {**left, **found}
+
+
+def load_control() -> Any:
+    """As ControlNetLoader gives it."""
+    import_host()
+    from comfy.controlnet import load_controlnet
+
+    return load_controlnet(str(CONTROL_FILE))
+
+
+def outlines(pictures: Tensor) -> Tensor:
+    """White lines on black where neighbouring pixels differ: [n, 3, height, width], 0 to 1."""
+    right = functional.pad(pictures.diff(dim=3), (0, 1, 0, 0))
+    below = functional.pad(pictures.diff(dim=2), (0, 0, 0, 1))
+    edges = (right.square() + below.square()).sum(1, keepdim=True).sqrt()
+    return (_CONTRAST * edges).clamp(0, 1).expand(-1, 3, -1, -1)
