@@ -25,7 +25,7 @@ from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import block_hooks, coefficients, ranks
 from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
-from .progress import ProgressText, finished, log_fault, refused, tell
+from .progress import STATISTICS, ProgressText, finished, log_fault, refused, tell
 from .session import KEY, Active, Session, session_of
 
 
@@ -365,6 +365,7 @@ def _end(active: Active, result: Any, guider: str) -> None:
             run.report.note(f"{guider} passes the cache by: every step is computed")
         active.guard(check, cache.method, run, result)
     report = active.guard(run.close) or run.report
+    tell(STATISTICS.end, report, result is not None)
     tell(active.progress.summarise, cache.method, report)
     if cache.on_close is not None:
         tell(cache.on_close, run)
@@ -386,7 +387,9 @@ def _start(cache: Any, about: Sampling) -> Active | None:
         _without(cache, planned)
         return None
     progress = ProgressText(cache.node_id)
-    tell(progress.start, cache.method.name, planned[0].report)
+    report = planned[0].report
+    tell(progress.start, cache.method.name, report)
+    tell(lambda: STATISTICS.begin(finished(cache.method.name, report, cache.node_id)))
     return Active(cache, planned[0], progress, planned[1])
 
 
