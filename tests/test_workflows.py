@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cache_core.planning.optimiser import target_steps
+from cli.convert import specs_of, to_api
 from demo.host.fetch import ROOT
 from demo.workflows.file_format import api_format
 from demo.workflows.graphs import FEWEST, highest
@@ -50,7 +51,7 @@ def test_template_and_its_twin(path: Path, object_info: dict[str, Any], host: An
     if lacking and too_new(path.stem, version):
         pytest.skip("not in this host")
     assert problems == []
-    sent = check.to_api(ui, object_info)
+    sent = to_api(ui, object_info.get)
     assert set(sent) == set(api)
     for number, node in api.items():
         assert sent[number]["class_type"] == node["class_type"]
@@ -119,7 +120,7 @@ def test_what_is_asleep_runs_once_it_is_woken(object_info: dict[str, Any]):
     asleep = [node["type"] for node in ui["nodes"] if node["mode"]]
     assert asleep == ["CFGGuider", "SamplerCustomAdvanced", "VAEDecode", "SaveImage"]
     woken = {**ui, "nodes": [{**node, "mode": 0} for node in ui["nodes"]]}
-    api = check.to_api(woken, object_info)
+    api = to_api(woken, object_info.get)
     assert check.check_api(api, object_info) == []
     guiders = [node["inputs"] for node in api.values() if node["class_type"] == "CFGGuider"]
     kinds = [api[guider["model"][0]]["class_type"] for guider in guiders]
@@ -233,7 +234,7 @@ def texts(nodes: dict[str, Any], *place: str) -> dict[tuple[str, ...], str]:
 
 def places(name: str, info: dict[str, Any]) -> set[tuple[str, ...]]:
     """Where the texts of a node stand in a locale file."""
-    inputs = [("inputs", each) for each in check.specs_of(info)]
+    inputs = [("inputs", each) for each in specs_of(info)]
     slots = [*inputs, *(("outputs", str(i)) for i in range(len(info["output"])))]
     of_slots = {(name, *slot, kind) for slot in slots for kind in ("name", "tooltip")}
     return {(name, "display_name"), (name, "description"), *of_slots}
@@ -274,12 +275,12 @@ def test_every_node_has_help_and_folds(language: str, object_info: dict[str, Any
     assert len(nodes) == 12
     for node in nodes:
         text = (ROOT / "web" / "docs" / node / f"{language}.md").read_text(encoding="utf-8")
-        for name, spec in check.specs_of(object_info[node]).items():
+        for name, spec in specs_of(object_info[node]).items():
             told = spec[1] if len(spec) > 1 else {}
             assert bool(told.get("scaling_cache_folds")) == bool(told.get("advanced")), (node, name)
         if node == "ScalingCache":
             continue  # a table, see below
-        for name in check.specs_of(object_info[node]):
+        for name in specs_of(object_info[node]):
             assert name == "model" or f"{name}" in text, (node, name)
 
 
@@ -296,7 +297,7 @@ def test_help_names_every_family(language: str, node: str, comfy: Path):
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_help_names_every_input(language: str, object_info: dict[str, Any]):
     text = (ROOT / "web" / "docs" / "ScalingCache" / f"{language}.md").read_text()
-    for name in check.specs_of(object_info["ScalingCache"]):
+    for name in specs_of(object_info["ScalingCache"]):
         assert f"| {name} |" in text
 
 
@@ -308,7 +309,7 @@ def test_help_for_other_languages_is_the_english_one():
 
 
 def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
-    specs = check.specs_of(object_info["ScalingCache"])
+    specs = specs_of(object_info["ScalingCache"])
     folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
     assert folded == {
         "predictor",
