@@ -1,4 +1,4 @@
-"""What the documentation says is so: nodes, inputs, menus, commands, files, numbers; one version everywhere."""
+"""What the documentation says is so: nodes, menus, commands, files, numbers; one version everywhere."""
 
 from __future__ import annotations
 
