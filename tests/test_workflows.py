@@ -14,7 +14,7 @@ import pytest
 from cache_core.planning.optimiser import target_steps
 from cli.convert import specs_of, to_api
 from demo.host.fetch import ROOT
-from demo.workflows.file_format import api_format
+from demo.workflows.file_format import OWN_COLOURS, TITLE, WINDOW, api_format
 from demo.workflows.graphs import FEWEST, highest
 from demo.workflows.official import index, raw_nodes
 from demo.workflows.templates import graphs
@@ -136,6 +136,39 @@ def test_users_get_thumbnails_notes_and_no_demo_nodes(path: Path):
     assert "MarkdownNote" in kinds
     assert any(kind.startswith("Scaling") for kind in kinds)
     assert not any("Demo" in kind for kind in kinds)
+
+
+# Too many nodes for one window.
+LARGE = {
+    "Scaling Cache - LTX-2 dev",
+    "Scaling Cache - Qwen-Image 2.1 Edit",
+    "Scaling Cache - Qwen-Image-Edit 2511",
+    "Scaling Cache - Wan 2.2 I2V 14B",
+    "Scaling Cache - Wan 2.2 T2V 14B",
+    "Scaling Cache tool - Compare (FLUX.1 dev)",
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda p: p.stem)
+def test_templates_open_in_a_size_that_one_can_read(path: Path):
+    """In a window of 1600 x 1000; the frontend draws no text below a zoom of 0.57."""
+    nodes = read(path)["nodes"]
+    (note,) = (node for node in nodes if node["type"] == "MarkdownNote")
+    left, top, right, bottom = (
+        choose(each)
+        for choose, each in (
+            (min, [n["pos"][0] for n in nodes]),
+            (min, [n["pos"][1] - TITLE for n in nodes]),
+            (max, [n["pos"][0] + n["size"][0] for n in nodes]),
+            (max, [n["pos"][1] + n["size"][1] for n in nodes]),
+        )
+    )
+    zoom = min(WINDOW[0] / (right - left), WINDOW[1] / (bottom - top))
+    assert zoom > (0.42 if path.stem in LARGE else 0.57)
+    assert all(note["pos"][1] + note["size"][1] < n["pos"][1] - TITLE for n in nodes if n != note)
+    assert {n["type"] for n in nodes if n.get("bgcolor") == OWN_COLOURS["bgcolor"]} == {
+        n["type"] for n in nodes if n["type"].startswith("Scaling")
+    }
 
 
 def test_the_host_lists_the_templates(host: Any):
