@@ -21,7 +21,7 @@ demo: setup ## run the demo workflows in the real host and print one table
 open: setup ## ComfyUI with the demo workflow open in the browser, until Ctrl-C; ARGS="--port 8188"
 	@$(RUN) -m demo.open $(ARGS)
 
-test: setup ## run what README promises, at most 10 minutes on two idle cores
+test: setup ## run most tests, at most 10 minutes on two idle cores
 	@$(RUN) -m pytest -m "not long" $(SPREAD)
 
 test-long: setup ## run all other tests: every family, trained models, soak

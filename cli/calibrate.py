@@ -1,15 +1,17 @@
 """Calibrate the model of a workflow on a running ComfyUI, without the browser.
 
-    python -m cli.calibrate workflow_api.json --name my_model --prompts prompts.txt
+    python ComfyUI-ScalingCache/cli calibrate workflow.json --name my_model --prompts prompts.txt
 
-The workflow is one of yours in API format (File > Export (API)). Its sampling node is replaced by
-Calibrate Cache, with the same model, conditionings, latent and settings. Ends with 0 when the file is
-written, with 1 if the host refused or failed, with 2 if an argument or the workflow is unfit.
+The workflow is one of yours, as the browser saves it or in API format (File > Export (API)). Its sampling
+node is replaced by Calibrate Cache, with the same model, conditionings, latent and settings. Ends with 0
+when the file is written, with 1 if the host refused or failed, with 2 if an argument or the workflow is
+unfit.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import uuid
 from collections.abc import Sequence
@@ -24,19 +26,20 @@ from .client import Host, HostError
 from .workflow import MORE_PROMPTS, Wanted, Workflow, calibration, read
 
 DONE, FAILED, UNFIT = 0, 1, 2
-_WIDTH = 60
+# Between lines where nothing can be overwritten.
+_SECONDS_APART = 30.0
 
 
 def parser() -> argparse.ArgumentParser:
     description, _, rest = (__doc__ or "").partition("\n\n")
     result = argparse.ArgumentParser(
-        prog="python -m cli.calibrate",
+        prog="cli calibrate",
         description=description,
         epilog=rest,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("workflow", metavar="WORKFLOW", type=Path, help="your workflow in API format")
+    add("workflow", metavar="WORKFLOW", type=Path, help="your workflow, in either format")
     add(
         "--name",
         required=True,
@@ -57,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A name of its own makes the host calibrate again, also with the same settings as before.
     node = f"calibrate_{uuid.uuid4().hex}"
     try:
-        workflow = prepare(options, node)
         host = Host(server(options.server))
-    except ValueError as error:
+        workflow = prepare(options, node, host)
+    except (ValueError, HostError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return UNFIT
+        return UNFIT if isinstance(error, ValueError) else FAILED
     try:
         text = run(host, workflow, node)
     except HostError as error:
@@ -77,11 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def prepare(options: argparse.Namespace, node: str) -> Workflow:
+def prepare(options: argparse.Namespace, node: str, host: Host) -> Workflow:
     """What to queue.
 
     Raises:
         ValueError: naming the field.
+        HostError: if the host had to be asked for its nodes and does not answer.
     """
     file_name(options.name)
     prompts = [] if options.prompts is None else read_prompts(options.prompts)
@@ -94,7 +98,7 @@ def prepare(options: argparse.Namespace, node: str) -> Workflow:
         options.sampler,
         options.refine,
     )
-    return calibration(read(options.workflow), wanted, node)
+    return calibration(read(options.workflow, host.node), wanted, node)
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -152,17 +156,22 @@ def run(host: Host, workflow: Workflow, node: str) -> str:
 
 @dataclass
 class Progress:
-    """One line that changes on a terminal; elsewhere a line whenever the state changes."""
+    """One line that changes on a terminal; elsewhere a line whenever the state changes, and now and then
+    where it stands."""
 
     stream: TextIO
     state: str = ""
+    told: float = 0.0
 
-    def __call__(self, state: str, seconds: float) -> None:
+    def __call__(self, state: str, seconds: float, stand: str = "") -> None:
+        line = f"{state}, {seconds:.0f} s" + (f"; {stand}" if stand else "")
         if self.stream.isatty():
-            self.stream.write("\r" + f"{state}, {seconds:.0f} s".ljust(_WIDTH))
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write("\r" + line[:width].ljust(width))
             self.stream.flush()
-        elif state != self.state:
-            print(state, file=self.stream, flush=True)
+        elif state != self.state or (stand and seconds - self.told >= _SECONDS_APART):
+            print(line if state == self.state else state, file=self.stream, flush=True)
+            self.told = seconds
         self.state = state
 
     def end(self) -> None:

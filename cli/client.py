@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-Say = Callable[[str, float], None]
+Say = Callable[[str, float, str], None]
 _ANSWER_SECONDS = 60
 _POLL_SECONDS = 1.0
 
@@ -59,7 +59,7 @@ class Host:
         """Outputs per node, once the run has ended.
 
         Args:
-            say: told each second what the run does and since when, in seconds.
+            say: told each second what the run does, since when in seconds, and where it stands.
             doing: what to call it once it has begun.
 
         Raises:
@@ -74,7 +74,10 @@ class Host:
                 return _outputs(entry)
             if place is None:
                 raise HostError("the run was taken out of the queue; nothing was written")
-            say(doing if place == 0 else f"waiting, {place} before it", _since(began))
+            if place:
+                say(f"waiting, {place} before it", _since(began), "")
+            else:
+                say(doing, _since(began), standing(self.statistics(prompt_id)))
             time.sleep(_POLL_SECONDS)
 
     def file(self, item: dict[str, Any]) -> bytes:
@@ -86,8 +89,17 @@ class Host:
         query = urlencode({key: item.get(key, "") for key in ("filename", "subfolder", "type")})
         return self._fetch(f"/view?{query}")
 
-    def inputs_of(self, kind: str) -> list[str]:
-        """Names of the inputs of a kind of node; empty if the host does not have it.
+    def statistics(self, prompt_id: str) -> dict[str, Any]:
+        """What caches did in a run, also while it goes: the pack's `/scaling_cache/runs`. Empty if the
+        host does not have it."""
+        try:
+            answer = self._ask(f"/scaling_cache/runs?{urlencode({'prompt_id': prompt_id})}")
+        except HostError:
+            return {}
+        return answer if isinstance(answer, dict) else {}
+
+    def node(self, kind: str) -> dict[str, Any] | None:
+        """What the host says of a kind of node; None if it does not have it.
 
         Raises:
             HostError: if no host answers.
@@ -95,8 +107,7 @@ class Host:
         answer = self._ask(f"/object_info/{quote(kind, safe='')}")
         if not isinstance(answer, dict):
             raise self._stranger()
-        groups = answer.get(kind, {}).get("input", {})
-        return [name for group in ("required", "optional") for name in groups.get(group, {})]
+        return answer.get(kind)
 
     def cancel(self, prompt_id: str) -> None:
         """Take a run out of the queue, or interrupt it and wait for its end; other runs go on."""
@@ -141,6 +152,17 @@ class Host:
             raise HostError(
                 f"no ComfyUI answers at {self.url} ({reason}); start it, or say where it is with --server"
             ) from error
+
+
+def standing(statistics: dict[str, Any]) -> str:
+    """Where a run of a cache is, or else what a node said last."""
+    runs = statistics.get("runs", ())
+    for number, run in enumerate(runs, start=1):
+        if run["state"] == "running":
+            left = run["seconds_left"]
+            more = "" if left is None else f", about {left:.0f} s left"
+            return f"{run['method']}, run {number}: step {run['step']} of {run['steps']}{more}"
+    return next(reversed(list(statistics.get("texts", {}).values())), "")
 
 
 def _since(began: float) -> float:

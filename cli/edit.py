@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from .convert import Info, specs_of
 from .workflow import Workflow, is_cache, is_finite, is_link, is_own_cache, label
 
 REPORT = "ScalingCacheReport"
@@ -52,14 +53,13 @@ def _goes_by_speedup(inputs: dict[str, Any]) -> bool:
 
 
 def with_input(
-    workflow: Workflow, assignment: str, inputs_of: Callable[[str], Collection[str]]
+    workflow: Workflow, assignment: str, known: Callable[[str], Info | None]
 ) -> Workflow:
     """The workflow with one input set.
 
     Args:
         assignment: NODE.INPUT=VALUE; the value is JSON, or else a text.
-        inputs_of: names the inputs of a kind of node, none of one that is not known. Asked for inputs
-            that the workflow leaves out.
+        known: what the host says of a kind of node; asked for inputs that the workflow leaves out.
 
     Raises:
         ValueError: unless it names an input that is not linked, and a finite value.
@@ -75,10 +75,10 @@ def with_input(
     if is_link(inputs.get(field)):
         raise ValueError(f"--set: {field} of {label(workflow, node)} comes from another node")
     if field not in inputs:
-        known = inputs_of(changed[node]["class_type"])
+        info = known(changed[node]["class_type"])
         # An input that grows has names like images.image0.
-        if known and field.partition(".")[0] not in known:
-            names = ", ".join(known)
+        if info is not None and field.partition(".")[0] not in specs_of(info):
+            names = ", ".join(specs_of(info))
             raise ValueError(f"--set: {label(workflow, node)} has no {field}; it has {names}")
     try:
         inputs[field] = json.loads(text)

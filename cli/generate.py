@@ -1,10 +1,10 @@
 """Run a workflow on a running ComfyUI with another speed-up, and fetch what it made.
 
-    python -m cli.generate workflow_api.json --speedup 2.5 --report --out pictures
+    python ComfyUI-ScalingCache/cli generate workflow.json --speedup 2.5 --report --out pictures
 
-The workflow is one of yours in API format (File > Export (API)). Writes the files that it saves, and
-with a report: report.png, report.txt and report.json. Ends with 0 when all is written, with 1 if the host
-refused or failed, with 2 if an argument or the workflow is unfit.
+The workflow is one of yours, as the browser saves it or in API format (File > Export (API)). Writes the
+files that it saves, and with a report: report.png, report.txt and report.json. Ends with 0 when all is
+written, with 1 if the host refused or failed, with 2 if an argument or the workflow is unfit.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .workflow import Workflow, read
 def parser() -> argparse.ArgumentParser:
     description, _, rest = (__doc__ or "").partition("\n\n")
     result = argparse.ArgumentParser(
-        prog="python -m cli.generate",
+        prog="cli generate",
         description=description,
         epilog=rest,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("workflow", metavar="WORKFLOW", type=Path, help="your workflow in API format")
+    add("workflow", metavar="WORKFLOW", type=Path, help="your workflow, in either format")
     add("--speedup", type=float, help="of all cache nodes that are on")
     add("--set", metavar="NODE.INPUT=VALUE", action="append", default=[], help="any other input")
     add("--report", action="store_true", help="add a Cache Report before Save Image")
@@ -70,13 +70,13 @@ def prepare(options: argparse.Namespace, host: Host) -> tuple[Workflow, str | No
 
     Raises:
         ValueError: naming the field.
-        HostError: if the host had to be asked for a node's inputs and does not answer.
+        HostError: if the host had to be asked for its nodes and does not answer.
     """
-    workflow = read(options.workflow)
+    workflow = read(options.workflow, host.node)
     if options.speedup is not None:
         workflow = with_speedup(workflow, options.speedup)
     for assignment in options.set:
-        workflow = with_input(workflow, assignment, host.inputs_of)
+        workflow = with_input(workflow, assignment, host.node)
     if options.report or options.metadata:
         return with_report(workflow, options.metadata)
     return workflow, None

@@ -1,5 +1,5 @@
-"""Turn a user's workflow in API format into one that calibrates its model. Pure functions on
-dictionaries; the host is not asked."""
+"""Read a user's workflow, and turn it into one that calibrates its model. Pure functions on dictionaries;
+the host is asked for nothing but the nodes of a workflow that the browser saved."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .convert import to_api
 
 Workflow = dict[str, Any]
 Trail = tuple[str, ...]
@@ -62,8 +64,11 @@ class Wanted:
     refine: bool = False
 
 
-def read(path: Path) -> Workflow:
-    """A workflow in API format.
+def read(path: Path, known: Callable[[str], Any]) -> Workflow:
+    """A workflow in API format, from a file in that or as the browser saves it.
+
+    Args:
+        known: what the host says of a kind of node; asked for the browser's format alone.
 
     Raises:
         ValueError: if the file is something else.
@@ -74,6 +79,8 @@ def read(path: Path) -> Workflow:
         raise ValueError(f"WORKFLOW: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"WORKFLOW: {path} is not a JSON file; {_HOW}") from error
+    if isinstance(content, dict) and isinstance(content.get("nodes"), list):
+        content = to_api(content, known)
     check(content)
     return content
 
@@ -84,10 +91,6 @@ def check(content: Any) -> None:
         ValueError: unless it is a workflow in API format whose links all lead to a node and whose
             numbers are finite.
     """
-    if isinstance(content, dict) and isinstance(content.get("nodes"), list):
-        raise ValueError(
-            f"WORKFLOW: is in the format that the browser saves, not in API format; {_HOW}"
-        )
     if not (isinstance(content, dict) and content and all(map(_is_node, content.values()))):
         raise ValueError(f"WORKFLOW: is not a workflow in API format; {_HOW}")
     for node, entry in content.items():

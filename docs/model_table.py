@@ -60,21 +60,23 @@ WORDS = {
     "en": (
         ("your model", "steps", "set `speedup` (computed steps)"),
         ", draft {}",
-        "8 steps or fewer: Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, Lightning and turbo LoRAs",
-        "leave the node out",
+        ("Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, 8-step LoRAs", "8", "2.0 (6)"),
+        ("4-step Lightning and turbo LoRAs", "4", "2.0 (4, middle blocks left out at one)"),
     ),
     "zh": (
         ("模型", "步数", "`speedup` 设为 (计算步数)"),
         ", 草稿 {}",
-        "8 步及以下: Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, Lightning 和 turbo LoRA",
-        "不用本节点",
+        ("Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, 8 步 LoRA", "8", "2.0 (6)"),
+        ("4 步 Lightning 和 turbo LoRA", "4", "2.0 (4, 其中一步省略中间的块)"),
     ),
 }
+# Language, and whether models that are set alike share a row.
 PAGES = {
-    ROOT / "docs" / "models.md": "en",
-    HELP / "ScalingCache" / "en.md": "en",
-    HELP / "ScalingCache.md": "en",
-    HELP / "ScalingCache" / "zh.md": "zh",
+    ROOT / "README.md": ("en", True),
+    ROOT / "docs" / "models.md": ("en", False),
+    HELP / "ScalingCache" / "en.md": ("en", False),
+    HELP / "ScalingCache.md": ("en", False),
+    HELP / "ScalingCache" / "zh.md": ("zh", False),
 }
 
 
@@ -118,32 +120,39 @@ def share() -> float:
     return sum(covered.values()) / sum(run.usage for run in runs())
 
 
-def table(language: str) -> str:
-    """The table in Markdown, with the steps of what is run most of each row."""
-    head, draft, few, leave = WORDS[language]
-    rows: list[Iterable[str]] = [head, ("---",) * len(head)]
+def table(language: str, alike: bool = False) -> str:
+    """The table in Markdown, with the steps of what is run most of each row.
+
+    Args:
+        alike: models that are set alike in one row.
+    """
+    head, draft, *few = WORDS[language]
+    models: dict[tuple[str, ...], list[str]] = {}
     for row in ROWS:
         run = max(of(row), key=lambda run: run.usage)
         most = highest(run.steps, FEWEST_MULTISTEP if run.multistep else FEWEST)
         usual, fast = (f"{s} ({target_steps(run.steps, s)})" for s in (min(2.0, most), most))
-        rows.append((row.model, str(run.steps), usual + (draft.format(fast) if most > 2 else "")))
-    rows.append((few, "", leave))
+        setting = str(run.steps), usual + (draft.format(fast) if most > 2 else "")
+        models.setdefault(setting if alike else (*setting, row.model), []).append(row.model)
+    rows: list[Iterable[str]] = [head, ("---",) * len(head)]
+    rows += [("; ".join(names), *setting[:2]) for setting, names in models.items()]
+    rows += few
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def filled(page: str, language: str) -> str:
+def filled(page: str, language: str, alike: bool = False) -> str:
     """A page with the table between its marks."""
     before, _, rest = page.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
         raise ValueError(f"no line {BEGIN.strip()!r} and {END.strip()!r}")
-    return f"{before}{BEGIN}\n{table(language)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table(language, alike)}\n{END}{after}"
 
 
 def main() -> None:
-    for path, language in PAGES.items():
+    for path, form in PAGES.items():
         page = path.read_text(encoding="utf-8")
-        path.write_text(filled(page, language), encoding="utf-8")
+        path.write_text(filled(page, *form), encoding="utf-8")
     print(f"{share():.1%} of the usage above {FEWEST} steps has a row")
     rows = {run.name for row in ROWS for run in of(row)}
     for run in sorted(runs(), key=lambda run: -run.usage)[:60]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from cli.calibrate import main
-from cli.client import Host
+from cli.__main__ import main as command
+from cli.calibrate import Progress, main
+from cli.client import Host, standing
 from cli.workflow import MORE_PROMPTS, Wanted, calibration, check
 from demo.host.fetch import ROOT
 
@@ -470,3 +472,38 @@ def test_a_server_that_is_not_comfyui(
         other.shutdown()
     assert code == 1
     assert f"what answers at {address} is not ComfyUI" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["make"], ["--help"]])
+def test_commands_are_named(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    assert command(arguments) == 2
+    assert "{generate,calibrate} --help" in capsys.readouterr().err
+
+
+# --- where a run stands
+
+
+def test_the_run_that_goes_on_is_told_with_its_number_and_time_left():
+    done = {"state": "done", "method": "Scaling Cache"}
+    going = {**done, "state": "running", "step": 12, "steps": 20, "seconds_left": 33.6}
+    texts = {"7": "computed 3 of 5", "9": "1 of 4 runs are kept"}
+    answer = {"runs": [done, going], "texts": texts}
+    assert standing(answer) == "Scaling Cache, run 2: step 12 of 20, about 34 s left"
+    answer["runs"] = [{**going, "seconds_left": None}]
+    assert standing(answer) == "Scaling Cache, run 1: step 12 of 20"
+    assert standing({"runs": [done], "texts": texts}) == "1 of 4 runs are kept"
+    assert standing({}) == ""
+
+
+def test_where_nothing_can_be_overwritten_a_line_comes_now_and_then():
+    stream = io.StringIO()
+    progress = Progress(stream)
+    for seconds in range(0, 70, 10):
+        progress("running", seconds, f"step {seconds}")
+    progress("stopping", 70)
+    assert stream.getvalue().splitlines() == [
+        "running",
+        "running, 30 s; step 30",
+        "running, 60 s; step 60",
+        "stopping",
+    ]

@@ -1,4 +1,4 @@
-"""What the documentation names exists: nodes, inputs, files, headings; one version everywhere."""
+"""What the documentation says is so: nodes, menus, commands, files, numbers; one version everywhere."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ import yaml
 from PIL import Image
 
 from demo.host.fetch import ROOT
+from demo.workflows.file_format import HOST_VERSION
 from docs import model_table
 
 DOCS = ROOT / "docs"
 WORKFLOWS = ROOT / ".github" / "workflows"
 FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+HELP = sorted((ROOT / "web" / "docs").rglob("*.md"))
+NOTED = sorted((ROOT / "workflows").glob("*.json"))
+STEMS = {path.stem for path in NOTED}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
 
@@ -51,9 +55,13 @@ def test_links_lead_somewhere(page: Path):
 
 
 def test_the_tables_of_models_are_those_of_the_official_templates():
-    for path, language in model_table.PAGES.items():
+    for path, form in model_table.PAGES.items():
         page = path.read_text(encoding="utf-8")
-        assert model_table.filled(page, language) == page, "python -m docs.model_table"
+        assert model_table.filled(page, *form) == page, "python -m docs.model_table"
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 80
 
 
 def test_most_of_what_is_run_above_8_steps_has_a_row():
@@ -151,6 +159,141 @@ def test_ids_have_the_prefix_and_are_no_ones_else(object_info: dict[str, Any]):
     assert all(name.startswith("Scaling") for name in ours)
     others = {name for name in object_info if name not in ours}
     assert not [name for name in others if name.startswith("Scaling") and "Demo" not in name]
+
+
+# --- what texts promise: menus, templates, commands, files, numbers
+
+
+def texts() -> dict[str, str]:
+    """What a user reads: pages, help and the notes of templates, by name."""
+    found = {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in (*PAGES, *HELP)}
+    for path in NOTED:
+        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        notes = [n["widgets_values"][0] for n in nodes if n["type"] == "MarkdownNote"]
+        found[path.stem] = "\n".join(notes)
+    return found
+
+
+def named(pattern: str) -> dict[str, set[str]]:
+    """What matches in each text that has any, as on one line."""
+    each = {name: re.findall(pattern, " ".join(text.split())) for name, text in texts().items()}
+    return {name: set(found) for name, found in each.items() if found}
+
+
+def test_menus_and_buttons_exist():
+    """In the frontend, in what this pack adds to it, or on GitHub."""
+    import comfyui_frontend_package
+
+    static = Path(comfyui_frontend_package.__file__).parent / "static" / "assets"
+    code = [*static.glob("*.js"), *(ROOT / "web").rglob("*.js")]
+    known = "".join(path.read_text(encoding="utf-8", errors="ignore") for path in code)
+    github = {"Issues", "New issue", "Security", "Report a vulnerability"}
+    names = {"ComfyUI-ScalingCache", *STEMS, "Scaling Cache"}
+    paths = named(r"\*([A-Z][^*|]{2,40} > [^*|]+)\*|(?<!\w)File > Export \(API\)")
+    menus = named(r"\*(Show Advanced|Import coefficient file|Export coefficient file)\*")
+    assert sum(map(len, (*paths.values(), *menus.values()))) >= 6
+    for page, found in (*paths.items(), *menus.items()):
+        for part in {part for path in found for part in path.split(" > ")} - github - names:
+            assert re.search(rf"[\"'`>]{re.escape(part)}[\"'`<]", known), (page, part)
+    # The help of a node opens by the button i.
+    assert [page for page, text in texts().items() if "(?)" in text or "*?*" in text] == []
+
+
+def test_templates_that_are_named_exist():
+    """By name, or without what comes before the dash."""
+    short = {stem.partition(" - ")[2] for stem in STEMS}
+    whole = named(r"\*((?:Scaling Cache|Scaling Cache tool|Single method) - [^*]+)\*")
+    brief = named(r"template \*([^*]+)\*")
+    assert len(whole) >= 3
+    assert len(brief) >= 3
+    assert {n for found in whole.values() for n in found} <= STEMS
+    assert {n for found in brief.values() for n in found} <= STEMS | short
+
+
+def test_commands_that_are_named_exist():
+    from cli.__main__ import COMMANDS
+
+    modules = {n.rstrip(".") for found in named(r"python -m ([\w.]+)").values() for n in found}
+    files = [ROOT / name.replace(".", "/") for name in modules]
+    assert len(files) >= 10
+    assert [
+        f for f in files if not (f.with_suffix(".py").exists() or (f / "__main__.py").exists())
+    ] == []
+    targets = {n for found in named(r"`make ([a-z-]+)").values() for n in found}
+    assert targets >= {"demo", "open"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert {t for t in targets if f"\n{t}: " not in makefile} == set()
+    commands = {n for found in named(r"(?:ScalingCache/|`)cli (\w+)").values() for n in found}
+    assert commands == set(COMMANDS)
+
+
+def test_files_that_are_named_exist():
+    """From the root, or from the folder of the core."""
+    paths = {n for found in named(r"`([\w/]+/[\w.-]+\.\w+)`").values() for n in found}
+    ours = {p for p in paths if (ROOT / p.split("/")[0]).is_dir()}
+    assert len(ours) >= 20
+    assert [
+        p for p in ours if not ((ROOT / p).exists() or (ROOT / "cache_core" / p).exists())
+    ] == []
+
+
+def numbers() -> list[tuple[str, str, object]]:
+    """Pages, what they say with a number in brackets, and the number that the code has."""
+    from scaling_cache.cache_core.calibration.files import LARGEST_FILE
+    from scaling_cache.cache_core.methods.base import FEWEST_STEPS
+    from scaling_cache.cache_core.run.report import _MOST_PROMPTS
+    from scaling_cache.nodes.host.routes import Limits
+
+    from cli.workflow import MORE_PROMPTS
+    from demo.workflows.graphs import FEWEST, FEWEST_MULTISTEP
+
+    words = {2: "two", 3: "three"}
+    oldest = setting("requires-comfyui").removeprefix(">=")
+    any_page = "README docs web SECURITY"
+    return [
+        (any_page, r"(?:than|with fewer than|under) (\d+) (?:steps|every step)", FEWEST_STEPS),
+        (any_page, r"fewer than (\d+) computed steps", FEWEST),
+        (any_page, r"(\d+) (?:with|for) multistep", FEWEST_MULTISTEP),
+        (any_page, r"(?:ComfyUI|ComfyUI \() ?\(?(\d+\.\d+\.\d+) or newer", oldest),
+        ("README docs", r"ComfyUI (\d+\.\d+\.\d+) (?:and Python|into)", HOST_VERSION),
+        ("docs SECURITY", r"(\d+) MiB(?:, read without|, two minutes| \|)", LARGEST_FILE // 2**20),
+        ("docs SECURITY", r"(?:within )?(two) minutes", words[int(Limits().seconds / 60)]),
+        ("docs SECURITY", r"some (\d+) files", Limits().files),
+        ("docs/api.md", r"the last (\d+) prompts", _MOST_PROMPTS),
+        ("docs/calibration.md", r"on each line, (\w+) at most", words[MORE_PROMPTS]),
+    ]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_numbers_are_those_of_the_code(number: int, comfy: Path):
+    pages, pattern, value = numbers()[number]
+    found = {n: v for n, v in named(pattern).items() if n.startswith(tuple(pages.split()))}
+    assert found
+    assert {each for values in found.values() for each in values} == {str(value)}, found
+
+
+@pytest.mark.host
+def test_readme_names_defaults_and_modes(object_info: dict[str, Any]):
+    known = inputs_of(object_info["ScalingCache"])
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \| (.+?) \|$", README, re.MULTILINE)
+    assert len(rows) == 3
+    for names, defaults, says in rows:
+        inputs = CODE.findall(names)
+        values = [str(known[name][1]["default"]).removesuffix(".0") for name in inputs]
+        assert [v.removesuffix(".0") for v in defaults.split(", ")] == values
+        if inputs == ["mode"]:
+            options = set(known["mode"][1].get("options") or known["mode"][0])
+            assert set(re.findall(r"\*([a-z][a-z -]+)\*", says)) == options - {defaults}
+
+
+@pytest.mark.host
+def test_the_page_for_programs_names_all_inputs_that_may_be_left_out(object_info: dict[str, Any]):
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"advanced inputs \((.+?)\) may be left", page)
+    (example,) = re.findall(r"```json\n(\"cache\": .+?)```", page, re.DOTALL)
+    groups = object_info["ScalingCache"]["input"]
+    assert CODE.findall(listed) == list(groups["optional"])
+    assert json.loads("{" + example + "}")["cache"]["inputs"].keys() == groups["required"].keys()
 
 
 # --- publishing

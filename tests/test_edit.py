@@ -30,9 +30,10 @@ def build() -> dict[str, Any]:
     }
 
 
-def inputs_of(kind: str) -> list[str]:
-    """Of a host that has KSampler alone."""
-    return ["model", "seed", "steps"] if kind == "KSampler" else []
+def known(kind: str) -> dict[str, Any] | None:
+    """What a host says that has KSampler alone."""
+    required = {"model": ["MODEL"], "seed": ["INT"], "steps": ["INT"]}
+    return {"input": {"required": required}} if kind == "KSampler" else None
 
 
 def test_the_speedup_of_caches_that_are_on():
@@ -52,17 +53,17 @@ def test_a_cache_that_is_off_is_switched_on_if_it_is_the_only_one():
     ("text", "value"), [("8", 8), ("0.5", 0.5), ("true", True), ('"8"', "8"), ("a, b=c", "a, b=c")]
 )
 def test_any_input(text: str, value: Any):
-    changed = with_input(build(), f"sampler.seed={text}", inputs_of)
+    changed = with_input(build(), f"sampler.seed={text}", known)
     assert changed["sampler"]["inputs"]["seed"] == value
 
 
 def test_an_input_that_the_workflow_leaves_out():
-    changed = with_input(build(), "sampler.steps=9", inputs_of)
+    changed = with_input(build(), "sampler.steps=9", known)
     assert changed["sampler"]["inputs"]["steps"] == 9
     # The host says what it thinks of a node that it does not have.
-    assert with_input(build(), "load.dtype=a", inputs_of)["load"]["inputs"]["dtype"] == "a"
+    assert with_input(build(), "load.dtype=a", known)["load"]["inputs"]["dtype"] == "a"
     with pytest.raises(ValueError, match=r"\(KSampler\) has no sted; it has model, seed, steps"):
-        with_input(build(), "sampler.sted=9", inputs_of)
+        with_input(build(), "sampler.sted=9", known)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_the_users_workflow_is_not_changed():
     workflow = build()
     before = copy.deepcopy(workflow)
     with_speedup(workflow, 3)
-    with_input(workflow, "sampler.seed=8", inputs_of)
+    with_input(workflow, "sampler.seed=8", known)
     with_report(workflow, metadata=True)
     assert workflow == before
 

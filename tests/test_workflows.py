@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from cache_core.planning.optimiser import target_steps
+from cli.convert import specs_of, to_api
 from demo.host.fetch import ROOT
-from demo.workflows.file_format import api_format
+from demo.workflows.file_format import OWN_COLOURS, TITLE, WINDOW, api_format
 from demo.workflows.graphs import FEWEST, highest
 from demo.workflows.official import index, raw_nodes
 from demo.workflows.templates import graphs
@@ -50,7 +51,7 @@ def test_template_and_its_twin(path: Path, object_info: dict[str, Any], host: An
     if lacking and too_new(path.stem, version):
         pytest.skip("not in this host")
     assert problems == []
-    sent = check.to_api(ui, object_info)
+    sent = to_api(ui, object_info.get)
     assert set(sent) == set(api)
     for number, node in api.items():
         assert sent[number]["class_type"] == node["class_type"]
@@ -119,7 +120,7 @@ def test_what_is_asleep_runs_once_it_is_woken(object_info: dict[str, Any]):
     asleep = [node["type"] for node in ui["nodes"] if node["mode"]]
     assert asleep == ["CFGGuider", "SamplerCustomAdvanced", "VAEDecode", "SaveImage"]
     woken = {**ui, "nodes": [{**node, "mode": 0} for node in ui["nodes"]]}
-    api = check.to_api(woken, object_info)
+    api = to_api(woken, object_info.get)
     assert check.check_api(api, object_info) == []
     guiders = [node["inputs"] for node in api.values() if node["class_type"] == "CFGGuider"]
     kinds = [api[guider["model"][0]]["class_type"] for guider in guiders]
@@ -135,6 +136,39 @@ def test_users_get_thumbnails_notes_and_no_demo_nodes(path: Path):
     assert "MarkdownNote" in kinds
     assert any(kind.startswith("Scaling") for kind in kinds)
     assert not any("Demo" in kind for kind in kinds)
+
+
+# Too many nodes for one window.
+LARGE = {
+    "Scaling Cache - LTX-2 dev",
+    "Scaling Cache - Qwen-Image 2.1 Edit",
+    "Scaling Cache - Qwen-Image-Edit 2511",
+    "Scaling Cache - Wan 2.2 I2V 14B",
+    "Scaling Cache - Wan 2.2 T2V 14B",
+    "Scaling Cache tool - Compare (FLUX.1 dev)",
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda p: p.stem)
+def test_templates_open_in_a_size_that_one_can_read(path: Path):
+    """In a window of 1600 x 1000; the frontend draws no text below a zoom of 0.57."""
+    nodes = read(path)["nodes"]
+    (note,) = (node for node in nodes if node["type"] == "MarkdownNote")
+    left, top, right, bottom = (
+        choose(each)
+        for choose, each in (
+            (min, [n["pos"][0] for n in nodes]),
+            (min, [n["pos"][1] - TITLE for n in nodes]),
+            (max, [n["pos"][0] + n["size"][0] for n in nodes]),
+            (max, [n["pos"][1] + n["size"][1] for n in nodes]),
+        )
+    )
+    zoom = min(WINDOW[0] / (right - left), WINDOW[1] / (bottom - top))
+    assert zoom > (0.42 if path.stem in LARGE else 0.57)
+    assert all(note["pos"][1] + note["size"][1] < n["pos"][1] - TITLE for n in nodes if n != note)
+    assert {n["type"] for n in nodes if n.get("bgcolor") == OWN_COLOURS["bgcolor"]} == {
+        n["type"] for n in nodes if n["type"].startswith("Scaling")
+    }
 
 
 def test_the_host_lists_the_templates(host: Any):
@@ -233,7 +267,7 @@ def texts(nodes: dict[str, Any], *place: str) -> dict[tuple[str, ...], str]:
 
 def places(name: str, info: dict[str, Any]) -> set[tuple[str, ...]]:
     """Where the texts of a node stand in a locale file."""
-    inputs = [("inputs", each) for each in check.specs_of(info)]
+    inputs = [("inputs", each) for each in specs_of(info)]
     slots = [*inputs, *(("outputs", str(i)) for i in range(len(info["output"])))]
     of_slots = {(name, *slot, kind) for slot in slots for kind in ("name", "tooltip")}
     return {(name, "display_name"), (name, "description"), *of_slots}
@@ -274,12 +308,10 @@ def test_every_node_has_help_and_folds(language: str, object_info: dict[str, Any
     assert len(nodes) == 13
     for node in nodes:
         text = (ROOT / "web" / "docs" / node / f"{language}.md").read_text(encoding="utf-8")
-        for name, spec in check.specs_of(object_info[node]).items():
+        for name, spec in specs_of(object_info[node]).items():
             told = spec[1] if len(spec) > 1 else {}
             assert bool(told.get("scaling_cache_folds")) == bool(told.get("advanced")), (node, name)
-        if node == "ScalingCache":
-            continue  # a table, see below
-        for name in check.specs_of(object_info[node]):
+        for name in specs_of(object_info[node]):
             assert name == "model" or f"{name}" in text, (node, name)
 
 
@@ -294,10 +326,20 @@ def test_help_names_every_family(language: str, node: str, comfy: Path):
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_help_names_every_input(language: str, object_info: dict[str, Any]):
-    text = (ROOT / "web" / "docs" / "ScalingCache" / f"{language}.md").read_text()
-    for name in check.specs_of(object_info["ScalingCache"]):
-        assert f"| {name} |" in text
+def test_help_says_the_range_of_every_input(language: str, object_info: dict[str, Any]):
+    """As lists, which fit the narrow panel."""
+    path = ROOT / "web" / "docs" / "ScalingCache" / f"{language}.md"
+    entries = re.findall(
+        r"^- \*\*(\w+)\*\*\W ?(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = dict(entries[:-1])
+    specs = specs_of(object_info["ScalingCache"])
+    assert list(told) == list(specs)
+    assert entries[-1][0] == "model"
+    for name, spec in specs.items():
+        if spec[0] in ("INT", "FLOAT"):
+            (low, high) = re.findall(r"([\d.]+) ?(?:to|到) ?([\d.]+?)[.。]$", told[name])[0]
+            assert (float(low), float(high)) == (spec[1]["min"], spec[1]["max"]), name
 
 
 def test_help_for_other_languages_is_the_english_one():
@@ -308,7 +350,7 @@ def test_help_for_other_languages_is_the_english_one():
 
 
 def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
-    specs = check.specs_of(object_info["ScalingCache"])
+    specs = specs_of(object_info["ScalingCache"])
     folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
     assert folded == {
         "predictor",

@@ -22,6 +22,7 @@ LONG = (
     "tests/methods/test_injected_faults.py::test_no_memory_at_many_operations",
     "tests/methods/test_threads.py",
     "tests/test_benchmarks.py",
+    "tests/test_convert.py::test_it_is_what_the_page_would_queue",
     "tests/test_demo_model.py",
     "tests/test_foreign_pages.py",
     "tests/test_hostile_texts.py::test_the_live_view",

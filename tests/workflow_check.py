@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+from cli.convert import DYNAMIC, Info, is_widget, specs_of, taken
+
 FRONTEND_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
-# Of a node: it does not run.
-MUTED = 2
-# A combo of newer hosts whose choice brings inputs of its own.
-DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
-WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC}
 # Combos that list files of this machine.
 FILE_INPUTS = {
     "ckpt_name",
@@ -29,21 +25,6 @@ FILE_INPUTS = {
     "image",
     "coefficients",
 }
-Info = dict[str, Any]
-
-
-def specs_of(info: Info) -> dict[str, list[Any]]:
-    """Inputs of a node in the host's order."""
-    return {
-        name: info["input"][group][name]
-        for group in ("required", "optional")
-        for name in info["input_order"].get(group, [])
-    }
-
-
-def is_widget(spec: list[Any]) -> bool:
-    """Whether an input is set in the node; of several types, any may be."""
-    return isinstance(spec[0], list) or bool(set(spec[0].split(",")) & WIDGETS)
 
 
 def check_value(name: str, spec: list[Any], value: Any) -> str | None:
@@ -128,62 +109,17 @@ def check_ui(workflow: dict[str, Any], object_info: Info) -> list[str]:
     return found
 
 
-def widget_inputs(node: dict[str, Any], specs: dict[str, list[Any]]) -> dict[str, Any]:
-    """Widget values of a saved node by name."""
-    return {name: value for name, (_, value) in _taken(iter(node["widgets_values"]), specs).items()}
-
-
-def _taken(
-    values: Iterator[Any], specs: dict[str, list[Any]], before: str = ""
-) -> dict[str, tuple[list[Any], Any]]:
-    """Widgets and their values, those that a choice brings behind it."""
-    out = {}
-    for name, spec in specs.items():
-        if not is_widget(spec):
-            continue
-        options = spec[1] if len(spec) > 1 else {}
-        try:
-            out[before + name] = spec, (value := next(values))
-        except StopIteration:
-            break
-        if options.get("control_after_generate"):
-            next(values, None)
-        for option in options["options"] if spec[0] == DYNAMIC else ():
-            if option["key"] == value:
-                inside = {
-                    **option["inputs"].get("required", {}),
-                    **option["inputs"].get("optional", {}),
-                }
-                out |= _taken(values, inside, f"{before}{name}.")
-    return out
-
-
-def to_api(workflow: dict[str, Any], object_info: Info) -> dict[str, Any]:
-    """What the frontend would send for a saved workflow: class and inputs per node."""
-    links = {entry[0]: entry for entry in workflow["links"]}
-    out = {}
-    for node in workflow["nodes"]:
-        if node["type"] in FRONTEND_ONLY or node["mode"] == MUTED:
-            continue
-        inputs = widget_inputs(node, specs_of(object_info[node["type"]]))
-        for entry in node["inputs"]:
-            if entry["link"] is not None:
-                inputs[entry["name"]] = [str(links[entry["link"]][1]), links[entry["link"]][2]]
-        out[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
-    return out
-
-
 def _widgets(node: dict[str, Any], info: Info) -> list[str]:
     specs = specs_of(info)
-    values = iter(node["widgets_values"])
-    taken = _taken(values, specs)
-    found = [f"{len(rest)} values too many" for rest in [list(values)] if rest]
+    values = [*node["widgets_values"]]
+    given = taken(values, specs)
+    found = [f"{len(values)} values too many"] if values else []
     # What a newer host added to the end of a node it fills in by itself.
     required = info["input"].get("required", {})
-    missing = [n for n, spec in required.items() if is_widget(spec) and n not in taken]
+    missing = [n for n, spec in required.items() if is_widget(spec) and n not in given]
     found += [f"no value for {name}" for name in missing]
     linked = {entry["name"] for entry in node["inputs"] if entry["link"] is not None}
-    checked = ((n, *each) for n, each in taken.items() if n not in linked)
+    checked = ((n, *each) for n, each in given.items() if n not in linked)
     problems = (check_value(name, spec, value) for name, spec, value in checked)
     return [*found, *(p for p in problems if p)]
 

@@ -148,10 +148,10 @@ def gains(rows: list[Row]) -> str:
 
 
 def short(environment: dict[str, Any], rows: list[Row]) -> str:
-    """For README: the pack's own methods and the best of the others, of the first bed and plan."""
+    """For README: the pack's own methods and the best of the others, of the first bed and plan, at
+    the default speed."""
     _, rows = by_plan(rows)[0]
     head = [
-        "at",
         "method",
         "computed",
         "measured",
@@ -160,22 +160,20 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
         "PSNR against 400 steps",
     ]
     lines = [head]
-    for speed in SHORT:
-        picked = [row for row in standing(rows, speed).values() if row is not None]
-        for row in sorted(picked, key=lambda row: -row["psnr"]):
-            name = plots.name_of(row["method"])
-            if row["group"] == Group.PUBLISHED.value:
-                name += ", the best published one"
-            own = row["method"].startswith("scaling_cache")
-            lines.append(
-                [
-                    f"{speed:g}x",
-                    f"**{name}**" if own else name,
-                    f"{row['computed']:.1f} of {row['steps']}",
-                    measured(row),
-                    f"{row['psnr']:.1f} dB ({row['psnr_worst']:.1f})",
-                    number(row["perceptual"], ".4f"),
-                    "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
-                ]
-            )
+    picked = [row for row in standing(rows, SHORT[0]).values() if row is not None]
+    for row in sorted(picked, key=lambda row: -row["psnr"]):
+        name = plots.name_of(row["method"])
+        if row["group"] == Group.PUBLISHED.value:
+            name += ", the best published one"
+        own = row["method"].startswith("scaling_cache")
+        lines.append(
+            [
+                f"**{name}**" if own else name,
+                f"{row['computed']:.1f} of {row['steps']}",
+                measured(row),
+                f"{row['psnr']:.1f} dB ({row['psnr_worst']:.1f})",
+                number(row["perceptual"], ".4f"),
+                "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
+            ]
+        )
     return f"`{rows[0]['bed']}`, {plan(rows[0])}; {origin(environment, rows)}\n\n{table(lines)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -11,6 +11,8 @@ from ..predict.predictors import TURNED, UNKNOWN
 
 # A sampler that runs once per item of a list makes many runs in one prompt.
 _MOST = 64
+# A host keeps the history of more; these are numbers for who asks soon.
+_MOST_PROMPTS = 256
 
 
 @dataclass
@@ -195,6 +197,76 @@ class RunLog:
         return found or [r for r in self._runs if r.prompt == self._runs[-1].prompt]
 
 
+@dataclass
+class _Prompt:
+    """Attributes:
+    runs: facts of the runs that are over, as JSON has them.
+    going: runs that are not, with reports that grow.
+    texts: what nodes said last, by their ids.
+    """
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    going: list[FinishedRun] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+class Statistics:
+    """What caches did in the last prompts and where their runs stand, for programs that ask; without
+    those of scripts and of measurements. The sampling thread writes, the server's reads."""
+
+    def __init__(self, publish: Callable[[str, list[dict[str, Any]]], None]) -> None:
+        """
+        Args:
+            publish: gets a prompt and its runs when one more is over.
+        """
+        self._publish = publish
+        self._prompts: dict[str, _Prompt] = {}
+
+    def begin(self, run: FinishedRun) -> None:
+        """A run starts."""
+        if run.prompt is not None and run.node is not None:
+            self._prompt(run.prompt).going.append(run)
+
+    def end(self, report: RunReport, whole: bool) -> None:
+        """A run is over.
+
+        Args:
+            whole: whether it came to its end.
+        """
+        for prompt, kept in list(self._prompts.items()):
+            for run in [run for run in kept.going if run.report is report]:
+                kept.going.remove(run)
+                self._add(prompt, run, "done" if whole else "stopped")
+
+    def refuse(self, run: FinishedRun) -> None:
+        """A run, or a node, goes without its cache."""
+        if run.prompt is not None and run.node is not None:
+            self._add(run.prompt, run, "refused")
+
+    def say(self, prompt: str | None, node: str, text: str) -> None:
+        """What stands under a node from now on."""
+        if prompt is not None:
+            self._prompt(prompt).texts[node] = text
+
+    def of(self, prompt: str) -> dict[str, Any]:
+        """JSON-ready; empty lists for a prompt that is not known."""
+        kept = self._prompts.get(prompt, _Prompt())
+        going = [{"state": "running", **run.as_dict(), **_left(run.report)} for run in kept.going]
+        return {"prompt_id": prompt, "runs": [*kept.runs, *going], "texts": dict(kept.texts)}
+
+    def _prompt(self, prompt: str) -> _Prompt:
+        if prompt not in self._prompts:
+            for old in list(self._prompts)[: 1 - _MOST_PROMPTS]:
+                del self._prompts[old]
+            self._prompts[prompt] = _Prompt()
+        return self._prompts[prompt]
+
+    def _add(self, prompt: str, run: FinishedRun, state: str) -> None:
+        kept = self._prompt(prompt)
+        kept.runs = [*kept.runs, {"state": state, **run.as_dict()}][-_MOST:]
+        self._publish(prompt, kept.runs)
+
+
 def seconds(runs: Collection[FinishedRun]) -> float:
     """Wall time of runs. Two caches on one model see the same run, which counts once."""
     return _total([(r, r.report.seconds) for r in runs])
@@ -250,6 +322,15 @@ def format_ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def _left(report: RunReport) -> dict[str, Any]:
+    """Steps that are over, and seconds that the others will take; the first one includes loading."""
+    done = max(len(report.records) - 1, 0)
+    times = [r.seconds for r in report.records[1:done]]
+    each = sum(times) / len(times) if times else None
+    left = None if each is None else round(each * (report.planned_steps - done), 1)
+    return {"step": done, "seconds_left": left}
 
 
 def _time(seconds: float) -> str:

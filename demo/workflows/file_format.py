@@ -16,12 +16,20 @@ from cache_core import VERSION
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 REGISTRY_NAME = "scalingcache"
 HOST_VERSION = "0.3.75"
-COLUMN_GAP, ROW_GAP, TITLE = 60, 50, 30
+COLUMN_GAP, ROW_GAP, TITLE = 40, 25, 30
 # Below this pack's nodes: Nodes 2.0 does not fold their advanced inputs.
 ROOM_TO_UNFOLD = 40
 # The frontend's mode of a node that does not run.
 MUTED = 2
 Link = tuple[str, int]
+Places = dict[str, tuple[tuple[int, int], tuple[int, int]]]
+# The frontend's blue, for the nodes of this pack.
+OWN_COLOURS = {"color": "#223", "bgcolor": "#335"}
+# What the frontend fits a graph into in a window of 1600 x 1000, and what a usual note takes of it.
+WINDOW = 1200, 750
+ROOM_FOR_NOTE = 210
+# Pixels that a letter of a note takes at most.
+LETTER = 8
 
 
 @dataclass(frozen=True)
@@ -144,12 +152,14 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
                 "properties": properties(node),
                 "widgets_values": widget_values(node, specs),
                 **({"title": node.title} if node.title else {}),
+                **(OWN_COLOURS if is_own(node) else {}),
             }
         )
     by_id = {n["id"]: n for n in nodes}
     for identity, source, slot, *_ in links:
         by_id[source]["outputs"][slot]["links"].append(identity)
-    nodes.append(note_node(graph, len(nodes) + 1))
+    width = max(x + w for (x, _), (w, _) in places.values())
+    nodes.append(note_node(graph, len(nodes) + 1, width))
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, graph.name)),
         "revision": 0,
@@ -190,14 +200,16 @@ def properties(node: Node) -> dict[str, Any]:
     }
 
 
-def note_node(graph: Graph, number: int) -> dict[str, Any]:
-    """What the reader should know, left of the first column, in a size that shows all of it."""
-    lines = sum(1 + len(paragraph) // 44 for paragraph in graph.note.split("\n"))
+def note_node(graph: Graph, number: int, width: int) -> dict[str, Any]:
+    """What the reader should know, above the graph and as wide, in a size that shows all of it."""
+    letters = width // LETTER
+    paragraphs = [paragraph for paragraph in graph.note.split("\n") if paragraph]
+    height = 60 + 26 * sum(1 + len(paragraph) // letters for paragraph in paragraphs)
     return {
         "id": number,
         "type": "MarkdownNote",
-        "pos": [-460, 0],
-        "size": [400, 60 + 22 * lines],
+        "pos": [0, -height - TITLE - ROW_GAP],
+        "size": [width, height],
         "flags": {},
         "order": 0,
         "mode": 0,
@@ -211,24 +223,39 @@ def note_node(graph: Graph, number: int) -> dict[str, Any]:
     }
 
 
-def layout(
-    graph: Graph, object_info: dict[str, Any]
-) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """Position and size of each node: columns from left to right, nodes below each other."""
+def layout(graph: Graph, object_info: dict[str, Any]) -> Places:
+    """Position and size of each node: columns from left to right, nodes below each other. Columns are as
+    high as lets the whole be largest in the window."""
     sizes = {
         name: (node.size[0], node.size[1] or height(node, object_info[node.kind]))
         for name, node in graph.nodes.items()
     }
+    tries = [_columns(graph, sizes, most) for most in range(600, 2400, 100)]
+    return max(tries, key=zoom)
+
+
+def zoom(places: Places) -> float:
+    """How large a graph and its note open in a window of 1600 x 1000."""
+    width = max(x + w for (x, _), (w, _) in places.values())
+    tall = max(y + h for (_, y), (_, h) in places.values()) + ROOM_FOR_NOTE
+    return min(WINDOW[0] / width, WINDOW[1] / tall)
+
+
+def _columns(graph: Graph, sizes: dict[str, tuple[int, int]], most: int) -> Places:
+    """Places where a column that would get higher goes on beside itself."""
     places = {}
     left = 0
     for column in sorted({node.column for node in graph.nodes.values()}):
         top, width = 0, 0
         for name, node in graph.nodes.items():
-            if node.column == column:
-                places[name] = ((left, top), sizes[name])
-                top += sizes[name][1] + TITLE + ROW_GAP
-                top += ROOM_TO_UNFOLD if is_own(node) else 0
-                width = max(width, sizes[name][0])
+            if node.column != column:
+                continue
+            if top and top + sizes[name][1] > most:
+                left, top, width = left + width + COLUMN_GAP, 0, 0
+            places[name] = ((left, top), sizes[name])
+            top += sizes[name][1] + TITLE + ROW_GAP
+            top += ROOM_TO_UNFOLD if is_own(node) else 0
+            width = max(width, sizes[name][0])
         left += width + COLUMN_GAP
     return places
 

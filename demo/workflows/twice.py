@@ -92,7 +92,7 @@ def hunt_note(model: str) -> str:
     return (
         f"**Hunt for a seed on {model}**\n\n1. Run as often as you like: each run drafts another seed, "
         "about three times as fast.\n2. Drop a saved draft that you like onto the canvas: it brings "
-        "its seed.\n3. Select the grey nodes and wake them with Ctrl+M (*Set Mode > Always*), then run: "
+        "its seed.\n3. Select the grey nodes and wake them with Ctrl+M, then run: "
         "the same seed, all steps computed.\n\nA draft shows what the final picture will show; small "
         "things may differ."
     )

@@ -20,10 +20,12 @@ from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-from ...cache_core.run.report import FinishedRun, RunLog, RunReport, StepRecord
+from ...cache_core.run.report import FinishedRun, RunLog, RunReport, Statistics, StepRecord
 from ...cache_core.run.run import Run
 
 EVENT = "scaling_cache.run"
+# Of the runs in the history.
+KEY = "scaling_cache"
 # A text that stays under its node (web/summary.js).
 TEXT = "scaling_cache.text"
 # Enough for a mark and a tooltip.
@@ -139,6 +141,7 @@ class ProgressText:
         origin = self._origin()
         if origin is not None:
             self._post(refusal(origin, reason, run_number()))
+        STATISTICS.refuse(refused(reason, self._node_id))
         self.finish(f"Not cached. {reason}")
 
     def off(self) -> None:
@@ -161,6 +164,8 @@ class ProgressText:
     def show(self, text: str) -> None:
         """Put a text on the node; it stands under it until the next one."""
         self._send(text)
+        if self._node_id is not None:
+            STATISTICS.say(_here()[1], self._node_id, text)
         origin = self._origin()
         if origin is not None:
             self._post(origin.message(run_number(), "text", text=text), TEXT)
@@ -195,6 +200,17 @@ def _server() -> Any:
     except ImportError:
         return None
     return getattr(PromptServer, "instance", None)
+
+
+def _into_history(prompt: str, runs: list[dict[str, Any]]) -> None:
+    """Put runs beside what the client sent with a prompt, which the host keeps for its history."""
+    server = _server()
+    for item in () if server is None else list(server.prompt_queue.currently_running.values()):
+        if item[1] == prompt and isinstance(item[3], dict):
+            item[3][KEY] = runs
+
+
+STATISTICS = Statistics(_into_history)
 
 
 def _workflow(server: Any, prompt: str | None) -> str | None:

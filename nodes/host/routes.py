@@ -22,9 +22,10 @@ from aiohttp import BodyPartReader, web
 from ...cache_core.calibration.files import LARGEST_FILE
 from .coefficient_files import offered, receive
 from .coefficients import FOLDER, choices
-from .progress import log_fault
+from .progress import STATISTICS, log_fault
 
 PATH = "/scaling_cache/coefficients"
+RUNS = "/scaling_cache/runs"
 # A page of another site can send a form, but a header of its own only to a server that allows it.
 HEADER = "X-Scaling-Cache"
 # What the parts of a form take beside the file.
@@ -69,6 +70,7 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
 
     - `GET /scaling_cache/coefficients?name=...` sends a file that the nodes offer.
     - `POST /scaling_cache/coefficients` keeps the file of a form, field `file`; one form at a time.
+    - `GET /scaling_cache/runs?prompt_id=...` says what caches did in a prompt, and where its runs stand.
     """
     receiving = asyncio.Lock()
 
@@ -91,8 +93,14 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
             # Reading and checking takes a while, in which the host has others to answer.
             return web.json_response({"name": await asyncio.to_thread(_keep, name, data, limits)})
 
-    for method, handler in (("GET", send_file), ("POST", receive_file)):
-        table.route(method, PATH)(_guarded(handler))
+    async def send_runs(request: Any) -> web.StreamResponse:
+        if not (prompt := request.query.get("prompt_id", "")):
+            raise ValueError("prompt_id: is missing")
+        return web.json_response(STATISTICS.of(prompt))
+
+    routes = (("GET", PATH, send_file), ("POST", PATH, receive_file), ("GET", RUNS, send_runs))
+    for method, path, handler in routes:
+        table.route(method, path)(_guarded(handler))
 
 
 def refusal(method: str, headers: Mapping[str, str]) -> str:

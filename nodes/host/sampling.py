@@ -26,7 +26,7 @@ from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
 from . import block_hooks, branches, coefficients, ranks
 from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
-from .progress import ProgressText, finished, log_fault, refused, tell
+from .progress import STATISTICS, ProgressText, finished, log_fault, refused, tell
 from .session import KEY, Active, Session, session_of
 
 
@@ -407,6 +407,7 @@ def _end(active: Active, result: Any, about: Sampling) -> None:
             run.report.note(MOVING)
         active.guard(check, cache.method, run, result)
     report = active.guard(run.close) or run.report
+    tell(STATISTICS.end, report, result is not None)
     tell(active.progress.summarise, cache.method, report)
     if cache.on_close is not None:
         tell(cache.on_close, run)
@@ -435,7 +436,9 @@ def _start(cache: Any, about: Sampling) -> Active | None:
         _without(cache, planned)
         return None
     progress = ProgressText(cache.node_id)
-    tell(progress.start, cache.method.name, planned[0].report)
+    report = planned[0].report
+    tell(progress.start, cache.method.name, report)
+    tell(lambda: STATISTICS.begin(finished(cache.method.name, report, cache.node_id)))
     return Active(cache, planned[0], progress, planned[1])
 
 

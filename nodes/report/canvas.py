@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from itertools import groupby
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,29 +17,92 @@ COMPUTED, PREDICTED, PREDICTED_EDGE, CURVE = "#2f6bd8", "#dbe7fb", "#9dbcf0", "#
 # Shapes are drawn so much larger and shrunk: Pillow draws hard edges.
 _SCALE = 3
 Point = tuple[float, float]
+_Face = ImageFont.FreeTypeFont | ImageFont.ImageFont
+# Fonts of Windows, macOS and Linux with Chinese, Japanese, Korean and other signs, by which Pillow finds
+# them.
+FONTS = (
+    "msyh.ttc",
+    "simsun.ttc",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJKsc-Regular.otf",
+    "SourceHanSansSC-Regular.otf",
+    "wqy-zenhei.ttc",
+    "wqy-microhei.ttc",
+    "DroidSansFallbackFull.ttf",
+    "malgun.ttf",
+    "YuGothM.ttc",
+    "DejaVuSans.ttf",
+    "arial.ttf",
+)
+# Size at which signs are compared.
+_SAMPLE = 16
 
 
-def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own, which scales and is always there."""
-    return ImageFont.load_default(size)
+def length(text: str, size: float) -> float:
+    """Width of a text."""
+    return sum(face.getlength(part) for part, face in _parts(text, size))
 
 
 def printable(text: str) -> str:
-    """What the font has signs for: Latin-1."""
-    return text.encode("latin-1", "replace").decode("latin-1")
+    """A text with question marks in place of signs that no font has."""
+    return "".join("?" if _font_of(sign) is None else sign for sign in text)
 
 
 def wrap(text: str, size: float, width: float) -> list[str]:
-    """Lines that are no wider than `width`, broken at spaces."""
-    face = font(size)
+    """Lines that are no wider than `width`, broken at spaces, and within words that are wider."""
     lines: list[str] = []
     for word in printable(text).split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and face.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
+        wide = length(word, size) > width
+        for i, part in enumerate(word if wide else (word,)):
+            longer = "".join((*lines[-1:], "" if i or not lines else " ", part))
+            if lines and length(longer, size) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(part)
     return lines
+
+
+def _parts(text: str, size: float) -> Iterator[tuple[str, _Face]]:
+    """Pieces of a text with the fonts that have their signs."""
+    for name, signs in groupby(text, _font_of):
+        yield "".join(signs), _face(name or "", size)
+
+
+def _face(name: str, size: float) -> _Face:
+    """A font by its name; without one Pillow's own, which scales and is always there."""
+    return ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
+
+
+def _font_of(sign: str) -> str | None:
+    """The name of a font that has a sign: Pillow's own, or one of the system."""
+    if sign.isascii():
+        return ""
+    return next((name for name in ("", *_installed(FONTS)) if _has(name, sign)), None)
+
+
+@cache
+def _installed(names: Sequence[str]) -> tuple[str, ...]:
+    found = []
+    for name in names:
+        with suppress(OSError):
+            ImageFont.truetype(name, _SAMPLE)
+            found.append(name)
+    return tuple(found)
+
+
+@cache
+def _has(name: str, sign: str) -> bool:
+    """Whether a font draws a sign in another way than one that nobody has."""
+    return _drawn(name, sign) != _drawn(name, "\U0010fffd")
+
+
+def _drawn(name: str, sign: str) -> bytes:
+    image = Image.new("L", (2 * _SAMPLE, 2 * _SAMPLE))
+    ImageDraw.Draw(image).text((0, 0), sign, 255, _face(name, _SAMPLE))
+    return image.tobytes()
 
 
 class Canvas:
@@ -118,4 +183,11 @@ def stack(parts: Sequence[Image.Image], gap: int = 26) -> Image.Image:
 def _write(
     draw: ImageDraw.ImageDraw, *, at: Point, text: str, size: float, fill: str, anchor: str
 ) -> None:
-    draw.text(at, text, fill, font(size), anchor)
+    x, y = at
+    x -= {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * length(text, size)
+    own = ImageFont.load_default(size)
+    # All parts stand on one line, whatever height their fonts have.
+    ascent = own.getmetrics()[0] if isinstance(own, ImageFont.FreeTypeFont) else size
+    for part, face in _parts(text, size):
+        draw.text((x, y + (ascent if anchor[1] == "a" else 0)), part, fill, face, "ls")
+        x += face.getlength(part)

@@ -21,7 +21,7 @@ from .canvas import (
     PREDICTED_EDGE,
     WIDTH,
     Canvas,
-    font,
+    length,
 )
 
 _HEAD, _CURVE, _BAR, _AXIS = 62, 120, 34, 26
@@ -125,7 +125,7 @@ def _head(canvas: Canvas, run: FinishedRun, curve: Curve | None) -> None:
     ):
         canvas.box((x, 32, x + 16, 46), fill, edge, 3)
         canvas.text((x + 23, 31), what, 14)
-        x += 23 + font(14).getlength(what) + 26
+        x += 23 + length(what, 14) + 26
     if curve is None:
         canvas.text((x, 31), "no error is estimated: the steps follow a plan", 14, MUTED)
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -14,13 +16,15 @@ from scaling_cache.cache_core.calibration.fidelity import Fidelity, compare_pict
 from scaling_cache.cache_core.run.report import FinishedRun, RunReport, StepRecord
 from scaling_cache.nodes.cache_report import cached_runs, compare, plain_runs
 from scaling_cache.nodes.host.progress import runs_of
-from scaling_cache.nodes.report import picture
+from scaling_cache.nodes.report import canvas, picture
 from scaling_cache.nodes.report.canvas import (
     COMPUTED,
     CURVE,
     PREDICTED,
     PREDICTED_EDGE,
-    font,
+    Canvas,
+    length,
+    printable,
     wrap,
 )
 from scaling_cache.nodes.report.facts import Facts, as_dict, text
@@ -150,9 +154,32 @@ def test_the_difference_is_white_where_there_is_none_and_dark_from_its_end_on():
 def test_a_long_note_is_broken_and_odd_signs_do_not_hurt():
     lines = wrap("a word and 另一个 " * 40, 15, 500)
     assert len(lines) > 3
-    assert max(font(15).getlength(line) for line in lines) <= 500
+    assert max(length(line, 15) for line in lines) <= 500
+    assert "".join(wrap("x" * 300, 15, 500)) == "x" * 300
     image = draw([make("cc..")], pictures(), notes=["x" * 3000, "缓存"])
     assert image.shape[2] == 1200
+
+
+def test_signs_of_other_scripts_are_drawn_with_a_font_that_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """One that comes with a package here; without one they are question marks and no boxes."""
+    own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    monkeypatch.setattr(canvas, "FONTS", ("gone.ttf", str(own)))
+    assert printable("Модель δ é, 模型") == "Модель δ é, ??"
+    assert wrap("Модель " * 30, 15, 300)[0].startswith("Модель Модель")
+
+    def drawn(text: str) -> Any:
+        part = Canvas(40)
+        part.text((900, 4), text, 20, anchor="ra")
+        return np.asarray(part.image())
+
+    assert (drawn("м") != drawn("?")).any()
+    right = np.nonzero((drawn("é Модель") < 128).any((0, 2)))[0].max()
+    assert 895 <= right <= 900
+    monkeypatch.setattr(canvas, "FONTS", ("gone.ttf",))
+    assert printable("Модель é") == "?????? ?"
+    assert (drawn("м") == drawn("?")).all()
 
 
 # --- table and JSON

@@ -1,4 +1,4 @@
-"""`python -m cli.generate` against the running host."""
+"""`cli generate` against the running host."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ from demo.host.fetch import ROOT
 pytestmark = pytest.mark.host
 
 
-def generate(host: Any, folder: Path, *arguments: str, name: str = "demo_video_on") -> Any:
-    workflow = json.loads((ROOT / "demo" / "workflows" / "api" / f"{name}.json").read_text())
-    small = {"EmptyHunyuanLatentVideo": {"length": 1, "width": 64, "height": 64}}
-    for entry in workflow.values():
-        entry["inputs"].update(small.get(entry["class_type"], {}))
-    path = folder / "workflow.json"
-    path.write_text(json.dumps(workflow))
-    command = [sys.executable, "-m", "cli.generate", str(path), "--server", host.server.url]
-    command += ["--out", str(folder / "out"), *arguments]
+def generate(host: Any, folder: Path, *arguments: str, saved: bool = False) -> Any:
+    """Run it in a folder of the user's, on the demo's workflow in either format."""
+    path = ROOT / "demo" / "workflows" / ("" if saved else "api") / "demo_video_on.json"
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    kind = "EmptyHunyuanLatentVideo"
+    for entry in workflow["nodes"] if saved else workflow.values():
+        if saved and entry["type"] == kind:
+            entry["widgets_values"] = [64, 64, 1, 1]
+        elif not saved and entry["class_type"] == kind:
+            entry["inputs"].update(length=1, width=64, height=64)
+    (folder / "workflow.json").write_text(json.dumps(workflow))
+    command = [sys.executable, str(ROOT / "cli"), "generate", "workflow.json", *arguments]
+    command += ["--server", host.server.url, "--out", str(folder / "out")]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -57,9 +61,10 @@ def test_pictures_report_and_metadata(host: Any, tmp_path: Path):
         assert f"{out / frame}\n" in done.stdout
 
 
-def test_without_a_report_there_are_just_the_files(host: Any, tmp_path: Path):
-    done = generate(host, tmp_path, "--set", f"{sampler()}.steps=9")
+def test_a_workflow_that_the_browser_saved_and_just_its_files(host: Any, tmp_path: Path):
+    done = generate(host, tmp_path, "--set", f"{sampler()}.steps=60", saved=True)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("running\n")
     suffixes = sorted(path.suffix for path in (tmp_path / "out").iterdir())
     assert suffixes == [".png", ".webp"]
 

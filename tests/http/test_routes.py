@@ -20,6 +20,7 @@ from testbed.coefficient_folder import coefficient_file, looking_in
 pytestmark = pytest.mark.host
 
 PATH = "/scaling_cache/coefficients"
+RUNS = "/scaling_cache/runs"
 OURS = {"X-Scaling-Cache": "1"}
 HOST = "127.0.0.1:8188"
 NAME = "mine.safetensors"
@@ -152,15 +153,18 @@ def ours(host: Any) -> list[tuple[str, str]]:
 
 def test_the_router_names_the_routes_that_these_tests_ask(host: Any):
     """A new one needs its request in `ask`, below."""
-    both = {PATH, f"/api{PATH}"}
+    methods = {PATH: ("GET", "HEAD", "POST"), RUNS: ("GET", "HEAD")}
     assert set(ours(host)) == {
-        (method, path) for path in both for method in ("GET", "HEAD", "POST")
+        (method, before + path)
+        for before in ("", "/api")
+        for path in methods
+        for method in methods[path]
     }
 
 
 def ask(url: str, method: str, headers: dict[str, str], data: bytes) -> requests.Response:
     files = form(data) if method == "POST" else None
-    query = {"name": NAME} if method != "POST" else None
+    query = {"name": NAME, "prompt_id": "some"} if method != "POST" else None
     return requests.request(method, url, params=query, files=files, headers=headers, timeout=60)
 
 

@@ -1,0 +1,133 @@
+"""Workflows as the browser saves them, for the command line: what the frontend itself would queue."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cli.convert import to_api
+from demo.host.fetch import ROOT
+
+SAVED = ROOT / "demo" / "workflows" / "demo_video_on.json"
+SPECS = {
+    "Load": {"input": {"required": {"name": [["a", "b"]]}}, "output": ["MODEL", "CLIP"]},
+    "Change": {
+        "input": {
+            "required": {
+                "model": ["MODEL"],
+                "seed": ["INT", {}],
+                "given": ["INT", {"forceInput": True}],
+                "words": ["STRING", {"multiline": True}],
+            }
+        }
+    },
+}
+
+
+def entry(name: str, kind: str, link: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind, "link": link, **more}
+
+
+def saved(*nodes: dict[str, Any], links: Any) -> dict[str, Any]:
+    load = {"id": 1, "type": "Load", "widgets_values": ["b"], "inputs": []}
+    load["outputs"] = [{"type": "MODEL"}, {"type": "CLIP"}]
+    return {"nodes": [load, *nodes], "links": links}
+
+
+def change(number: int, link: int | None, **more: Any) -> dict[str, Any]:
+    values = [7, "randomize", "some words"]
+    node = {"id": number, "type": "Change", "widgets_values": values, "mode": 0}
+    node["inputs"] = [entry("model", "MODEL", link)]
+    node["outputs"] = [{"type": "MODEL"}]
+    return {**node, **more}
+
+
+def inputs(workflow: dict[str, Any], node: str = "2") -> dict[str, Any]:
+    return to_api(workflow, SPECS.get)[node]["inputs"]
+
+
+def test_values_go_by_the_hosts_order_and_links_by_name():
+    links = [[5, 1, 0, 2, 0, "MODEL"]]
+    expected = {"model": ["1", 0], "seed": 7, "words": "some words"}
+    assert inputs(saved(change(2, 5), links=links)) == expected
+    as_objects = [{"id": 5, "origin_id": 1, "origin_slot": 0, "target_id": 2, "target_slot": 0}]
+    assert inputs(saved(change(2, 5), links=as_objects)) == expected
+    by_name = change(2, 5, widgets_values={"words": "some words", "seed": 7, "preview": {}})
+    assert inputs(saved(by_name, links=links)) == expected
+    # A file of an older version has fewer, and a number without a control behind it.
+    assert inputs(saved(change(2, 5, widgets_values=[7]), links=links)) == {
+        "model": ["1", 0],
+        "seed": 7,
+    }
+
+
+def test_what_is_passed_by_hands_on_the_input_of_its_type():
+    away = change(3, 5, mode=4)
+    away["inputs"].insert(0, entry("given", "INT"))
+    links = [[5, 1, 0, 3, 1, "MODEL"], [6, 3, 0, 2, 0, "MODEL"]]
+    found = to_api(saved(away, change(2, 6), links=links), SPECS.get)
+    assert set(found) == {"1", "2"}
+    assert found["2"]["inputs"]["model"] == ["1", 0]
+
+
+def test_what_is_muted_gives_nothing():
+    links = [[5, 1, 0, 3, 0, "MODEL"], [6, 3, 0, 2, 0, "MODEL"]]
+    found = to_api(saved(change(3, 5, mode=2), change(2, 6), links=links), SPECS.get)
+    assert set(found) == {"1", "2"}
+    assert "model" not in found["2"]["inputs"]
+
+
+def test_reroutes_and_primitives_are_not_there():
+    reroute = {"id": 3, "type": "Reroute", "inputs": [entry("", "*", 5)], "outputs": [{}]}
+    number = {"id": 4, "type": "PrimitiveNode", "widgets_values": [11, "fixed"], "outputs": [{}]}
+    node = change(2, 6)
+    node["inputs"].append(entry("seed", "INT", 7, widget={"name": "seed"}))
+    links = [[5, 1, 0, 3, 0, "*"], [6, 3, 0, 2, 0, "*"], [7, 4, 0, 2, 1, "INT"]]
+    found = to_api(saved(reroute, number, node, links=links), SPECS.get)
+    assert set(found) == {"1", "2"}
+    assert found["2"]["inputs"] == {"model": ["1", 0], "seed": 11, "words": "some words"}
+
+
+RING = [entry("", "*", 5)]
+UNFIT = {
+    "a node of the page alone": (saved(change(2, 5, type="GetNode"), links=[]), "no node GetNode"),
+    "a subgraph": (saved(change(2, 5, type="0f0c-ab"), links=[]), "no node 0f0c-ab .a subgraph"),
+    "no links": ({"nodes": []}, "is not as the browser saves one"),
+    "a link that is not there": (saved(change(2, 9), links=[]), "is not as the browser saves one"),
+    "nodes that are none": ({"nodes": [1], "links": []}, "is not as the browser saves one"),
+    "a ring": (
+        saved(
+            {"id": 3, "type": "Reroute", "inputs": RING, "outputs": [{}]},
+            change(2, 6),
+            links=[[5, 3, 0, 3, 0, "*"], [6, 3, 0, 2, 0, "*"]],
+        ),
+        "in a ring",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_cannot_be_told_is_refused_in_a_sentence(case: str):
+    workflow, message = UNFIT[case]
+    with pytest.raises(ValueError, match=message):
+        to_api(workflow, SPECS.get)
+
+
+@pytest.mark.host
+@pytest.mark.browser
+def test_it_is_what_the_page_would_queue(page: Any, host: Any):
+    """Also with nodes that are passed by, muted or of the page alone."""
+    object_info = host.client.get("/object_info")
+    odd = json.loads(SAVED.read_text(encoding="utf-8"))
+    (cache,) = (node for node in odd["nodes"] if node["type"] == "ScalingCache")
+    (saves, *_) = (node for node in odd["nodes"] if node["type"].startswith("Save"))
+    cache["mode"], saves["mode"] = 4, 2
+    for workflow in (json.loads(SAVED.read_text(encoding="utf-8")), odd):
+        page.evaluate("graph => app.loadGraphData(graph)", workflow)
+        queued = page.evaluate("async () => (await app.graphToPrompt()).output")
+        made = to_api(workflow, object_info.get)
+        for each in (*made.values(), *queued.values()):
+            del each["_meta"]  # the page has titles of its own
+        assert made == queued
