@@ -28,6 +28,7 @@ LONG = (
     "tests/test_hostile_texts.py::test_under_a_node",
     "tests/test_host_setup.py",
     "tests/test_large_benchmark.py",
+    "tests/test_combinations_view.py::test_only_the_inputs",
     "tests/test_situations.py::test_no",
     "tests/test_situations.py::test_a_repair",
     "tests/http/test_replacements.py::test_in_the_page",
