@@ -17,7 +17,7 @@ from .host.progress import ProgressText, node_of
 
 CATEGORY = "advanced/model"
 DEVICES = ("model device", "cpu")
-_WORDS = ("cache", "speed", "faster")
+_WORDS = ("cache", "speed up", "faster", "skip steps", "加速", "缓存")
 
 
 def number(

@@ -128,7 +128,7 @@ def test_only_the_inputs_that_a_setting_uses_are_seen(page: Page, node: Any, vue
                 page.screenshot(path=str(Path(SCREENSHOTS) / f"seen_{vue}_{kind}_{value}.png"))
         assert node("widget('threshold').label") == "threshold (0 is 0.05)"
         # Wide enough for what it says of a run, and no higher than what is seen.
-        assert node("node.size[0]") == 340
+        assert node("node.size[0]") == 360
         assert vue or node("node.size[1] === node.computeSize()[1]")
     finally:
         page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])

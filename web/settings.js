@@ -1,18 +1,15 @@
-// Shows of a node's inputs those that its settings use, and offers only what goes together. A setting says in
-// `uses` which others its values need.
+// Shows the inputs that a node's settings use (`uses`), and offers only what goes together (`offers`).
 import { app } from "../../scripts/app.js";
 
-// Room for what a node says of its last run.
-const WIDTH = 340;
-// The canvas puts this much space between widgets.
+const WIDTH = 360;
 const SPACING = 4;
 
 const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 const linked = (node, name) =>
   node.inputs?.some((input) => input.widget?.name === name && input.link != null);
 
-// Nodes 2.0 reads what is hidden only when it makes a node, so rows are hidden by rules. A frontend draws all
-// rows, or all but the advanced ones: their number tells which.
+// Nodes 2.0 reads what is hidden only when it makes a node, so rules hide rows. It draws all of them, or all
+// but the advanced ones: their number tells which.
 const sheet = document.head.appendChild(document.createElement("style"));
 const hiding = new Set();
 
@@ -26,13 +23,13 @@ function rulesOf(node) {
   );
 }
 
-/** Hide the rows of the graph that is open; to be called when a node gets or loses one. */
+/** To be called when a node gets or loses a row. */
 export function hideRows() {
   const open = [...hiding].filter((node) => node.graph === app.canvas?.graph);
   sheet.textContent = open.flatMap(rulesOf).join("\n");
 }
 
-/** Let what stands below a widget move up while it is not seen: some frontends keep its place. */
+// Some frontends keep the place of what is hidden.
 function yields(node, widget) {
   if (widget.computeSize || widget.computeLayoutSize) return;
   const gone = () => widget.hidden || (widget.advanced && !node.showAdvanced);
@@ -42,7 +39,7 @@ function yields(node, widget) {
   ];
 }
 
-/** Hide what the settings do not use. What comes over a link is not known, so it may use anything. */
+/** What comes over a link is not known, so it may use anything. */
 function hide(node, deciders, resize) {
   const before = node.computeSize()[1];
   for (const [name, { uses, recommended }] of deciders) {
@@ -63,8 +60,8 @@ function hide(node, deciders, resize) {
   node.setDirtyCanvas?.(true, true);
 }
 
-/** Offer the choices without a reason against them, and say of the others why. Keeps a value that is not
- *  among them: the host names what is wrong with it. */
+/** Offer the choices without a reason against them. A value that is not among them stays, for the host to
+ *  refuse. */
 function offer(widget, told, reasons) {
   const values = Object.keys(reasons);
   // In place: Nodes 2.0 holds on to the list.
@@ -102,7 +99,7 @@ function update(node, specs) {
   node.graph?.trigger("node:slot-links:changed", { nodeId: node.id, slotType: LiteGraph.INPUT });
 }
 
-/** After the user chose: what no longer goes with it becomes the method's own way. */
+/** After a choice, what no longer goes with it becomes the method's own way. */
 function settle(node, specs) {
   update(node, specs);
   for (const name of ["granularity", "predictor"]) {

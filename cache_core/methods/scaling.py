@@ -99,6 +99,11 @@ class ScalingCache(StepMethod):
         """Speed-up to aim at, in words or as a number."""
         return _IN_WORDS.get(self.mode, self.speedup)
 
+    @property
+    def asked(self) -> float | None:
+        """The target, where that is what decides."""
+        return None if self.listed or self.mode is Mode.BUDGET else self.target
+
     def reads(self, predictor: Predictor) -> bool:
         return predictor.calibrated
 

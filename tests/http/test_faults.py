@@ -148,7 +148,9 @@ def test_a_queue_of_twenty_prompts_with_changing_settings(host, workflow, latent
 def test_progress_while_sampling_and_a_summary_after(host, workflow):
     outcome = host.client.run(workflow(cache={}, fault={"fault": "slow"}, steps=10))
     texts = [text for at, text in outcome.texts if at == CACHE]
-    assert any("so far" in text for text in texts[:-1])
+    runs = [data for _, kind, data in outcome.messages if kind == "scaling_cache.run"]
+    assert any(run["left"] and sum(run["counts"]) for run in runs if run["state"] == "running")
+    assert (runs[-1]["asked"], runs[-1]["state"]) == (2.0, "done")
     assert texts[-1].startswith("Scaling Cache: computed 5 of 10 evaluations")
     assert "ms per predicted step" in texts[-1]
     assert f"[Scaling Cache] {texts[-1]}" in host.server.log_text()
