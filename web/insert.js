@@ -22,7 +22,7 @@ function cacheOf(node) {
   return null;
 }
 
-/** A sampler and those that hand on a latent with it, in their order. */
+/** Samplers that hand on a latent, in their order. */
 function chain(node, found = new Set()) {
   if (!node || found.has(node) || !samples(node)) return found;
   chain(before(node, "LATENT"), found);
@@ -57,20 +57,21 @@ function speedUp(chosen) {
   return samplers;
 }
 
-// Samples a second time without the cache.
 function compare(node) {
   const last = [...speedUp([node])].at(-1);
   const cache = last && cacheOf(taker(last));
   if (!cache) return;
   const originals = [...chain(last)].flatMap((one) => [...new Set([taker(one), one])]);
   const below = 80 + Math.max(...originals.map((one) => one.size[1]));
-  const copies = new Map(originals.map((one) => [one, one.clone()]));
+  const copies = new Map(originals.map((one) => [one, LiteGraph.createNode(one.type)]));
   let plain;
   for (const [one, copy] of copies) {
     node.graph.add(copy);
     copy.pos = [one.pos[0], one.pos[1] + below];
-    for (const widget of [one, copy].flatMap(({ widgets }) => widgets ?? [])) {
+    for (const widget of one.widgets ?? []) {
       if (widget.name === "control_after_generate") widget.value = "fixed";
+      const same = copy.widgets?.find(({ name }) => name === widget.name);
+      if (same) same.value = widget.value;
     }
   }
   for (const [one, copy] of copies) {
