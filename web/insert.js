@@ -2,7 +2,7 @@
 import { app } from "../../scripts/app.js";
 import { caches } from "./live/nodes.js";
 
-// In names where the host has no aliases; its search looks at their beginnings.
+// In names where the host has no aliases, near their beginnings.
 const CACHE = "ScalingCache";
 const WORDS = { [CACHE]: "加速缓存 speed up, faster", ScalingStepCacheAdvanced: "skip steps" };
 const BYPASSED = 4;
@@ -22,7 +22,6 @@ function cacheOf(node) {
   return null;
 }
 
-/** Samplers that hand on a latent, in their order. */
 function chain(node, found = new Set()) {
   if (!node || found.has(node) || !samples(node)) return found;
   chain(before(node, "LATENT"), found);
@@ -151,6 +150,8 @@ app.registerExtension({
     }
   },
   nodeCreated(node) {
-    node.title = names.get(node.title) ?? node.title;
+    const name = names.get(node.title);
+    // Titles that are not saved.
+    if (name) node.title = node.constructor.title = name;
   },
 });
