@@ -129,8 +129,8 @@ def features() -> Iterator[Feature]:
     )
     yield Feature("the nodes of this pack", nodes, "some or all nodes do not load", needed=True)
     yield Feature(
-        "text on a node",
-        lambda: source_has("server", "send_progress_text"),
+        "messages to the page",
+        lambda: source_has("server", "send_sync"),
         "progress and summary stand in the log alone",
     )
     yield Feature(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import folder_paths
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
@@ -41,6 +44,13 @@ NODES: list[type[io.ComfyNode]] = [
 ]
 
 
+def offered() -> list[type[io.ComfyNode]]:
+    """The nodes, that for Raylight only beside Raylight. It may load after this pack."""
+    packs = (p for f in folder_paths.get_folder_paths("custom_nodes") for p in Path(f).glob("*"))
+    beside = any("raylight" in pack.name.lower() for pack in packs)
+    return [node for node in NODES if beside or node is not ScalingCacheRaylight]
+
+
 class ScalingCacheExtension(ComfyExtension):
     """What the host asks for the nodes."""
 
@@ -52,4 +62,4 @@ class ScalingCacheExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folder()
         register_routes()
-        return NODES
+        return offered()

@@ -40,7 +40,7 @@ class ScalingTeaCache(io.ComfyNode):
             "The published rule to the letter: the polynomial may turn negative and the number of "
             "skipped steps in a row has no limit."
         )
-        gap = "At most so many steps are skipped in a row, 0 for no limit; strict ignores it."
+        gap = "At most so many steps are skipped in a row, 0 for no limit."
         return _schema(
             TeaCache,
             ": skips the blocks of the network while a fitted polynomial of the change of their "
@@ -51,7 +51,10 @@ class ScalingTeaCache(io.ComfyNode):
                 inputs.number("rel_l1_thresh", 0.0, 0.0, 10.0, threshold, step=0.001),
                 *inputs.window(),
                 inputs.cache_device(),
-                inputs.switch("strict", False, strict, folded=True),
+                inputs.using(
+                    inputs.switch("strict", False, strict, folded=True),
+                    {"true": [], "false": ["max_gap"]},
+                ),
                 inputs.number("max_gap", 10, 0, 1000, gap, folded=True),
             ],
         )
@@ -83,7 +86,8 @@ class ScalingTeaCache(io.ComfyNode):
             start_percent=start_percent,
             end_percent=end_percent,
         )
-        return inputs.cached(cls, model, method, cache_device, f"Polynomial: {preset.key}")
+        note = f"Polynomial: {preset.key}, threshold {method.threshold:g}"
+        return inputs.cached(cls, model, method, cache_device, note)
 
 
 class ScalingMagCache(io.ComfyNode):
@@ -92,6 +96,7 @@ class ScalingMagCache(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         published = "Take the published threshold, K and retention of the model."
+        own = ["magcache_thresh", "magcache_K", "retention_ratio"]
         threshold = "Allowed sum of magnitude errors. Higher skips more."
         gap = "At most so many steps are skipped in a row."
         retention = "Share of the steps at the start that is always computed."
@@ -107,7 +112,9 @@ class ScalingMagCache(io.ComfyNode):
                     [AUTO, *presets_of(MagCache.name)],
                     "Whose table of ratios to use.",
                 ),
-                inputs.switch("published", True, published),
+                inputs.using(
+                    inputs.switch("published", True, published), {"true": [], "false": own}
+                ),
                 inputs.number("magcache_thresh", 0.06, 0.0, 1.0, threshold, step=0.01),
                 inputs.number("magcache_K", 2, 0, 100, gap),
                 inputs.number("retention_ratio", 0.2, 0.0, 1.0, retention, step=0.01),
@@ -142,7 +149,8 @@ class ScalingMagCache(io.ComfyNode):
             end_percent=end_percent,
             **({} if published else own),
         )
-        return inputs.cached(cls, model, method, cache_device, f"Ratios: {preset.key}")
+        note = f"Ratios: {preset.key}, threshold {method.threshold:g}, K {method.max_gap}"
+        return inputs.cached(cls, model, method, cache_device, note)
 
 
 class ScalingFirstBlockCache(io.ComfyNode):
@@ -185,17 +193,21 @@ class ScalingDeltaCache(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        own = ["blocks", "single_blocks", "start_step", "interval"]
         return _schema(
             DeltaCache,
             " (ProfilingDiT): on most steps a list of blocks is skipped and what each run of them "
             "changed on the last computed step is added; the other blocks run.",
             ["profilingdit", "deltacache", "block cache"],
             [
-                inputs.choice(
-                    "settings",
-                    [*PUBLISHED, CUSTOM],
-                    "Published lists for a model, or the lists below.",
-                    default=CUSTOM,
+                inputs.using(
+                    inputs.choice(
+                        "settings",
+                        [*PUBLISHED, CUSTOM],
+                        "Published lists for a model, or the lists below.",
+                        default=CUSTOM,
+                    ),
+                    {CUSTOM: own, **{name: [] for name in PUBLISHED}},
                 ),
                 *inputs.blocks(),
                 inputs.number("start_step", 6, 1, 1000, "All steps before this one are computed."),

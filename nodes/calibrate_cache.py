@@ -21,7 +21,7 @@ from ..cache_core.methods.delta_cache import FIELDS
 from ..cache_core.run.report import format_ranges
 from . import inputs
 from .families import find_family
-from .host.calibrating import Plan, calibrate
+from .host.calibrating import Plan, Watch, calibrate, runs_of
 from .host.coefficient_files import Target
 from .host.compat import schema
 from .host.progress import ProgressText, node_of
@@ -62,16 +62,17 @@ class ScalingCalibrateCache(io.ComfyNode):
                     2,
                     1,
                     64,
-                    "Runs per positive conditioning. Four runs in all are a good start.",
+                    "Runs per positive conditioning. Four runs in all are a good start. With two "
+                    "conditionings or more the coefficients are tried out as well, in five further runs "
+                    "each, so that Scaling Cache takes them where they are nearer.",
                 ),
                 io.Boolean.Input(
                     "refine",
                     default=False,
                     optional=True,
                     tooltip=(
-                        "Measure too at which steps errors matter most, and try out whether the "
-                        "coefficients beat learning during the run, so that Scaling Cache takes what is "
-                        "nearer. About six further runs for each positive conditioning."
+                        "Measure too at which steps errors matter most. About six further runs for "
+                        "each positive conditioning."
                     ),
                 ),
                 *(
@@ -115,16 +116,20 @@ class ScalingCalibrateCache(io.ComfyNode):
     ) -> io.NodeOutput:
         target = Target(name, model, steps)
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
-        plan = Plan([seed + i for i in range(runs)], steps, cfg, sampler_name, scheduler, refine)
-        words = ProgressText(node_of(cls))
+        words, kept = ProgressText(node_of(cls)), [""]
+        total = runs_of(len(positives), runs, steps, refine)
+        watch = Watch(total, lambda text: words.show(f"{text}.{kept[0]}"))
+        seeds = [seed + i for i in range(runs)]
+        plan = Plan(seeds, steps, cfg, sampler_name, scheduler, refine, watch)
 
         def keep(file: CoefficientFile, done: int) -> None:
             target.keep(file)
             # It stays on the node if the calibration ends here.
-            words.show(
-                f"{done} of {runs * len(positives)} runs are kept in {target.unfinished.name}: choose it "
-                "by name, or calibrate to the end"
+            kept[0] = (
+                f" {done} of {runs * len(positives)} runs are kept in {target.unfinished.name}: choose "
+                "it by name, or calibrate to the end"
             )
+            words.show(kept[0].strip())
 
         file = calibrate(model, positives, negative, latent_image, plan, keep)
         target.finish(file)
@@ -133,6 +138,7 @@ class ScalingCalibrateCache(io.ComfyNode):
             f"{target.path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
             f"cfg {cfg:g}. {_use(file)}{_first_block(file)}{_steady_blocks(file, model)}"
         )
+        words.show(text)
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
 
 from ..cache_core.methods.base import FEW, Method, Plain, one_of
-from ..cache_core.methods.scaling import MODES
+from ..cache_core.methods.scaling import MODES, Mode
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
 from .host.compat import advanced, schema, telling
@@ -17,7 +17,7 @@ from .host.progress import ProgressText, node_of
 
 CATEGORY = "advanced/model"
 DEVICES = ("model device", "cpu")
-_WORDS = ("cache", "speed", "faster")
+_WORDS = ("cache", "speed up", "faster", "skip steps", "加速", "缓存")
 
 
 def number(
@@ -87,7 +87,15 @@ def mode(tooltip: str = "") -> io.Input:
         "fast draft: 1.5x, 2x and 3x, whatever 'speedup' says. Error budget: predict as long as the "
         "estimated error stays within 'budget'."
     )
-    return choice("mode", list(MODES), tooltip or words)
+    needed = {Mode.TARGET: ["speedup"], Mode.BUDGET: ["budget"]}
+    uses = {name: needed.get(mode, []) for name, mode in MODES.items()}
+    return using(choice("mode", list(MODES), tooltip or words), uses)
+
+
+def using(widget: io.Input, uses: Mapping[str, Sequence[str]]) -> io.Input:
+    """Let an input say which others its values need, as JSON has them: the node hides those that are
+    named for other values alone."""
+    return telling(widget, uses={value: list(names) for value, names in uses.items()})
 
 
 def predictor(names: Sequence[str]) -> io.Input:
@@ -155,12 +163,14 @@ def window(start: float = 0.0, end: float = 1.0, verb: str = "Skip") -> list[io.
     ]
 
 
-def budget(default: float, folded: bool = True) -> io.Input:
+def budget(default: float) -> io.Input:
+    """Not folded away: the mode shows or hides it."""
     words = (
         "Error budget mode only: allowed mean error of the model's outputs, as a share of their size. "
         "0.02 is hard to see; 0 is off."
     )
-    return number("budget", default, 0.0, 1.0, words, step=0.001, folded=folded)
+    limits: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.001}
+    return io.Float.Input("budget", tooltip=words, optional=True, default=default, **limits)
 
 
 def cache_device() -> io.Input:
@@ -232,19 +242,6 @@ def cache_node(
         inputs=list(own),
         outputs=[io.Model.Output(display_name="model", tooltip="The model, faster.")],
     )
-
-
-def why_not(**chosen: tuple[Collection[str], Any]) -> str:
-    """What is wrong with choices, before anything runs: not every host checks them itself. A value that
-    comes over a link is not known yet.
-
-    Args:
-        chosen: allowed values and the chosen one, by field.
-    """
-    for field, (allowed, value) in chosen.items():
-        if isinstance(value, str) and value not in allowed:
-            return f"{field}: must be one of {', '.join(allowed)}, got {value!r}"
-    return ""
 
 
 def off(cls: Any, model: Any) -> io.NodeOutput:

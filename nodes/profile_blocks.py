@@ -19,9 +19,10 @@ from ..cache_core.methods.base import check_range
 from ..cache_core.methods.delta_cache import FIELDS
 from ..cache_core.run.report import format_ranges
 from . import inputs
-from .host.calibrating import Plan
+from .host.calibrating import Plan, Watch
 from .host.compat import schema
 from .host.profile import heat_map, measure
+from .host.progress import ProgressText, node_of
 
 
 class ScalingProfileBlocks(io.ComfyNode):
@@ -91,7 +92,8 @@ class ScalingProfileBlocks(io.ComfyNode):
     ) -> io.NodeOutput:
         criterion = rank_by_name(rank_by)
         check_range("skip", skip, 0.0, 1.0)
-        plan = Plan([seed], steps, cfg, sampler_name, scheduler)
+        words = ProgressText(node_of(cls))
+        plan = Plan([seed], steps, cfg, sampler_name, scheduler, watch=Watch(1, words.show))
         profile = measure(model, positive, negative, latent_image, plan)
         if isinstance(profile, str):
             raise ValueError(f"model: {profile}")
@@ -106,6 +108,7 @@ class ScalingProfileBlocks(io.ComfyNode):
             text = f"No foreground preference: {profile.why}.\n{text}"
         text += table(layout, changes, preferences, chosen)
         picture = heat_map(profile, chosen)
+        words.show(text)
         lists = [format_ranges(chosen.get(kind, ())) for kind in FIELDS]
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(text).as_dict()}
         return io.NodeOutput(picture, *lists, text, ui=shown)

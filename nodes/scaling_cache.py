@@ -46,22 +46,15 @@ class ScalingCache(io.ComfyNode):
 
     @classmethod
     def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
-        cls,
-        mode: Any = None,
-        predictor: Any = None,
-        coefficients: Any = None,
-        computed_steps: Any = None,
-        few_steps: Any = None,
+        cls, computed_steps: Any = None
     ) -> bool | str:
-        """Check the choices; `execute` checks what comes over a link."""
+        """Check the list before anything runs, what comes over a link in `execute`. The host checks the
+        choices, and says what is wrong once for each input that is named here."""
         try:
-            if isinstance(computed_steps, str):
-                Method(listed=parse_ranges("computed_steps", computed_steps))
+            Method(listed=parse_ranges("computed_steps", computed_steps or ""))
         except ValueError as error:
             return str(error)
-        known = {"mode": (MODES, mode), "predictor": (PREDICTORS, predictor)}
-        more = {"coefficients": (choices(), coefficients), "few_steps": (FEW, few_steps)}
-        return inputs.why_not(**known, **more) or True
+        return True
 
     @classmethod
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name

@@ -36,10 +36,15 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
             [name.lower() for name in METHOD_NAMES],
             [
                 inputs.model(),
-                telling(
-                    inputs.choice("method", METHOD_NAMES, "What decides which steps are skipped."),
-                    offers=combinations.offers(),
-                    uses={name: combinations.uses(name) for name in METHOD_NAMES},
+                inputs.using(
+                    telling(
+                        inputs.choice(
+                            "method", METHOD_NAMES, "What decides which steps are skipped."
+                        ),
+                        offers=combinations.offers(),
+                        recommended=combinations.thresholds(),
+                    ),
+                    {name: combinations.uses(name) for name in METHOD_NAMES},
                 ),
                 inputs.choice(
                     "granularity",
@@ -61,14 +66,14 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
     def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
         cls, method: Any = None, granularity: Any = None, predictor: Any = None
     ) -> bool | str:
-        """Check the combination before anything runs. What comes over a link is not known yet."""
+        """Check the combination before anything runs. What comes over a link is not known yet.
+
+        Raises:
+            ValueError: naming the field; the host would say what is returned once for each input.
+        """
         chosen = (method, granularity, predictor)
-        if not all(isinstance(value, str) for value in chosen):
-            return True
-        try:
+        if all(isinstance(value, str) for value in chosen):
             combinations.choose(*chosen)
-        except ValueError as error:
-            return str(error)
         return True
 
     @classmethod
@@ -104,11 +109,14 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
         made = kind.from_inputs(given, facts_of(model))
         if isinstance(made, ScalingCache) and granularity == Level.STEP.value:
             made = replace(made, few=Few.STEPS)
-        return inputs.cached(cls, model, made, cache_device, predictor=PREDICTORS.get(predictor))
+        took = None if threshold else getattr(made, "threshold", None)
+        notes = [] if took is None else [f"threshold {took:g}, the recommended one"]
+        own = PREDICTORS.get(predictor)
+        return inputs.cached(cls, model, made, cache_device, *notes, predictor=own)
 
 
 def _settings() -> list[io.Input]:
-    """The inputs that some methods use: which, the node shows by greying out the others."""
+    """The inputs that some methods use: the node hides the others."""
     d, most = _DEFAULTS, 1000
     return [
         inputs.speedup(d.speedup),

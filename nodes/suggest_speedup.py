@@ -15,6 +15,7 @@ from ..cache_core.planning.suggestion import suggest
 from . import inputs
 from .host.coefficients import AUTO, NONE, choices, find_coefficients
 from .host.compat import schema
+from .host.progress import ProgressText, node_of
 from .host.sampling import sampler_traits, schedule_of
 
 _DEFAULTS = ScalingCache()
@@ -88,6 +89,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
         if traits.stochastic:
             return _say(
+                cls,
                 1.0,
                 f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
                 "know.",
@@ -95,17 +97,18 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         found = find_coefficients(coefficients, model, schedule, cfg)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
-            return _say(1.0, f"No suggestion: {why}. Calibrate Cache makes them.")
+            return _say(cls, 1.0, f"No suggestion: {why}. Calibrate Cache makes them.")
         try:
             longest = 1 if traits.unknown else _DEFAULTS.max_gap
             chains = best_chains(found.guided, schedule, (), longest, traits.sums)
         except ValueError as error:
-            return _say(1.0, f"No suggestion: {error}.")
+            return _say(cls, 1.0, f"No suggestion: {error}.")
         suggestion = suggest(chains, len(schedule) - 1)
         # The widget that it goes to moves in tenths; rounded up it would not be safe.
         safe = math.floor(suggestion.safe * 10 + 1e-6) / 10
-        return _say(min(safe, 4.0), f"{str(suggestion).capitalize()}. {found.note}.")
+        return _say(cls, min(safe, 4.0), f"{str(suggestion).capitalize()}. {found.note}.")
 
 
-def _say(speedup: float, text: str) -> io.NodeOutput:
+def _say(cls: Any, speedup: float, text: str) -> io.NodeOutput:
+    ProgressText(node_of(cls)).show(text)
     return io.NodeOutput(speedup, text, ui=ui.PreviewText(text))

@@ -59,8 +59,12 @@ def test_a_choice_that_no_longer_goes_becomes_auto_and_the_tooltip_says_why(node
     assert node("widget('predictor').value") == "alignment"
     node("choose('method', 'TeaCache')")
     assert node("widget('predictor').value") == "auto"
-    assert "alignment: alignment follows the first blocks" in node("widget('predictor').tooltip")
-    assert "whole step: TeaCache works inside" in node("widget('granularity').tooltip")
+    told = node("widget('predictor').tooltip")
+    assert told.startswith("How what is left out is predicted.")
+    assert "Not scaling, least squares, order 1, order 2: it follows the noise level" in told
+    assert "Not alignment: alignment follows the first blocks" in told
+    assert "must be one of" not in told
+    assert "Not whole step: TeaCache works inside" in node("widget('granularity').tooltip")
 
 
 def test_each_node_has_lists_of_its_own(node: Any):
@@ -70,15 +74,64 @@ def test_each_node_has_lists_of_its_own(node: Any):
     assert offered(node, "granularity") == ["auto", "blocks"]
 
 
-def test_inputs_that_a_method_does_not_use_are_grey(node: Any):
+def test_inputs_that_a_method_does_not_use_are_hidden(node: Any):
     def used() -> list[str]:
-        return [name for name in SHARED if not node(f"!!widget('{name}').disabled")]
+        return [name for name in SHARED if not node(f"!!widget('{name}').hidden")]
 
     assert used() == ["speedup", "warmup", "max_gap"]
     node("choose('method', 'TaylorSeer')")
     assert used() == ["interval", "warmup", "order"]
     node("choose('method', 'Delta Cache')")
     assert used() == ["interval", "warmup", "blocks"]
+
+
+# What each setting leaves of the inputs that are not folded away.
+SEEN = {
+    ("ScalingCache", "mode", "target speed-up"): "speedup mode start_percent end_percent",
+    ("ScalingCache", "mode", "balanced"): "mode start_percent end_percent",
+    ("ScalingCache", "mode", "error budget"): "mode start_percent end_percent budget",
+    ("ScalingMagCache", "published", True): "model_type published start_percent end_percent",
+    ("ScalingDeltaCache", "settings", "hunyuan_video"): "settings start_percent end_percent",
+    ("ScalingStepCacheAdvanced", "method", "EasyCache"): (
+        "method granularity predictor threshold warmup max_gap start_percent end_percent"
+    ),
+}
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_only_the_inputs_that_a_setting_uses_are_seen(page: Page, node: Any, vue: bool):
+    """Beside a model that is linked, after which Nodes 2.0 does not look at the inputs again."""
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    try:
+        for (kind, name, value), seen in SEEN.items():
+            page.evaluate(
+                """([kind, name, value]) => {
+                    app.graph.clear()
+                    window.node = LiteGraph.createNode(kind)
+                    const source = LiteGraph.createNode('UNETLoader')
+                    node.pos = [500, 200]
+                    for (const one of [source, node]) app.graph.add(one)
+                    source.connect(0, node, 0)
+                    choose(name, value)
+                }""",
+                [kind, name, value],
+            )
+            folded = set(node("node.widgets.filter(w => w.advanced).map(w => w.name)"))
+            page.wait_for_timeout(500)
+            if vue:
+                rows = page.locator(".lg-node").nth(1).locator(".lg-node-widget:visible")
+                names = [text.split("\n")[0].split(" (")[0] for text in rows.all_inner_texts()]
+            else:
+                names = node("node.widgets.filter(w => !w.hidden).map(w => w.name)")
+            assert [one for one in names if one not in folded] == seen.split(), (kind, value)
+            if SCREENSHOTS:
+                page.screenshot(path=str(Path(SCREENSHOTS) / f"seen_{vue}_{kind}_{value}.png"))
+        assert node("widget('threshold').label") == "threshold (0 is 0.05)"
+        # Wide enough for what it says of a run, and no higher than what is seen.
+        assert node("node.size[0]") == 360
+        assert vue or node("node.size[1] === node.computeSize()[1]")
+    finally:
+        page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])
 
 
 def test_a_saved_choice_is_kept_for_the_host_to_refuse(node: Any):

@@ -160,10 +160,9 @@ def shown_under(page: Page) -> Callable[[str], None]:
 
 @RENDERINGS
 @EACH
-@pytest.mark.parametrize("passing", [True, False], ids=["while it runs", "when it is over"])
-def test_under_a_node(clean: Page, text: str, vue: bool, passing: bool):
+def test_under_a_node(clean: Page, text: str, vue: bool):
     clean.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    add(clean, "TestSay", text=text, passing=passing)
+    add(clean, "TestSay", text=text)
     run(clean)
     shown_under(clean)(text)
 

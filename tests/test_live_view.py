@@ -154,7 +154,8 @@ def test_a_mark_per_step_and_the_summary(live: Page, vue: bool):
     assert box is not None
     assert 20 < box["height"] <= HIGHEST
     assert box["width"] > 200
-    expect(view(live)).to_contain_text(f"{len(computed)} computed")
+    expect(view(live)).to_contain_text(f"{len(computed)} of {STEPS} computed, saved ")
+    expect(view(live)).to_contain_text(f"asked 2.0x, about {report['speedup']:.1f}x")
     look(live, f"{'vue' if vue else 'canvas'}_dark")
     live.evaluate(SET, ["Comfy.ColorPalette", "light"])
     live.wait_for_timeout(500)
@@ -224,7 +225,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
     unfolded = live.evaluate(places % NODE)
     # A row of the canvas is 24 pixels high.
     assert folded["below"] == unfolded["belowAdvanced"] == 24
-    assert unfolded["below"] == 8 * 24
+    assert unfolded["below"] == 7 * 24
     assert folded["height"] <= HIGHEST
 
 
@@ -318,7 +319,7 @@ def test_a_prompt_that_does_not_sample_leaves_the_last_run(live: Page):
     label = plot(live).get_attribute("aria-label")
     queue(live, seed=5)
     assert finish(live) is None
-    assert plot(live).get_attribute("aria-label") == label
+    assert plot(live).get_attribute("aria-label") == f"earlier run: {label}"
     assert len(kinds(live)) == STEPS
 
 
@@ -401,29 +402,95 @@ def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: A
     }
 
 
-# --- the summary, which stays
+# --- what is not the last word is marked
 
 
 @RENDERINGS
-def test_the_summary_stays_when_the_prompt_is_over(vue: bool, live: Page):
+def test_one_display_that_tells_the_truth(vue: bool, live: Page):
     live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    open_demo(live)
+    # Fewer steps are left out than asked for: it says so in a line of its own.
+    sample(live, 20, speedup=4.0, max_gap=1)
+    note = live.locator(".sc-live-note")
+    expect(note).to_contain_text("Less than 4.0x")
+    colours = "e => [e, e.previousSibling].map(x => getComputedStyle(x).color)"
+    assert len(set(note.evaluate(colours))) == 2
+    caption = live.locator(".sc-live-text")
+    assert caption.evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert live.locator(".sc-text").count() == 0
+    look(live, f"{'vue' if vue else 'canvas'}_note")
+    live.evaluate(f"{NODE}.mode = 4; app.graph.change()")
+    live.evaluate("window.comfyAPI.api.api.dispatchEvent(new CustomEvent('graphChanged'))")
+    expect(caption).to_contain_text("bypassed: ")
+    live.evaluate(f"{NODE}.mode = 0")
+    # Cancelled in mid-run.
+    queue(live, 400, speedup=2.0, max_gap=6)
+    live.wait_for_function("told.at(-1)?.rows.length > 0")
+    live.evaluate("fetch('/interrupt', { method: 'POST' })")
+    live.wait_for_function("told.at(-1)?.state === 'stopped'")
+    expect(caption).to_contain_text("Stopped at step ")
+    look(live, f"{'vue' if vue else 'canvas'}_stopped")
+
+
+def test_a_cache_that_a_later_one_replaces_says_so(live: Page):
+    live.evaluate(
+        f"""() => {{
+            const [first, second] = [{NODE}, LiteGraph.createNode('ScalingCache')]
+            app.graph.add(second)
+            const link = app.graph.links.get(first.outputs[0].links[0])
+            const target = app.graph.getNodeById(link.target_id)
+            first.connect(0, second, 0)
+            second.connect(0, target, link.target_slot)
+        }}"""
+    )
+    sample(live)
+    shown = [text.split("\n")[0] for text in view(live).all_inner_texts()]
+    assert any(text.startswith("Replaced. Scaling Cache on node") for text in shown), shown
+    assert any("of 10 computed" in text for text in shown), shown
+
+
+def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page):
+    bar = live.locator(".sc-bar")
+    live.evaluate(f"{NODE}.collapse()")
+    sample(live)
+    expect(bar).to_contain_text("Scaling Cache \u00b7 5 of 10 computed")
+    look(live, "folded")
+    bar.focus()
+    live.keyboard.press("Enter")
+    expect(bar).to_be_hidden()
+    expect(view(live)).to_be_visible()
+    live.evaluate("app.canvas.ds.scale = 0.1; app.canvas.setDirty(true, true)")
+    expect(bar).to_be_visible()
+
+
+def test_a_page_that_missed_steps_is_told_how_many(live: Page):
+    """As after a reload in mid-run."""
+    queue(live, 12)
+    finish(live)
+    detail = live.evaluate("({ ...told[0], run: told[0].run + 1, counts: [6, 4], left: 2 })")
+    live.evaluate(
+        "detail => window.comfyAPI.api.api.dispatchEvent("
+        "new CustomEvent('scaling_cache.run', { detail }))",
+        detail,
+    )
+    expect(view(live)).to_contain_text("step 10 of 12, 2.0 s left")
+
+
+@RENDERINGS
+def test_without_the_view_the_summary_stands_there(vue: bool, live: Page):
+    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    live.evaluate(SET, ["ScalingCache.LiveView", False])
     open_demo(live)
     report = sample(live)
     assert report is not None
     words = f"Scaling Cache: computed {len([r for r in report['rows'] if r[2]])} of {STEPS}"
     text = live.locator(".sc-text")
     expect(text).to_have_count(1)
-    expect(text).to_be_visible()
-    # What the frontend shows of a prompt that is over, it takes away.
-    live.wait_for_timeout(1000)
     expect(text).to_contain_text(words)
-    # The next prompt replaces it, also where nothing is sampled.
-    sample(live, seed=1)
-    sample(live, seed=1)
-    expect(text).to_have_count(1)
     look(live, f"{'vue' if vue else 'canvas'}_summary")
-    live.evaluate(SET, ["ScalingCache.LiveView", False])
-    expect(text).to_be_visible()
+    live.evaluate(SET, ["ScalingCache.LiveView", True])
+    sample(live)
+    expect(text).to_have_count(0)
 
 
 # --- the switch, and what is saved

@@ -381,7 +381,7 @@ def test_the_nodes_that_cache_say_so_to_the_web_extension(object_info: dict[str,
     assert told == models.keys() - silent
 
 
-@pytest.mark.parametrize("script", ["fold_advanced.js", "live_view.js"])
+@pytest.mark.parametrize("script", ["settings.js", "live_view.js"])
 def test_the_web_extension_keeps_no_list_of_nodes(script: str, object_info: dict[str, Any]):
     text = (ROOT / "web" / script).read_text(encoding="utf-8")
     assert not [name for name in pack_nodes(object_info) if f'"{name}"' in text]

@@ -1,10 +1,9 @@
-// In the menu of the nodes with coefficients: bring a coefficient file here, and take one away, for those who cannot
-// reach ComfyUI's folders.
+// Coefficient files in and out by the menus of nodes, for those who cannot reach ComfyUI's folders.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const ROUTE = "/scaling_cache/coefficients";
-// Without it the host's side refuses: a page of another site cannot send it.
+// A page of another site cannot send it.
 const HEADERS = { "X-Scaling-Cache": "1" };
 const SUFFIX = ".safetensors";
 const CHOOSES = ["ScalingCache", "ScalingSuggestSpeedup"];

@@ -1,16 +1,20 @@
 // The live view on the cache nodes: a timeline of the run, fed by messages of the pack's Python side.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { findNode, keyOf } from "./live/nodes.js";
-import { merge } from "./live/run.js";
+import { bar } from "./live/bar.js";
+import { caches, findNode, keyOf, linesOf, wanted } from "./live/nodes.js";
+import { caption, merge } from "./live/run.js";
 import { Timeline } from "./live/timeline.js";
+import { hideRows } from "./settings.js";
 
 const EVENT = "scaling_cache.run";
 const SETTING = "ScalingCache.LiveView";
 const WIDGET = "scaling_cache_live";
 // Space that the canvas leaves around the view.
 const MARGIN = 6;
-// Runs that are remembered, for nodes that are made anew by undo or by coming back to a workflow.
+const MODES = { 2: "muted", 4: "bypassed" };
+const LOOK = 500;
+// Remembered for nodes that are made anew by undo or by coming back to a workflow.
 const MOST_RUNS = 200;
 
 /** Views of the nodes that are on the canvas, and what they show. */
@@ -18,18 +22,11 @@ class LiveViews {
   // By workflow and execution id: the node's last run, null if the node has been switched off since.
   #nodes = new Map();
   #views = new Map();
-  // Prompt that is under way, null between prompts.
+  // Prompt that is under way, null between prompts; the last one that began.
   #prompt = null;
-  #on = true;
-
-  get on() {
-    return this.#on;
-  }
-
-  set on(value) {
-    this.#on = value;
-    this.refresh();
-  }
+  #last = null;
+  // Node of the run that is told of now.
+  #told = null;
 
   /** A message of the Python side. Those of other prompts than the one under way are too late. */
   receive(message) {
@@ -42,12 +39,14 @@ class LiveViews {
     this.#nodes.delete(key);
     this.#nodes.set(key, { workflow, id: message.node, run });
     if (this.#nodes.size > MOST_RUNS) this.#nodes.delete(this.#nodes.keys().next().value);
+    this.#told = key;
     this.refresh();
   }
 
   /** A prompt starts: what the views showed is not of this one. */
   begin(prompt) {
-    this.#prompt = prompt;
+    this.#prompt = this.#last = prompt;
+    this.#told = null;
     this.refresh();
   }
 
@@ -61,20 +60,32 @@ class LiveViews {
   refresh() {
     const shown = new Set();
     const idle = this.#prompt === null;
-    for (const { workflow, id, run } of this.#on ? this.#nodes.values() : []) {
+    for (const { workflow, id, run } of wanted.view ? this.#nodes.values() : []) {
       const node = workflow === app.graph.id ? findNode(id) : null;
       if (!caches(node) || (idle && !run)) continue;
       shown.add(node);
-      this.#show(node, idle || run?.prompt === this.#prompt ? run : null);
+      const own = idle || run?.prompt === this.#prompt || MODES[node.mode];
+      const old = this.#last !== null && run?.prompt !== this.#last;
+      this.#show(node, own ? run : null, MODES[node.mode] ?? (own && old ? "earlier run" : ""));
     }
     for (const node of this.#views.keys()) if (!shown.has(node)) this.#hide(node);
   }
 
-  #show(node, run) {
+  /** Say in a line what cannot be read on the node. */
+  watch() {
+    const { workflow, id, run } = this.#nodes.get(this.#told) ?? {};
+    const node = run && workflow === app.graph?.id ? findNode(id) : null;
+    const said = node && wanted.view && !this.#views.get(node)?.seen ? caption(run) : null;
+    bar.show(said && [node.title, said.text, said.speedup].filter(Boolean).join(" \u00b7 "), node);
+  }
+
+  #show(node, run, stale) {
     const view = this.#views.get(node) ?? this.#add(node);
     const before = view.height;
-    view.show(run);
-    if (view.height !== before) node.setDirtyCanvas?.(true, true);
+    view.show(run, stale, (text) => linesOf(text, node));
+    if (view.height === before) return;
+    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
+    node.setDirtyCanvas?.(true, true);
   }
 
   #add(node) {
@@ -88,6 +99,7 @@ class LiveViews {
     });
     widget.serialize = false;
     this.#views.set(node, view);
+    hideRows();
     const removed = node.onRemoved;
     node.onRemoved = (...more) => {
       view.leave();
@@ -108,14 +120,10 @@ class LiveViews {
     if (!widget) return;
     const height = node.size[1] - view.height - 2 * MARGIN;
     node.removeWidget(widget);
+    hideRows();
     node.setSize([node.size[0], Math.max(node.computeSize()[1], height)]);
     node.setDirtyCanvas?.(true, true);
   }
-}
-
-/** Whether a node puts a cache on its model, as it says itself. */
-function caches(node) {
-  return !!node?.constructor.nodeData?.input?.required?.model?.[1]?.scaling_cache;
 }
 
 /** Let the canvas zoom and pan where the view lies over it; the Vue nodes do so on their own. */
@@ -139,7 +147,8 @@ app.registerExtension({
       type: "boolean",
       defaultValue: true,
       onChange: (value) => {
-        views.on = value;
+        wanted.view = value;
+        views.refresh();
       },
     },
   ],
@@ -152,6 +161,9 @@ app.registerExtension({
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
       api.addEventListener(end, () => views.end());
     }
+    // A node that is bypassed, or folded, or scrolled away.
+    api.addEventListener("graphChanged", () => views.refresh());
+    setInterval(() => views.watch(), LOOK);
   },
   afterConfigureGraph() {
     views.refresh();

@@ -1,5 +1,4 @@
-// Lists this pack's templates by name: the host has them in the order of the disk, and the names begin so
-// that what is run most comes first.
+// Lists this pack's templates by name: the host has them in the order of the disk.
 import { api } from "../../scripts/api.js";
 
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2));

@@ -49,6 +49,15 @@ def uses(name: str) -> tuple[str, ...]:
     return next(method.uses for (own, _), method in _OFFERED.items() if own == name)
 
 
+def thresholds() -> dict[str, float | None]:
+    """What a threshold of 0 stands for, by method; None where it is the model's."""
+    return {
+        own: None if "from_inputs" in vars(method) else getattr(method, "threshold", None)
+        for (own, _), method in _OFFERED.items()
+        if "threshold" in method.uses
+    }
+
+
 def choose(name: str, granularity: str, predictor: str) -> type[Method]:
     """The method that a choice means.
 

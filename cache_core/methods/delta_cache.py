@@ -78,7 +78,7 @@ class DeltaCache(BlockMethod):
     plans: tuple[StackPlan, ...]
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, model: Model) -> DeltaCache:
+    def from_inputs(cls, inputs: Inputs, model: Model) -> DeltaCache | str:
         start = max(inputs.warmup, 1)
         texts = zip(FIELDS.items(), (inputs.blocks, inputs.single_blocks), strict=True)
         plans = tuple(
@@ -87,9 +87,7 @@ class DeltaCache(BlockMethod):
             if text.strip()
         )
         if not plans:
-            raise ValueError(
-                f"blocks: name at least one block of this {model.family} model to skip"
-            )
+            return "No block is named: Profile Blocks (Delta Cache) finds those that can be skipped"
         return cls(plans, **inputs.window)
 
     @classmethod

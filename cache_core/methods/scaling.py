@@ -106,6 +106,11 @@ class ScalingCache(StepMethod):
         inside = self.few.inside(steps) and not self.listed
         return ScalingSpans.like(self) if inside else self
 
+    @property
+    def asked(self) -> float | None:
+        """The target, where that is what decides."""
+        return None if self.listed or self.mode is Mode.BUDGET else self.target
+
     def reads(self, predictor: Predictor) -> bool:
         return predictor.calibrated
 

@@ -53,12 +53,14 @@ class RunReport:
         records: steps so far.
         notes: sentences for the user, each once.
         cache_bytes: most bytes held by the cache at one time.
+        asked: speed-up that was asked for, None if it was something else.
     """
 
     planned_steps: int
     records: list[StepRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cache_bytes: int = 0
+    asked: float | None = None
 
     def note(self, sentence: str) -> None:
         """Keep a sentence for the user, once."""
@@ -97,25 +99,37 @@ class RunReport:
         return median(times) if times else None
 
     @property
+    def predicted(self) -> int:
+        """Steps that the model did not run for."""
+        return sum(not r.computed for r in self.records)
+
+    @property
+    def plain_seconds(self) -> float:
+        """Estimated time of these steps without a cache; the measured one while nothing was predicted."""
+        per_step = self.seconds_per_step(computed=True)
+        if per_step is None or not self.predicted:
+            return self.seconds
+        return self.records[0].seconds + per_step * (len(self.records) - 1)
+
+    @property
     def speedup(self) -> float:
         """Estimated plain time over measured time; 1.0 while nothing was predicted."""
-        per_step = self.seconds_per_step(computed=True)
-        if per_step is None or not self.records:
-            return 1.0
-        first = self.records[0].seconds
-        spent = self.seconds - first
-        plain = per_step * (len(self.records) - 1)
-        return (plain + first) / (spent + first) if spent + first > 0 else 1.0
+        return self.plain_seconds / self.seconds if self.seconds > 0 else 1.0
 
-    def progress(self) -> str:
-        """One line while sampling."""
-        return f"computed {self.computed} of {self.evaluations} so far, {self.speedup:.1f}x"
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated time of the steps to come, None while too little is known."""
+        over = self.records[1:-1]
+        to_come = self.planned_steps - len(self.records) + 1
+        return sum(r.seconds for r in over) / len(over) * to_come if over else None
 
     def summary(self) -> str:
         """One paragraph after the run."""
         if not self.records:
             return " ".join(self.notes) or "nothing was sampled"
-        line = f"computed {self.computed} of {self.evaluations} evaluations, {self.speedup:.2f}x"
+        line = f"computed {self.computed} of {self.evaluations} evaluations"
+        if self.predicted:
+            line += f", about {self.speedup:.2f}x"
         computed, predicted = self.seconds_per_step(True), self.seconds_per_step(False)
         if computed is not None and predicted is not None:
             line += f" ({_time(computed)} per computed step, {_time(predicted)} per predicted step"

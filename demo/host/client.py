@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import io
 import json
-import struct
 import time
 import uuid
 from collections.abc import Callable
@@ -18,7 +16,6 @@ import websocket
 from numpy.typing import NDArray
 from PIL import Image
 
-_TEXT = 3
 Workflow = dict[str, Any]
 
 
@@ -38,7 +35,7 @@ class Outcome:
         prompt_id: the host's id.
         status: "success", "error" or "interrupted".
         messages: websocket messages as (seconds since queueing, type, data).
-        texts: progress texts as (node id, text), as a page would show them.
+        texts: of this pack as (node id, text), as a page would show them.
         outputs: files and other results per node, from the host's history.
     """
 
@@ -49,7 +46,7 @@ class Outcome:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def text_of(self, node: str) -> str:
-        """Last progress text on a node, empty if there was none."""
+        """Last text on a node, empty if there was none."""
         return next((text for at, text in reversed(self.texts) if at == node), "")
 
     def seconds_of(self, node: str) -> float:
@@ -148,25 +145,17 @@ class Client:
                 raise TimeoutError(f"prompt {outcome.prompt_id} did not end in time")
             raw = socket.recv()
             if isinstance(raw, bytes):
-                kind, data = _parse_binary(raw)
-                if kind == "progress_text":
-                    outcome.texts.append((data["node"], data["text"]))
+                kind, data = "binary", {}
             else:
                 message = json.loads(raw)
                 kind, data = message["type"], message["data"]
                 if data.get("prompt_id", outcome.prompt_id) != outcome.prompt_id:
                     continue
                 outcome.messages.append((time.monotonic() - began, kind, data))
+                if kind == "scaling_cache.text":
+                    outcome.texts.append((data["node"], data["text"]))
             if on_message is not None:
                 on_message(kind, data)
             if kind in ("execution_success", "execution_error", "execution_interrupted"):
                 outcome.status = kind.removeprefix("execution_")
                 return
-
-
-def _parse_binary(raw: bytes) -> tuple[str, dict[str, Any]]:
-    if struct.unpack(">I", raw[:4])[0] != _TEXT:
-        return "binary", {}
-    length = struct.unpack(">I", raw[4:8])[0]
-    node = raw[8 : 8 + length].decode()
-    return "progress_text", {"node": node, "text": html.unescape(raw[8 + length :].decode())}

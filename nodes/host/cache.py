@@ -77,11 +77,17 @@ def install(model: Any, cache: Cache) -> Any:
         return model
     kept = [c for c in caches_of(model) if c.place != cache.place]
     gone = [c for c in caches_of(model) if c.place == cache.place]
-    notes = [
-        f"{c.method.name} on the same model is off: the last cache on a model counts"
+    others = [
+        c
         for c in gone
         if (c.node_id is None or c.node_id != cache.node_id) and not isinstance(c.method, Plain)
     ]
+    for other in others:
+        ProgressText(other.node_id).replaced(cache.method.name, cache.node_id)
+    notes = (
+        f"{c.method.name} on the same model is off: the last cache on a model counts"
+        for c in others
+    )
     cache = replace(cache, notes=(*cache.notes, *notes))
     return _with(model, sorted([*kept, cache], key=lambda c: c.place))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -31,12 +32,46 @@ from .coefficients import family as family_of
 from .coefficients import fingerprint
 from .progress import log
 from .sampling import log_snr, sampler_traits, schedule_of
-from .sensitivity import measure_gains, spread
-from .trial_runs import try_out
+from .sensitivity import measure_gains, nudged_steps, spread
+from .trial_runs import RUNS, try_out
 
 KEY = "scaling_cache_record"
 # Branches of the recorder: conditionings by index, and what guidance made of them.
 _POSITIVE, _NEGATIVE, _GUIDED = 0, 1, 2
+
+
+@dataclass
+class Watch:
+    """Tells which run of how many is under way, and how long it all takes still.
+
+    Attributes:
+        runs: how many there are.
+        tell: gets the words, about once per second.
+    """
+
+    runs: int
+    tell: Callable[[str], None]
+    _begun: int = field(default=0, init=False)
+    _start: float = field(default_factory=time.monotonic, init=False)
+    _told: float = field(default=0.0, init=False)
+
+    def around(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """The callback of the next run, watched."""
+        self._begun += 1
+        done = self._begun - 1
+        self.runs = max(self.runs, self._begun)
+
+        def step(index: int, denoised: Any, x: Any, steps: int) -> None:
+            callback(index, denoised, x, steps)
+            now, share = time.monotonic(), (done + (index + 1) / steps) / self.runs
+            if now - self._told < 1 and index:
+                return
+            self._told = now
+            left = (now - self._start) * (1 / share - 1)
+            time_left = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
+            self.tell(f"Run {done + 1} of {self.runs}, about {time_left} left")
+
+        return step
 
 
 @dataclass(frozen=True)
@@ -45,8 +80,9 @@ class Plan:
 
     Attributes:
         seeds: one run each per positive conditioning.
-        refine: measure too how errors of each step grow, and try the coefficients out; takes about six
-            further runs for each positive conditioning.
+        refine: measure too how errors of each step grow; takes about six further runs for each positive
+            conditioning.
+        watch: gets each step of each run.
     """
 
     seeds: Sequence[int]
@@ -55,6 +91,7 @@ class Plan:
     sampler_name: str
     scheduler: str
     refine: bool = False
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         if self.steps < FEWEST_STEPS:
@@ -132,7 +169,7 @@ def calibrate(
                 )
                 keep(measured(recorders[: prompt + 1]), done)
     file, trial = measured(recorders), None
-    if plan.refine and len(positives) > 1:
+    if len(positives) > 1:
         # Each prompt with what the others taught, and with a seed that was not calibrated with.
         seed = max(plan.seeds) + 1
         again = [partial(_again, p, negative, latent, plan, seed) for p in positives]
@@ -143,6 +180,12 @@ def calibrate(
         ]
         trial = try_out(model, list(zip(again, others, strict=True)))
     return replace(file, trial=trial)
+
+
+def runs_of(prompts: int, seeds: int, steps: int, refine: bool) -> int:
+    """How often a calibration samples, about: a model may have steps at which nothing can be told."""
+    nudged = len(nudged_steps(steps)) if refine else 0
+    return prompts * (seeds + nudged + (RUNS if prompts > 1 else 0))
 
 
 def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
@@ -188,6 +231,7 @@ def sample(
     """The result of one run, with the progress bar on the node. Several latents, as of video and sound,
     stand in a row: [batch, values]."""
     image = _sized(model, latent)
+    callback = latent_preview.prepare_callback(model, plan.steps)
     result = comfy.sample.sample(
         model,
         comfy.sample.prepare_noise(image, seed, latent.get("batch_index")),
@@ -199,7 +243,7 @@ def sample(
         negative,
         image,
         noise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(model, plan.steps),
+        callback=callback if plan.watch is None else plan.watch.around(callback),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )

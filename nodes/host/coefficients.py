@@ -204,12 +204,14 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
     if found.guided is None:
         return found
     if not (found.trial.wins if found.trial else choice != AUTO):
-        why = "learning was nearer in its trial, so it learns" if found.trial else ""
+        why = "learning was nearer in its trial, so it learns"
+        if not found.trial:
+            why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
     elif noisy:
         why = "made without the noise that this sampler adds, so it learns"
     else:
         return found
-    return Found(None, f"{found.note}: {why}" if why else "")
+    return Found(None, f"{found.note}: {why}")
 
 
 def find_blocks(patcher: Any) -> tuple[str, BlockTable] | None:

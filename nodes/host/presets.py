@@ -55,8 +55,8 @@ def resolve(choice: str, method: str, model: Any) -> Preset | str:
     key = family.published(network).get(method.lower())
     if key is None:
         return (
-            f"No published settings fit this {family.name} model: choose one in model_type, or make a "
-            "coefficient file with Calibrate Cache"
+            f"No published settings fit this {family.name} model: choose some on the {method} node, "
+            "or make a coefficient file with Calibrate Cache"
         )
     return presets[key]
 

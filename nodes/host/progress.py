@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,14 @@ from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-from ...cache_core.run.report import FinishedRun, RunLog, RunReport, Statistics, StepRecord
+from ...cache_core.run.report import (
+    FinishedRun,
+    RunLog,
+    RunReport,
+    Statistics,
+    StepRecord,
+    format_ranges,
+)
 from ...cache_core.run.run import Run
 
 EVENT = "scaling_cache.run"
@@ -39,21 +45,6 @@ Message = dict[str, Any]
 SECONDS_BETWEEN_UPDATES = 0.25
 
 log = logging.getLogger("ScalingCache")
-
-
-# What the frontend makes something of in a progress text. On the canvas it is HTML in which addresses,
-# and [[label|address]] by way of __LNK0__, become links; in Vue nodes it is Markdown.
-_MARKUP = re.compile(
-    r"[&<>\[\]\\`*~@]|_(?!\w)|(?<!\w)_|_(?=_)|:(?=//)|(?<=www)\."
-    r"|(?<![^\n\r])(?:[ \t#+=:|-]|\d(?=\d*[.)]))",
-    re.IGNORECASE,
-)
-
-
-def as_markup(text: str) -> str:
-    """HTML and Markdown of a text, so that whatever a file, a name or an error brought into it shows as
-    it is."""
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def log_fault(what: str, error: Exception) -> str:
@@ -112,8 +103,8 @@ def faults() -> Iterator[None]:
 
 @dataclass
 class ProgressText:
-    """Writes progress under the node that made the model, while another node samples: as text, and as
-    events for the live view."""
+    """Shows progress on the node that made the model, while another node samples: events for the live
+    view, and a text at the end for pages that show no view."""
 
     _node_id: str | None
     _events: RunEvents | None = field(default=None, init=False)
@@ -132,7 +123,6 @@ class ProgressText:
 
     def update(self, report: RunReport) -> None:
         """Show where the run stands."""
-        self._send(report.progress())
         if self._events is not None:
             self._post(self._events.news())
 
@@ -144,15 +134,34 @@ class ProgressText:
         STATISTICS.refuse(refused(reason, self._node_id))
         self.finish(f"Not cached. {reason}")
 
+    def replaced(self, name: str, node: str | None) -> None:
+        """Say that another cache further on counts in place of this one.
+
+        Args:
+            name: of its method.
+            node: its id.
+        """
+        origin = self._origin()
+        if origin is not None:
+            why = f"{name}{f' on node {node}' if node else ''} counts: it comes later on this model"
+            self._post(origin.message(run_number(), "replaced", reason=why))
+
     def off(self) -> None:
         """The node was executed and does nothing, as its settings ask for."""
         origin = self._origin()
         if origin is not None:
             self._post(switched_off(origin, run_number()))
 
-    def summarise(self, method: Any, report: RunReport) -> None:
-        """The run of a method is over."""
-        self.finish(f"{method.name}: {method.counts}{report.summary()}")
+    def summarise(self, method: Any, report: RunReport, stopped: bool = False) -> None:
+        """The run of a method is over.
+
+        Args:
+            stopped: before its end, by the user or an error.
+        """
+        if self._events is not None:
+            self._events.stopped = stopped
+        where = f"stopped at step {len(report.records)} of {report.planned_steps}. "
+        self.finish(f"{method.name}: {where if stopped else ''}{method.counts}{report.summary()}")
 
     def finish(self, text: str) -> None:
         """Leave the summary on the node and in the log."""
@@ -163,19 +172,11 @@ class ProgressText:
 
     def show(self, text: str) -> None:
         """Put a text on the node; it stands under it until the next one."""
-        self._send(text)
         if self._node_id is not None:
             STATISTICS.say(_here()[1], self._node_id, text)
         origin = self._origin()
         if origin is not None:
             self._post(origin.message(run_number(), "text", text=text), TEXT)
-
-    def _send(self, text: str) -> None:
-        if self._node_id is None:
-            return
-        server = _server()
-        if server is not None:
-            server.send_progress_text(as_markup(text), self._node_id, server.client_id)
 
     def _post(self, message: Message, event: str = EVENT) -> None:
         server = _server()
@@ -246,7 +247,7 @@ class Origin:
 
         Args:
             run: number that grows from run to run.
-            state: "running", "done", "refused", "off" or "text".
+            state: "running", "done", "stopped", "refused", "replaced", "off" or "text".
         """
         return {
             "prompt_id": self.prompt,
@@ -264,7 +265,11 @@ def run_number(clock: Callable[[], float] = time.time) -> int:
 
 
 class RunEvents:
-    """Turns the report of one run into messages; each step is told once, and all at the end."""
+    """Turns the report of one run into messages; each step is told once, and all at the end.
+
+    Attributes:
+        stopped: whether it ended early.
+    """
 
     def __init__(self, origin: Origin, name: str, report: RunReport, run: int) -> None:
         """
@@ -279,6 +284,7 @@ class RunEvents:
         self._report = report
         self._run = run
         self._told = 0
+        self.stopped = False
 
     def opening(self) -> Message:
         """The run starts: how many steps are planned."""
@@ -294,9 +300,12 @@ class RunEvents:
         """The whole report, so that a page that missed something is right again."""
         report = self._report
         return self._message(
-            "done",
+            "stopped" if self.stopped else "done",
             report.records,
             seconds=_short(report.seconds),
+            saved=_short(report.plain_seconds - report.seconds),
+            computed_steps=format_ranges([r.step for r in report.records if r.computed]),
+            cache_bytes=report.cache_bytes,
             seconds_computed=_short(report.seconds_per_step(True)),
             seconds_predicted=_short(report.seconds_per_step(False)),
             notes=report.sentences,
@@ -304,12 +313,16 @@ class RunEvents:
 
     def _message(self, state: str, records: Sequence[StepRecord], **more: Any) -> Message:
         reasons = list(dict.fromkeys(r.reason for r in records))
+        skipped = sum(not r.computed for r in self._report.records[: self._told])
         return self._origin.message(
             self._run,
             state,
             name=self._name,
             steps=self._report.planned_steps,
+            asked=self._report.asked,
             speedup=_short(self._report.speedup),
+            left=_short(self._report.seconds_left),
+            counts=[self._told - skipped, skipped],
             reasons=reasons,
             rows=[_row(r, reasons) for r in records],
             **more,

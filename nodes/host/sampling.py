@@ -408,7 +408,7 @@ def _end(active: Active, result: Any, about: Sampling) -> None:
         active.guard(check, cache.method, run, result)
     report = active.guard(run.close) or run.report
     tell(STATISTICS.end, report, result is not None)
-    tell(active.progress.summarise, cache.method, report)
+    tell(active.progress.summarise, cache.method, report, result is None)
     if cache.on_close is not None:
         tell(cache.on_close, run)
     if result is not None:
@@ -458,7 +458,7 @@ def plan(
         if not same_everywhere(agree, repr((about.schedule, about.shape, told)).encode()):
             return "The GPUs sample different sizes, steps or conditionings: every step is computed"
     steps = len(about.schedule) - 1
-    report = RunReport(steps, notes=list(cache.notes))
+    report = RunReport(steps, notes=list(cache.notes), asked=getattr(method, "asked", None))
     traits = sampler_traits(about.sampler, about.schedule)
     if isinstance(method, Plain):
         bare = RunPlan(about.schedule, traits, (0, steps))

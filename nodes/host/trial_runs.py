@@ -15,6 +15,8 @@ from ...cache_core.predict.predictors import LEAST_SQUARES, SCALING
 from .cache import Cache, install
 from .coefficients import NONE
 
+# For each prompt: plainly, and at each speed-up learning and with coefficients.
+RUNS = 1 + 2 * len(SPEEDUPS)
 Sample = Callable[[Any], torch.Tensor]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from typing import Any
 
 import pytest
@@ -87,32 +85,3 @@ def test_a_script_sends_nothing(tiny: Any, sample: Any, monkeypatch: Any, node: 
     monkeypatch.setattr(events.Origin, "message", build)
     assert torch.equal(sample(cached, steps=12), plain)
     sample(cached, steps=7)  # refused
-
-
-# Pieces of which the frontend could make something, in any order.
-PIECES = (
-    "<",
-    ">",
-    "&",
-    "lt;",
-    "[[",
-    "a|b",
-    "]]",
-    "http",
-    "://",
-    "www",
-    ".",
-    "__",
-    "LNK",
-    "0",
-    "\n",
-    "x",
-)
-
-
-@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))
-def test_a_text_keeps_its_words_and_holds_no_markup(text: str) -> None:
-    escaped = events.as_markup(text)
-    assert html.unescape(escaped) == text
-    assert not re.search(r"[<>\[\]*`~@\\]|://|www\.|__|&(?!#\d+;)", escaped, re.IGNORECASE)
-    assert not re.search(r"(^|[\n\r])([ \t+=:|-]|#|\d+[.)])", escaped)

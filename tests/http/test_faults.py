@@ -37,14 +37,15 @@ def test_at_1x_and_in_error_budget_0_the_latent_is_the_hosts_own(workflow, laten
         ({"predictor": "magic"}, "predictor", "scaling"),
         ({"coefficients": "gone.safetensors"}, "coefficients", "auto"),
         ({"warmup": -1}, "warmup", "0"),
+        ({"computed_steps": "abc"}, "computed_steps", "abc"),
     ],
 )
 def test_bad_settings_are_refused_by_name(host, workflow, cache, field, allowed):
     with pytest.raises(PromptRefused) as refused:
         host.client.run(workflow(cache=cache))
-    errors = str(refused.value.details["node_errors"][CACHE]["errors"])
-    assert field in errors
-    assert allowed in errors
+    (error,) = refused.value.details["node_errors"][CACHE]["errors"]
+    assert error["extra_info"]["input_name"] == field
+    assert allowed in str(error)
 
 
 def test_start_above_end_names_the_field(host, workflow):
@@ -147,7 +148,9 @@ def test_a_queue_of_twenty_prompts_with_changing_settings(host, workflow, latent
 def test_progress_while_sampling_and_a_summary_after(host, workflow):
     outcome = host.client.run(workflow(cache={}, fault={"fault": "slow"}, steps=10))
     texts = [text for at, text in outcome.texts if at == CACHE]
-    assert any("so far" in text for text in texts[:-1])
+    runs = [data for _, kind, data in outcome.messages if kind == "scaling_cache.run"]
+    assert any(run["left"] and sum(run["counts"]) for run in runs if run["state"] == "running")
+    assert (runs[-1]["asked"], runs[-1]["state"]) == (2.0, "done")
     assert texts[-1].startswith("Scaling Cache: computed 8 of 10 evaluations")
     assert "ms per predicted step" in texts[-1]
     assert f"[Scaling Cache] {texts[-1]}" in host.server.log_text()

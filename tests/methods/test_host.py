@@ -312,8 +312,9 @@ class TestNodes:
         assert steps(run("custom", "0-1", "0-2")) == [0, 1, 2, 3, 4, 5, 6, 8]
         assert run("hunyuan_video", "", "") is flux
         assert said[-1] == "Not cached. hunyuan_video does not fit the blocks of this model"
+        assert run("custom", " ", "") is flux
+        assert said[-1].startswith("Not cached. No block is named: Profile Blocks")
         for blocks, single, field in (
-            ("", "", "blocks"),
             ("9", "", "blocks"),
             ("1,0", "", "blocks"),
             ("0", "1-9", "single_blocks"),
@@ -448,15 +449,15 @@ class TestAdvanced:
     def test_bad_combinations_are_refused_before_anything_runs(self) -> None:
         assert ScalingStepCacheAdvanced.validate_inputs("TeaCache", "auto", "Taylor 1") is True
         assert ScalingStepCacheAdvanced.validate_inputs("TeaCache", "auto", None) is True
-        why = ScalingStepCacheAdvanced.validate_inputs("TeaCache", "auto", "alignment")
-        assert "which this method does not run before it decides" in why
+        with pytest.raises(ValueError, match="which this method does not run before it decides"):
+            ScalingStepCacheAdvanced.validate_inputs("TeaCache", "auto", "alignment")
 
     @pytest.mark.parametrize("field", ADVANCED)
     @pytest.mark.parametrize("kind", OFFERED, ids=in_words)
     def test_a_method_uses_what_the_node_says_it_uses(
         self, kind: type[Method], field: str, built: Build
     ) -> None:
-        """The frontend greys out the rest: a change of it must change nothing."""
+        """The frontend hides the rest: a change of it must change nothing."""
         model = facts_of(built("sd15" if kind.unet else "flux"))
         plain = Inputs(
             threshold=0.5,

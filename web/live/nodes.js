@@ -1,7 +1,6 @@
-// Nodes by the names that the Python side has for them.
+// Nodes by the names that the Python side has for them, and what is known of them.
 import { app } from "../../../scripts/app.js";
 
-/** Names a node of a workflow. */
 export function keyOf(workflow, node) {
   return `${workflow} ${node}`;
 }
@@ -14,3 +13,17 @@ export function findNode(id) {
   for (const part of path) graph = graph?.getNodeById(part)?.subgraph;
   return graph?.getNodeById(last) ?? null;
 }
+
+/** Whether a node puts a cache on its model, as it says itself. */
+export function caches(node) {
+  return !!node?.constructor.nodeData?.input?.required?.model?.[1]?.scaling_cache;
+}
+
+export function linesOf(text, node) {
+  const fits = Math.max((node.size[0] - 40) / 6, 1);
+  const lines = text.split("\n").map((line) => Math.ceil(line.length / fits) || 1);
+  return lines.reduce((sum, count) => sum + count, 0);
+}
+
+/** Whether the user wants the live view; without it nodes show texts. */
+export const wanted = { view: true };

@@ -1,26 +1,33 @@
-// One sampling run as its messages tell it, and how to say it. Pure: no page, no frontend.
-//
-// A message of the pack's Python side (nodes/host/events.py) holds the steps since the last one; the last
-// message holds them all, so a run that was followed only in part is whole at its end.
+// One sampling run as its messages (nodes/host/progress.py) tell it, and how to say it. Pure: no page.
+// A message holds the steps since the last one, the last message all of them.
+
+const OVER = new Set(["done", "stopped"]);
 
 /** Merge a message into the run it belongs to: gives a new run, or the old one if it is the later one. */
 export function merge(run, message) {
   const same = run?.id === message.run && run.prompt === message.prompt_id;
   if (run && !same && message.run < run.id) return run;
-  const { prompt_id: prompt, run: id, state } = message;
-  if (state === "refused") return { id, prompt, state, reason: message.reason, steps: [] };
-  const known = same && state !== "done" ? run.steps : [];
+  const { prompt_id: prompt, run: id, state, reason: why, rows, reasons, ...more } = message;
+  // A cache may be replaced on the way to one sampler, and sample with another.
+  if (state === "replaced" && run?.prompt === prompt && run.steps.length) return run;
+  if (state === "refused" || state === "replaced") return { id, prompt, state, reason: why, steps: [] };
+  const known = same && !OVER.has(state) ? run.steps : [];
   const steps = [...known];
   steps.length = Math.max(message.steps, known.length);
-  for (const [step, sigma, computed, reason, error, limit] of message.rows) {
-    steps[step] = { sigma, computed: !!computed, reason: message.reasons[reason], error, limit };
+  for (const [step, sigma, computed, reason, error, limit] of rows) {
+    steps[step] = { sigma, computed: !!computed, reason: reasons[reason], error, limit };
   }
-  const { name, speedup, seconds = null, notes = [] } = message;
-  return { id, prompt, state, name, steps: Array.from(steps), speedup, seconds, notes };
+  const notes = more.notes ?? [];
+  return { seconds: null, ...more, id, prompt, state, notes, steps: Array.from(steps) };
 }
 
-export const computed = (run) => run.steps.filter((step) => step?.computed).length;
-export const predicted = (run) => run.steps.filter((step) => step && !step.computed).length;
+const count = (run, kind) => run.steps.filter((step) => step && step.computed === kind).length;
+
+/** Computed and predicted steps. A page that missed some is told their number. */
+function counts(run) {
+  const seen = [count(run, true), count(run, false)];
+  return OVER.has(run.state) || !run.counts ? seen : seen.map((n, i) => Math.max(n, run.counts[i]));
+}
 
 /** Where the estimate of a step stands: 0 for none, 1 at the limit. null without an estimate. */
 export function share(step) {
@@ -28,28 +35,42 @@ export function share(step) {
   return known ? Math.max(step.error / step.limit, 0) : null;
 }
 
-/** The line over the marks: what was done, and how much faster it was. */
+const TITLES = { refused: "Not cached.", replaced: "Replaced." };
+
+/** What stands over the marks. Speeds are estimates: no plain run was made. */
 export function caption(run) {
-  if (run.state === "refused") return { text: `Not cached. ${run.reason}`, speedup: "" };
-  const [on, off] = [computed(run), predicted(run)];
+  if (TITLES[run.state]) return { text: `${TITLES[run.state]} ${run.reason}`, speedup: "", note: "" };
+  const [on, off] = counts(run);
+  const total = run.steps.length;
+  const reached = off ? `about ${run.speedup.toFixed(1)}x` : "";
+  const speedup = [run.asked ? `asked ${run.asked.toFixed(1)}x` : "", reached].filter(Boolean).join(", ");
+  const note = run.notes.join(". ");
+  if (run.state === "stopped") return { text: `Stopped at step ${on + off} of ${total}`, speedup, note };
   if (run.state !== "done") {
-    const speedup = off ? `${run.speedup.toFixed(1)}x` : "";
-    return { text: `step ${on + off} of ${run.steps.length}, ${on} computed`, speedup };
+    const left = run.left > 0 ? `, ${duration(run.left)} left` : "";
+    return { text: `step ${on + off} of ${total}${left}`, speedup, note };
   }
-  if (!off) return { text: ["Nothing predicted.", ...run.notes].join(" "), speedup: "" };
-  const text = `${on} computed, ${off} predicted, ${duration(run.seconds)}`;
-  return { text, speedup: `${run.speedup.toFixed(2)}x` };
+  if (!off) return { text: "Nothing predicted", speedup: "", note };
+  const saved = run.saved > 0 ? `, saved ${duration(run.saved)}` : "";
+  return { text: `${on} of ${total} computed${saved}`, speedup, note };
 }
 
-/** The same for people who do not see the marks. */
+/** The same for people who do not see the marks, with all that is known. */
 export function summary(run) {
-  if (run.state === "refused") return caption(run).text;
-  const [on, off] = [computed(run), predicted(run)];
+  if (TITLES[run.state]) return caption(run).text;
+  const [on, off] = counts(run);
   const total = run.steps.length;
   const parts = [`${run.name}: ${on} of ${total} steps computed, ${off} predicted`];
-  if (on + off < total) parts.push(`${total - on - off} to go`);
+  if (run.state === "stopped") parts.push("stopped early");
+  else if (on + off < total) parts.push(`${total - on - off} to go`);
   if (run.seconds !== null) parts.push(duration(run.seconds));
   if (off) parts.push(`about ${run.speedup.toFixed(2)} times faster`);
+  if (run.asked) parts.push(`asked ${run.asked.toFixed(1)} times`);
+  if (run.seconds_predicted) {
+    const each = [run.seconds_computed, run.seconds_predicted].map(duration);
+    parts.push(`${each[0]} per computed step, ${each[1]} per predicted step`);
+  }
+  if (run.cache_bytes) parts.push(`${(run.cache_bytes / 2 ** 20).toPrecision(3)} MiB held`);
   return [parts.join(", "), ...run.notes].join(". ");
 }
 
@@ -57,7 +78,7 @@ export function summary(run) {
 export function describe(run, index) {
   const step = run.steps[index];
   const head = `Step ${index + 1} of ${run.steps.length}`;
-  if (!step) return [head, run.state === "done" ? "not sampled" : "still to come"];
+  if (!step) return [head, OVER.has(run.state) ? "not sampled" : "still to come"];
   const lines = [head, `sigma ${number(step.sigma)}`];
   lines.push(`${step.computed ? "computed" : "predicted"}: ${step.reason}`);
   if (share(step) !== null) lines.push(`estimate ${number(step.error)}, limit ${number(step.limit)}`);
@@ -67,8 +88,9 @@ export function describe(run, index) {
 function duration(seconds) {
   if (seconds === null) return "";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")} min`;
 }
 
 function number(value) {

@@ -2,9 +2,11 @@
 import { caption, describe, share, summary } from "./run.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-// Heights in the stylesheet: caption and marks, and the line over the marks.
+// Heights in the stylesheet: caption and marks, the line over the marks, a row of the notes.
 const HEIGHT = 34;
 const LINE = 17;
+const ROW = 15;
+const MOST_ROWS = 3;
 // Share of the limit at the upper edge of the line's field.
 const TOP = 1.25;
 
@@ -12,8 +14,10 @@ const TOP = 1.25;
 export class Timeline {
   #run = null;
   #active = -1;
+  #rows = 0;
   #text = make("span", "sc-live-text");
   #speedup = make("span", "sc-live-speedup");
+  #note = make("div", "sc-live-note");
   #caption = make("div", "sc-live-caption");
   #plot = make("div", "sc-live-plot");
   #line = document.createElementNS(SVG, "svg");
@@ -30,32 +34,49 @@ export class Timeline {
     this.#plot.append(this.#line, this.#marks);
     this.#spoken.setAttribute("role", "status");
     this.#tip.setAttribute("role", "tooltip");
-    this.element.append(this.#caption, this.#plot, this.#spoken);
+    this.element.append(this.#caption, this.#note, this.#plot, this.#spoken);
     this.#listen();
   }
 
   /** Height in pixels that the view needs. */
   get height() {
-    return this.element.dataset.line ? HEIGHT + LINE : HEIGHT;
+    return HEIGHT + (this.element.dataset.line ? LINE : 0) + ROW * this.#rows;
   }
 
-  /** Show a run, or that there is none yet. */
-  show(run) {
+  /** Show a run, or that there is none yet; `stale` says why it is not of now. */
+  show(run, stale = "", linesOf = () => 1) {
     const other = run?.id !== this.#run?.id;
     this.#run = run;
-    const { text, speedup } = run ? caption(run) : { text: "waiting", speedup: "" };
-    this.#text.textContent = this.#text.title = text;
+    const { text, speedup, note } = run ? caption(run) : { text: "waiting", speedup: "", note: "" };
+    const said = run ? summary(run) : "No steps yet";
+    this.#text.textContent = stale ? `${stale}: ${text}` : text;
+    this.#caption.title = this.#note.title = said;
     this.#speedup.textContent = speedup;
+    this.#note.textContent = note;
+    this.#rows = note ? Math.min(linesOf(note), MOST_ROWS) : 0;
     this.element.dataset.state = run?.state ?? "waiting";
+    this.element.classList.toggle("sc-live-stale", !!stale);
     // The plot says it all, where there is one.
-    this.#caption.setAttribute("aria-hidden", String(run?.state !== "refused"));
-    this.#plot.setAttribute("aria-label", run ? summary(run) : "No steps yet");
-    if (run?.steps.length) this.#plot.setAttribute("aria-description", "Arrow keys name the steps");
+    const words = run?.state === "refused" || run?.state === "replaced";
+    for (const part of [this.#text, this.#speedup, this.#note]) {
+      part.setAttribute("aria-hidden", String(!words));
+    }
+    this.#plot.setAttribute("aria-label", stale ? `${stale}: ${said}` : said);
+    if (run?.steps.length) this.#plot.setAttribute("aria-description", "Arrow keys name the steps, C copies the computed ones");
     else this.#plot.removeAttribute("aria-description");
     this.#drawMarks(run?.steps ?? [], run?.state === "running");
     this.#drawLine(run?.steps ?? [], run?.state ?? "waiting");
-    if (other) this.leave();
+    if (other) {
+      this.leave();
+      this.#spoken.textContent = "";
+    }
     else if (this.#active >= 0) this.#point(this.#active);
+  }
+
+  get seen() {
+    const { left, right, top, bottom } = this.element.getBoundingClientRect();
+    const within = right > 0 && bottom > 0 && left < window.innerWidth && top < window.innerHeight;
+    return within && bottom - top > HEIGHT / 2;
   }
 
   /** Take the tooltip away. */
@@ -83,7 +104,7 @@ export class Timeline {
     const any = shares.some((value) => value !== null);
     // While there may be estimates to come, the room that the last run had for them stays.
     if (any) this.element.dataset.line = "1";
-    else if (state === "done" || state === "refused") delete this.element.dataset.line;
+    else if (state !== "running" && state !== "waiting") delete this.element.dataset.line;
     if (!any) return this.#line.replaceChildren();
     this.#line.setAttribute("viewBox", `0 0 ${steps.length} ${TOP}`);
     const limit = path("sc-live-limit", `M0 ${TOP - 1}H${steps.length}`);
@@ -103,12 +124,18 @@ export class Timeline {
       const here = this.#active;
       const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
       if (event.key === "Escape" && here >= 0) this.leave();
+      else if (event.key === "c" && this.#run?.computed_steps) this.#copy(this.#run.computed_steps);
       else if (to !== undefined && last >= 0) this.#walk(Math.min(Math.max(to, 0), last));
       else return;
       // The canvas has meanings of its own for these keys.
       event.preventDefault();
       event.stopPropagation();
     });
+  }
+
+  async #copy(steps) {
+    await navigator.clipboard?.writeText(steps);
+    this.#spoken.textContent = `Copied ${steps}`;
   }
 
   /** Step under a place on the screen, whatever the zoom. */

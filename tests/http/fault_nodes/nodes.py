@@ -94,22 +94,20 @@ class TestSay(io.ComfyNode):
             category="test",
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
-            inputs=[io.String.Input("text"), io.Boolean.Input("passing", default=False)],
+            inputs=[io.String.Input("text")],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, text: str, passing: bool) -> float:
+    def fingerprint_inputs(cls, text: str) -> float:
         """It says the same again."""
         return float("nan")
 
     @classmethod
-    def execute(cls, text: str, passing: bool) -> io.NodeOutput:
+    def execute(cls, text: str) -> io.NodeOutput:
         (progress,) = (
             m for name, m in sys.modules.items() if name.endswith("Cache.nodes.host.progress")
         )
-        words = progress.ProgressText(progress.node_of(cls))
-        # What stands there while the prompt runs is the frontend's own.
-        (words._send if passing else words.show)(text)
+        progress.ProgressText(progress.node_of(cls)).show(text)
         return io.NodeOutput()
 
 

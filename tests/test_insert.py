@@ -1,0 +1,134 @@
+"""How a person finds the cache and puts it into a graph: by search, by menu, by keys."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from demo.host.fetch import ROOT
+
+pytestmark = [pytest.mark.host, pytest.mark.browser]
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+# Of each sampler: what its model comes from, and that from.
+MODELS = """app.graph._nodes.filter(n => n.type === 'KSampler').map(n =>
+    [n.getInputNode(0)?.type, n.getInputNode(0)?.getInputNode(0)?.type])"""
+CACHES = "app.graph._nodes.filter(n => n.type === 'ScalingCache')"
+CACHED, PLAIN = ["ScalingCache", "ModelSamplingSD3"], ["ModelSamplingSD3", "UNETLoader"]
+
+
+def open_without_cache(page: Page) -> None:
+    workflow = json.loads((ROOT / "demo" / "workflows" / "demo_video_on.json").read_text())
+    page.evaluate(
+        """async workflow => {
+            await app.loadGraphData({ ...workflow, id: crypto.randomUUID() })
+            const [cache] = app.graph._nodes.filter(n => n.type === 'ScalingCache')
+            const [sampler] = app.graph._nodes.filter(n => n.type === 'KSampler')
+            cache.getInputNode(0).connect(cache.getInputLink(0).origin_slot, sampler, 0)
+            app.graph.remove(cache)
+            app.canvas.selectNode(sampler)
+        }""",
+        workflow,
+    )
+    assert page.evaluate(MODELS) == [PLAIN]
+
+
+@pytest.mark.parametrize("words", ["faster", "speed up", "skip steps", "teacache", "加速", "缓存"])
+def test_the_search_finds_it_by_what_it_does(page: Page, words: str):
+    page.evaluate("app.graph.clear()")
+    newer = page.get_by_role("dialog").get_by_role("combobox")
+    box = page.get_by_placeholder("Search Nodes").or_(newer).first
+    for _ in range(6):
+        page.mouse.dblclick(800, 800)
+        page.wait_for_timeout(1000)
+        if box.is_visible():
+            break
+    box.fill(words)
+    hits = page.get_by_role("option").filter(has_text="Cache")
+    hits.first.wait_for()
+    assert any("ScalingCache" in text for text in hits.all_inner_texts())
+    if SCREENSHOTS:
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"search_{words}.png"))
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+
+
+def test_its_title_is_short(page: Page):
+    assert page.evaluate("LiteGraph.createNode('ScalingCache').title") == "Scaling Cache"
+
+
+def test_keys_put_a_cache_on_a_sampler_compare_and_switch_it_off(page: Page):
+    open_without_cache(page)
+    page.keyboard.press("Alt+Shift+S")
+    page.wait_for_function(f"{CACHES}.length === 1")
+    assert page.evaluate(MODELS) == [CACHED]
+    # There is one already.
+    page.keyboard.press("Alt+Shift+S")
+    page.wait_for_timeout(300)
+    assert page.evaluate(MODELS) == [CACHED]
+    page.keyboard.press("Alt+Shift+C")
+    page.wait_for_function(f"{CACHES}.length === 2")
+    assert page.evaluate(MODELS) == [CACHED, CACHED]
+    speedups = f"{CACHES}.map(n => n.widgets.find(w => w.name === 'speedup').value)"
+    assert page.evaluate(speedups) == [2, 1]
+    report = "app.graph._nodes.find(n => n.type === 'ScalingCacheReport')"
+    linked = page.evaluate(f"{report}.inputs.filter(i => i.link != null).map(i => i.name)")
+    assert sorted(linked) == ["latent", "model", "reference_latent", "reference_model"]
+    seeds = "app.graph._nodes.filter(n => n.type === 'KSampler').map(n => n.widgets[0].value)"
+    assert len(set(page.evaluate(seeds))) == 1
+    page.keyboard.press(".")
+    if SCREENSHOTS:
+        page.wait_for_timeout(800)
+        page.screenshot(path=str(Path(SCREENSHOTS) / "compare.png"))
+    for mode in (4, 0):
+        page.keyboard.press("Alt+Shift+X")
+        page.wait_for_function(f"{CACHES}.every(n => n.mode === {mode})")
+
+
+def test_the_menu_of_a_sampler_and_of_a_loader_has_it(page: Page):
+    open_without_cache(page)
+    for kind, entries in (("KSampler", 2), ("UNETLoader", 1), ("VAEDecode", 0)):
+        found = page.evaluate(
+            """kind => window.comfyAPI.app.app.collectNodeMenuItems(
+                app.graph._nodes.find(n => n.type === kind)).map(item => item?.content)""",
+            kind,
+        )
+        ours = [
+            text for text in found if text and ("Scaling Cache" in text or "without cache" in text)
+        ]
+        assert len(ours) == entries, (kind, ours)
+
+
+def test_a_pair_of_samplers_gets_a_cache_each(page: Page):
+    """As of Wan 2.2: one model for the noisy half, one for the other."""
+    path = ROOT / "workflows" / "Scaling Cache - Wan 2.2 T2V 14B.json"
+    page.evaluate("workflow => app.loadGraphData(workflow)", json.loads(path.read_text()))
+    page.evaluate(
+        f"""() => {{
+            for (const cache of {CACHES}) {{
+                const [sampler] = cache.getOutputNodes(0)
+                cache.getInputNode(0).connect(cache.getInputLink(0).origin_slot, sampler, 0)
+                app.graph.remove(cache)
+            }}
+            app.canvas.selectNode(app.graph._nodes.find(n => n.type === 'KSamplerAdvanced'))
+        }}"""
+    )
+    assert page.evaluate(f"{CACHES}.length") == 0
+    page.evaluate("app.extensionManager.command.execute('ScalingCache.SpeedUp')")
+    assert page.evaluate(f"{CACHES}.length") == 2
+    page.evaluate("app.extensionManager.command.execute('ScalingCache.Compare')")
+    assert page.evaluate("app.graph._nodes.filter(n => n.type === 'KSamplerAdvanced').length") == 4
+    assert page.evaluate(f"{CACHES}.length") == 4
+
+
+def test_no_errors_from_this_pack(page: Page):
+    errors = page.errors  # pyright: ignore[reportAttributeAccessIssue]
+    assert [m.text for m in errors if "ComfyUI-ScalingCache" in f"{m.text} {m.location}"] == []
+
+
+def test_the_scripts_are_small():
+    assert sum(path.stat().st_size for path in (ROOT / "web").rglob("*.js")) < 40 * 1024
