@@ -1,0 +1,46 @@
+"""Encode renderings once, so that the transformer trains on latents.
+
+python -m demo.emoji_model.encode --renderings 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import torch
+
+from ..model.training import CACHE, averaged
+from ..nodes.emoji import all_names
+from .networks import make_vae
+from .pictures import render
+from .train_vae import NAME as VAE_NAME
+
+BANK = "emoji.pt"
+GROUP = 16
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--renderings", type=int, default=8, help="of every picture")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    vae = make_vae().to(options.device)
+    vae.load_state_dict(averaged(VAE_NAME))
+    names = list(all_names())
+    draw = random.Random(1)
+    latents, which = [], []
+    for _ in range(options.renderings):
+        for first in range(0, len(names), GROUP):
+            group = names[first : first + GROUP]
+            pictures = torch.stack([render(text, draw) for text in group])
+            with torch.autocast(options.device, dtype=torch.bfloat16):
+                latents.append(vae.encode(pictures.to(options.device) * 2 - 1).half().cpu())
+            which.extend(range(first, first + len(group)))
+        print(f"{len(which)} encoded", flush=True)
+        torch.save({"latents": torch.cat(latents), "which": torch.tensor(which)}, CACHE / BANK)
+
+
+if __name__ == "__main__":
+    main()
