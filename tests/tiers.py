@@ -23,6 +23,7 @@ LONG = (
     "tests/methods/test_threads.py",
     "tests/test_benchmarks.py",
     "tests/test_demo_model.py",
+    "tests/test_emoji.py::test_the_demo",
     "tests/test_foreign_pages.py",
     "tests/test_hostile_texts.py::test_the_live_view",
     "tests/test_hostile_texts.py::test_under_a_node",
