@@ -35,9 +35,9 @@ _SAVE_EVERY = 120  # seconds
 def make_reader() -> nn.Module:
     """Five convolutions and a choice among all names."""
     layers: list[nn.Module] = []
-    for before, after in ((3, 32), (32, 64), (64, 96), (96, 128), (128, 128)):
+    for before, after in ((3, 32), (32, 64), (64, 96), (96, 128), (128, 64)):
         layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 4, len(all_names())))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 4, len(all_names())))
 
 
 def load_reader() -> nn.Module:
