@@ -43,13 +43,13 @@ class ScalingCacheDemoPrompt(io.ComfyNode):
         return io.NodeOutput([[encode(prompt), {"pooled_output": pool(prompt)}]])
 
 
-class ScalingCacheEmojiPrompt(io.ComfyNode):
+class ScalingCacheDemoEmoji(io.ComfyNode):
     """STRING to CONDITIONING of the emoji model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ScalingCacheEmojiPrompt",
+            node_id="ScalingCacheDemoEmoji",
             display_name="Emoji Prompt",
             category="conditioning/scaling cache demo",
             description="A prompt for the demo's emoji model.",
@@ -79,4 +79,4 @@ class ScalingCacheEmojiPrompt(io.ComfyNode):
 
 class DemoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ScalingCacheDemoPrompt, ScalingCacheEmojiPrompt]
+        return [ScalingCacheDemoPrompt, ScalingCacheDemoEmoji]
