@@ -19,7 +19,7 @@ from .networks import make_vae
 from .pictures import render
 from .train_vae import NAME as VAE_NAME
 
-BANK = "emoji.pt"
+BANK = "emoji_latents.pt"
 GROUP = 16
 
 
