@@ -7,7 +7,7 @@ RUN := $(BIN)/python
 WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo open test test-long bench matrix soak compatibility lint audit format clean
+.PHONY: help setup demo demo-video open test test-long bench matrix soak compatibility lint audit format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -15,7 +15,10 @@ help: ## list the targets
 setup: ## install packages into .venv and the host into .host
 	@$(PYTHON) -m demo.setup
 
-demo: setup ## run the demo workflows in the real host and print one table
+demo: setup ## pictures in the real host, plain and cached, in minutes; PROMPT="red circle left night"
+	@$(RUN) -m demo.show $(if $(findstring command,$(origin PROMPT)),"$(PROMPT)")
+
+demo-video: setup ## every method on the demo video model, and one table; most of an hour
 	@$(RUN) -m demo.run
 
 open: setup ## ComfyUI with the demo workflow open in the browser, until Ctrl-C; ARGS="--port 8188"

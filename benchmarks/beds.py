@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from demo.image_model import evaluate as image
 from demo.image_model.networks import COEFFICIENTS as IMAGE_COEFFICIENTS
 from demo.model import evaluate as video
 from demo.model.clips import FRAMES
-from demo.nodes.vocabulary import Prompt
+from demo.nodes.vocabulary import held_out_prompts, training_prompts
 from demo.unet_model import networks as unet
 from testbed.coefficient_folder import look_in
 
 from .results import plan as describe
 from .results import revision
+
+# The words of a prompt; `str` of it is how a user writes it.
+Prompt = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Bed:
         coefficients: file made from four training prompts.
         batch: prompts that are sampled at once.
         shifts: whether its schedule can be shifted; else a plan's shift is 0.
+        held_out: prompts to measure with.
+        training: prompts to choose settings with.
     """
 
     name: str
@@ -48,13 +53,15 @@ class Bed:
     latent: tuple[int, ...]
     coefficients: Path
     batch: int
-    conditioning: Callable[[list[Prompt | None]], list[list[Any]]] = image.conditioning
+    conditioning: Callable[[list[Any]], list[list[Any]]] = image.conditioning
     shifts: bool = True
+    held_out: Callable[[], Sequence[Prompt]] = held_out_prompts
+    training: Callable[[], Sequence[Prompt]] = training_prompts
 
     def sample(
         self,
         model: Any,
-        prompts: list[Prompt],
+        prompts: Sequence[Prompt],
         plan: Plan,
         seed: int,
         steps: int | None = None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -21,10 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.nodes.vocabulary import Prompt, held_out_prompts
-
 from . import plots, results
-from .beds import BEDS, Bed, Plan, environment, ready, use
+from .beds import BEDS, Bed, Plan, Prompt, environment, ready, use
 from .lab import batches
 from .measures import psnr
 from .ways import even_line
@@ -79,7 +77,12 @@ def missing_rows(plan: Plan, known: list[Row]) -> int:
 
 
 def measure(
-    bed: Bed, plan: Plan, prompts: list[Prompt], vae: Any, known: list[Row], tick: Callable[[], Any]
+    bed: Bed,
+    plan: Plan,
+    prompts: Sequence[Prompt],
+    vae: Any,
+    known: list[Row],
+    tick: Callable[[], Any],
 ) -> list[Row]:
     """All rows of one plan: those that there are, and what is missing.
 
@@ -178,7 +181,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, write the results after each plan, and draw a picture per bed."""
     ready()
-    prompts = held_out_prompts()[: options.prompts]
     facts = {**environment(), "seed": SEED}
     earlier: list[results.Row] = []
     if options.append:
@@ -192,7 +194,7 @@ def run(options: argparse.Namespace) -> None:
 
     for bed in [BEDS[name] for name in options.beds]:
         use(bed)
-        vae = bed.load_vae()
+        vae, prompts = bed.load_vae(), bed.held_out()[: options.prompts]
         missing = {
             plan: missing_rows(plan, known.get((bed.name, plan), []))
             for plan in plans(bed, options.full)

@@ -15,8 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from demo.nodes.vocabulary import held_out_prompts
-
 from . import results
 from .beds import BEDS, Bed, Plan, environment, ready
 
@@ -98,7 +96,7 @@ def times(bed: Bed, model: Any, repeats: int, answered: bool) -> Times:
     def run(sampled: Any) -> float:
         starts.clear()
         began = time.perf_counter()
-        bed.sample(sampled, held_out_prompts()[:1], PLAN, SEED)
+        bed.sample(sampled, bed.held_out()[:1], PLAN, SEED)
         return time.perf_counter() - began
 
     run(plain)  # what runs first is slow

@@ -18,10 +18,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from demo.nodes.vocabulary import Prompt, held_out_prompts
-
 from . import measures, plots, results, sheets
-from .beds import BEDS, Bed, Plan, environment, ready, use
+from .beds import BEDS, Bed, Plan, Prompt, environment, ready, use
 from .lab import TRUTH_STEPS, Lab, Outcome, Trial, progress, taught, truth_of, tune
 from .meter import in_steps
 from .statistics import interval, over_seeds
@@ -244,14 +242,13 @@ def run(options: argparse.Namespace) -> None:
     if options.full:
         options.beds, options.prompts = list(BEDS), 32
         options.steps, options.samplers, options.cfgs = STEPS, SAMPLERS, CFGS
-    if not 1 <= options.prompts <= len(held_out_prompts()):
+    if not 1 <= options.prompts <= 64:
         raise SystemExit(f"--prompts: must be 1 to 64, got {options.prompts}")
     ready()
-    prompts = held_out_prompts()[: options.prompts]
     seeds = [options.seed + SEED_APART * i for i in range(options.seeds)]
-    facts = {**environment(), "dtype": "float32", "prompts": len(prompts), "seeds": seeds}
+    facts = {**environment(), "dtype": "float32", "prompts": options.prompts, "seeds": seeds}
     facts["tuning"] = options.tuning
-    path, timed = options.out / FILE, prompts[: options.clips]
+    path = options.out / FILE
     rows: list[results.Row] = []
     if options.append or options.only_times:
         facts, rows = results.kept(path, facts, SAME)
@@ -261,6 +258,8 @@ def run(options: argparse.Namespace) -> None:
     ):
         bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
         lab = Lab(bed, Plan(steps, cfg, SHIFT * bed.shifts, sampler), options.tuning)
+        prompts = bed.held_out()[: options.prompts]
+        timed = prompts[: options.clips]
         use(lab.bed)
         print(f"{name}, {lab.plan}", flush=True)
         ways = all_ways(lab.model, lab.bed)

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.nodes.vocabulary import Prompt, training_prompts
-
 from . import measures
-from .beds import Bed, Plan
+from .beds import Bed, Plan, Prompt
 from .meter import Meter, in_steps
 from .tuning import Search, assigned
 from .ways import PLAIN, Group, Way, oracle
@@ -68,7 +66,7 @@ class Lab:
 
     def __init__(self, bed: Bed, plan: Plan, tuning: int) -> None:
         self.bed, self.plan = bed, plan
-        self.tuning = tuning_prompts(tuning)
+        self.tuning = tuning_prompts(bed, tuning)
         self.model, self.vae = bed.load(plan.shift), bed.load_vae()
         self.plain = Trial(PLAIN, Group.PLAIN, None, "", self.model, plan)
         self._meter = Meter(self.model.model.diffusion_model)
@@ -104,7 +102,7 @@ class Lab:
         def keep(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
             steps.append(denoised.clone())
 
-        return self.bed.sample(trial.model, list(group), trial.plan, seed, callback=keep)
+        return self.bed.sample(trial.model, group, trial.plan, seed, callback=keep)
 
     @cached_property
     def tuning_pictures(self) -> Tensor:
@@ -121,9 +119,9 @@ class Lab:
         return sampler_traits(sampler, (1.0, 0.5, 0.0)).stochastic
 
 
-def tuning_prompts(count: int) -> list[Prompt]:
+def tuning_prompts(bed: Bed, count: int) -> Sequence[Prompt]:
     """Training prompts, 4 at most, others than those of the coefficient files."""
-    return training_prompts()[50::95][:count]
+    return bed.training()[50::95][: min(count, 4)]
 
 
 def batches(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:

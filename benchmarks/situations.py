@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from demo.host.fetch import ROOT
-from demo.nodes.vocabulary import Prompt, held_out_prompts
 
 from . import results
-from .beds import BEDS, Bed, environment, ready
+from .beds import BEDS, Bed, Prompt, environment, ready
 from .measures import psnr
 
 FILE = Path(__file__).parent / "results" / "situations.json"
@@ -145,7 +144,7 @@ class Row:
 def graph(situation: Situation, count: int) -> Graph:
     """The graph of a situation over so many held-out prompts."""
     bed = BEDS[situation.bed]
-    prompts = list(held_out_prompts()[:count])
+    prompts = list(bed.held_out()[:count])
     made = Graph(bed, prompts, bed.conditioning(list(prompts)), bed.conditioning([None]))
     situation.change(made)
     return made
@@ -336,7 +335,7 @@ def guided(scale: Callable[[int, float], float]) -> Callable[[Graph], None]:
 
 def _others(graph: Graph) -> list[Any]:
     """Conditionings of other prompts."""
-    other = list(held_out_prompts()[20 : 20 + len(graph.prompts)])
+    other = list(graph.bed.held_out()[20 : 20 + len(graph.prompts)])
     return graph.bed.conditioning(other)
 
 

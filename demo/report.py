@@ -137,7 +137,7 @@ def environment(client: Client, server: Server) -> dict[str, Any]:
     }
 
 
-def print_table(rows: list[Row], facts: dict[str, Any]) -> None:
+def print_table(rows: list[Row], facts: dict[str, Any], what: str = "clips of 17 frames") -> None:
     head = ["method", "target", "computed", "seconds", "speed-up", "PSNR", "worst", "SSIM", ""]
     body = [
         [
@@ -155,8 +155,8 @@ def print_table(rows: list[Row], facts: dict[str, Any]) -> None:
     ]
     plain = rows[0]
     print(
-        f"\nDemo model, {plain.steps} steps {plain.sampler}, cfg {plain.cfg:g}, {plain.n} clips of "
-        f"17 frames, ComfyUI {facts['host_version']} on {facts['device']}; fidelity against plain"
+        f"\nDemo model, {plain.steps} steps {plain.sampler}, cfg {plain.cfg:g}, {plain.n} {what}, "
+        f"ComfyUI {facts['host_version']} on {facts['device']}; fidelity against plain"
     )
     print(tabulate(body, head, floatfmt="", missingval="", colalign=("left",) + ("right",) * 7))
 

@@ -1,4 +1,4 @@
-"""`make demo`: run the demo workflow in the real host, with and without the cache, and compare.
+"""`make demo-video`: run the demo workflow in the real host, with and without the cache, and compare.
 
 Each method makes the same clips from the same seeds. The methods take turns clip by clip, so that a
 machine that slows down slows all of them. Seconds are those of the sampler node.
@@ -194,9 +194,10 @@ def run(clips: int) -> None:
     """Compare the methods of the demo; prints a table and writes it with a picture."""
     results, facts = measure(methods(), clips)
     rows = summarise(results, bed="demo_video", sampler="euler", cfg=4.0)
-    OUT.mkdir(parents=True, exist_ok=True)
-    write(OUT / "report.json", facts, rows)
-    save_sheet(results, [str(p) for p in held_out_prompts()[:clips]], OUT)
+    folder = OUT / "video"
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "report.json", facts, rows)
+    save_sheet(results, [str(p) for p in held_out_prompts()[:clips]], folder)
     print_table(rows, facts)
 
 

@@ -30,7 +30,6 @@ from benchmarks.standings import standing
 from benchmarks.statistics import interval, over_seeds
 from benchmarks.tuning import Search, assigned
 from benchmarks.ways import Group, all_ways
-from demo.nodes.vocabulary import held_out_prompts
 from testbed.coefficient_folder import looking_in
 
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
@@ -439,7 +438,7 @@ def test_what_runs_is_counted(lab: Lab):
         all_ways(lab.model, lab.bed), ["scaling_cache_online", "CFG Cache", "fewer_steps"]
     )
     trials = tune(lab, found, [2.0])
-    compared = list(fidelity.compare(lab, trials, held_out_prompts()[:2], [1, 2], None))
+    compared = list(fidelity.compare(lab, trials, lab.bed.held_out()[:2], [1, 2], None))
     rows = [row for row, _ in compared]
     by_name = {row.method: row for row in rows}
     assert by_name["plain"].computed == 10
@@ -459,14 +458,14 @@ def test_what_runs_is_counted(lab: Lab):
     other["setting"] = "another"
     pairs = fidelity.held(file, lab, trials)
     assert [row["method"] for _, row in pairs] == ["plain", "scaling_cache_online", "fewer_steps"]
-    times = fidelity.clock(lab, [trial for trial, _ in pairs], held_out_prompts()[:1], 1)
+    times = fidelity.clock(lab, [trial for trial, _ in pairs], lab.bed.held_out()[:1], 1)
     assert times[0]["speedup"] == 1
     assert all(columns["seconds"] > 0 for columns in times)
     assert fidelity.clock(lab, trials, [], 3) == [{}] * len(trials)
 
 
 def test_the_same_way_twice_is_the_same(lab: Lab):
-    prompts = held_out_prompts()[:1]
+    prompts = lab.bed.held_out()[:1]
     again = replace(lab.plain, method="again")
     (first, _), (second, _) = fidelity.compare(lab, [lab.plain, again], prompts, [1], None)
     assert first.psnr is None
@@ -506,7 +505,7 @@ def test_a_calibration_benchmark_adds_what_is_missing(lab: Lab):
     assert calibration.missing_rows(plan, known) == len(calibration.COMPUTED[20])
     runs: list[None] = []
     rows = calibration.measure(
-        lab.bed, plan, held_out_prompts()[:2], lab.vae, known, lambda: runs.append(None)
+        lab.bed, plan, lab.bed.held_out()[:2], lab.vae, known, lambda: runs.append(None)
     )
     # What was measured of a method that is gone by now stays.
     assert [row for row in rows if row.method != calibration.ONLINE] == known

@@ -42,8 +42,8 @@ def make_vae() -> Any:
     return vae
 
 
-def make_sd3() -> Any:
-    """Stable Diffusion 3 transformer: 4 joint blocks, 256 wide, four heads."""
+def make_sd3(embedding: int = EMBEDDING_WIDTH, pooled: int = POOLED_WIDTH) -> Any:
+    """Stable Diffusion 3 transformer: 4 joint blocks, 256 wide, four heads; the text as wide as said."""
     import_host()
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
@@ -53,10 +53,10 @@ def make_sd3() -> Any:
         input_size=None,
         in_channels=CHANNELS,
         depth=DEPTH,
-        adm_in_channels=POOLED_WIDTH,
+        adm_in_channels=pooled,
         context_embedder_config={
             "target": "torch.nn.Linear",
-            "params": {"in_features": EMBEDDING_WIDTH, "out_features": width},
+            "params": {"in_features": embedding, "out_features": width},
         },
         qk_norm="rms",
         operations=comfy.ops.disable_weight_init,

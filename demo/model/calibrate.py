@@ -7,7 +7,7 @@ Four training prompts, one seed each, 50 steps euler, cfg 4, shift 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .evaluate import CFG, load_model
 PROMPTS = training_prompts()[::95]
 SEED, STEPS = 77, 50
 # Conditioning for a batch of prompts.
-Encoder = Callable[[list[Prompt | None]], list[list[Any]]]
+Encoder = Callable[[list[Any]], list[list[Any]]]
 
 
 def conditioning(prompts: list[Prompt | None]) -> list[list[Any]]:
@@ -30,7 +30,14 @@ def conditioning(prompts: list[Prompt | None]) -> list[list[Any]]:
 
 
 @torch.inference_mode()
-def write(path: Path, load: Callable[[], Any], encoded: Encoder, latent: tuple[int, ...]) -> None:
+def write(
+    path: Path,
+    load: Callable[[], Any],
+    encoded: Encoder,
+    latent: tuple[int, ...],
+    prompts: Sequence[Any] = PROMPTS,
+    cfg: float = CFG,
+) -> None:
     """Calibrate a model of the demo, on latents of a shape, and write the file."""
     import_host()
     import_pack()
@@ -40,10 +47,10 @@ def write(path: Path, load: Callable[[], Any], encoded: Encoder, latent: tuple[i
 
     file = calibrate(
         load(),
-        [encoded([prompt]) for prompt in PROMPTS],
+        [encoded([prompt]) for prompt in prompts],
         encoded([None]),
         {"samples": torch.zeros(1, *latent)},
-        Plan([SEED], STEPS, CFG, "euler", "simple", refine=True),
+        Plan([SEED], STEPS, cfg, "euler", "simple", refine=True),
     )
     store(path, file)
     record(path, path.read_bytes())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import random
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from .muon import Muon
 from .objectives import Objective
 from .training import Ema, Progress, cosine, save, start
 
+SAVE_EVERY = 180  # seconds
 # Clean latents, and what else the network takes, by its argument's name.
 Draw = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
 
@@ -24,6 +27,7 @@ def arguments_of(description: str | None) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--steps", type=int, help="instead of minutes; with those of earlier runs")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument(
@@ -42,7 +46,7 @@ def train(
     options: argparse.Namespace,
     fall: Callable[[float], float] = lambda done: cosine(done, 0.02, hold=0.35),
 ) -> Ema:
-    """Train a network within a time budget; returns its averaged weights.
+    """Train a network within a time budget or to a number of steps; returns its averaged weights.
 
     Args:
         name: of the checkpoint and the curve.
@@ -59,12 +63,15 @@ def train(
     muon = muon_of(matrices)
     adam = torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     ema = Ema(net, 0.997)
-    start(name, net, ema, [muon, adam], options.resume)
+    behind = start(name, net, ema, [muon, adam], options.resume)
     if options.compile:
         for block in blocks:
             block.compile(dynamic=False)
     inner: dict[str, Any] = {"optimized_attention_override": attention}
-    progress = Progress(options.minutes)
+    progress = Progress(options.minutes, behind if options.steps else 0, options.steps)
+    random.seed(progress.steps + 1)
+    torch.manual_seed(progress.steps + 1)
+    saved = time.monotonic()
     while progress.running:
         rate = options.rate * fall(progress.done) * min(1, (progress.steps + 1) / 60)
         for optimizer, share in ((muon, 1.0), (adam, 0.7)):
@@ -84,6 +91,9 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         ema.update(net)
         progress.step(float(loss.detach()))
+        if time.monotonic() > saved + SAVE_EVERY:
+            save(name, net, ema, [muon, adam], progress)
+            saved = time.monotonic()
     save(name, net, ema, [muon, adam], progress)
     return ema
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Git-ignored: checkpoints and encoded clips.
-CACHE = Path(__file__).parent / "cache"
+# Git-ignored: checkpoints and encoded pictures; DEMO_TRAINING names another folder.
+CACHE = Path(os.environ.get("DEMO_TRAINING", Path(__file__).parent / "cache"))
 CURVES = Path(__file__).parent / "curves"
 
 
@@ -36,17 +37,23 @@ class Ema:
 
 @dataclass
 class Progress:
-    """Time and losses of a run; prints now and then."""
+    """Time and losses of a run; prints now and then.
+
+    A run ends after its minutes, or at a number of steps that those of earlier runs count towards.
+    """
 
     minutes: float
     steps: int = 0
+    last: int | None = None
     curve: list[tuple[int, float]] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _smooth: float | None = None
 
     @property
     def done(self) -> float:
-        """Share of the time that is used up, 0 to 1."""
+        """Share of the run that is over, 0 to 1."""
+        if self.last is not None:
+            return min(self.steps / self.last, 1.0)
         return min((time.monotonic() - self._began) / 60 / self.minutes, 1.0)
 
     @property
@@ -59,7 +66,7 @@ class Progress:
         if self.steps % 50 == 0:
             self.curve.append((self.steps, self._smooth))
             print(
-                f"step {self.steps}, {self.done:.0%} of the time, loss {self._smooth:.4f}",
+                f"step {self.steps}, {self.done:.0%} of the run, loss {self._smooth:.4f}",
                 flush=True,
             )
 
@@ -78,15 +85,16 @@ def start(
     ema: Ema,
     optimizers: Sequence[torch.optim.Optimizer],
     resume: bool,
-) -> None:
-    """Load the checkpoint of an earlier run if asked to."""
+) -> int:
+    """Load the checkpoint of an earlier run if asked to; returns the steps it has behind it."""
     if not resume:
-        return
+        return 0
     checkpoint = torch.load(CACHE / f"{name}.pt", weights_only=True)
     net.load_state_dict(checkpoint["net"])
     ema.weights = checkpoint["ema"]
     for optimizer, state in zip(optimizers, checkpoint["optimizers"], strict=True):
         optimizer.load_state_dict(state)
+    return checkpoint.get("steps", 0)
 
 
 def save(
@@ -96,14 +104,19 @@ def save(
     optimizers: Sequence[torch.optim.Optimizer],
     progress: Progress,
 ) -> None:
-    """Write the checkpoint and add this run's losses to the curve."""
+    """Write the checkpoint; at a run's end add its losses to the curve."""
     content: dict[str, Any] = {
         "net": net.state_dict(),
         "ema": ema.weights,
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "steps": progress.steps,
     }
-    CACHE.mkdir(exist_ok=True)
-    torch.save(content, CACHE / f"{name}.pt")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    part = CACHE / f"{name}.part"
+    torch.save(content, part)
+    part.replace(CACHE / f"{name}.pt")
+    if progress.running:
+        return
     path = CURVES / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     runs = json.loads(path.read_text()) if path.exists() else []

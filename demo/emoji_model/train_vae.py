@@ -1,0 +1,97 @@
+"""Train the emoji model's autoencoder on renderings of the font.
+
+    python -m demo.emoji_model.train_vae --steps 2000
+    python -m demo.emoji_model.train_vae --steps 6000 --decoder-only
+
+Crops of 48x48 pixels of as many pictures; the latents are drawn to mean 0
+and spread 1 in every channel. The decoder alone can follow when the transformer has been trained, as the
+latents stay what they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import torch
+from torch import Tensor
+
+from ..image_model.train_vae import loss_of, with_host_scale
+from ..model.muon import Muon
+from ..model.networks import export
+from ..model.train_vae import NOISE
+from ..model.training import Ema, Progress, averaged, cosine, save, start
+from ..nodes.emoji import all_names
+from .networks import VAE_FILE, make_vae
+from .pictures import SIZE, render
+
+NAME = "emoji_vae"
+CROP, BATCH = 48, 8
+SAVE_EVERY = 100
+
+
+def batch() -> Tensor:
+    """Random crops [8, 3, 48, 48], -1 to 1, each of another picture."""
+    names, crops = list(all_names()), []
+    for _ in range(BATCH):
+        picture = render(random.choice(names), random.Random(random.random()))
+        y, x = random.randrange(SIZE - CROP + 1), random.randrange(SIZE - CROP + 1)
+        crops.append(picture[:, y : y + CROP, x : x + CROP])
+    return torch.stack(crops) * 2 - 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--decoder-only", action="store_true")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    vae = make_vae().to(options.device, memory_format=torch.channels_last)
+    name = NAME
+    if options.decoder_only:
+        name = f"{NAME}_decoder"
+        vae.load_state_dict(averaged(NAME))
+        vae.taesd_encoder.requires_grad_(False)
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim == 4 and p.shape[0] > 3 and p.shape[1] > 3]
+    chosen = {id(p) for p in kernels}
+    optimizers = [
+        Muon(kernels, lr=options.rate),
+        torch.optim.AdamW(
+            [p for p in trained if id(p) not in chosen], lr=options.rate, betas=(0.9, 0.98)
+        ),
+    ]
+    ema = Ema(vae, 0.997)
+    progress = Progress(0, last=options.steps)
+    progress.steps = start(name, vae, ema, optimizers, options.resume)
+    random.seed(progress.steps)
+    torch.manual_seed(progress.steps)
+    while progress.running:
+        rate = options.rate * min(1, (progress.steps + 1) / 40) * cosine(progress.done, 0.03)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        frame = batch().to(options.device, memory_format=torch.channels_last)
+        with torch.autocast(options.device, dtype=torch.bfloat16):
+            latent = vae.encode(frame).float()
+            decoded = vae.decode(latent + NOISE * torch.randn_like(latent)).float()
+        loss = loss_of(decoded, frame, latent)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        ema.update(vae)
+        progress.step(float((decoded - frame).detach().square().mean()))
+        if progress.steps % SAVE_EVERY == 0 or not progress.running:
+            save(name, vae, ema, optimizers, progress)
+    export(with_host_scale(ema.weights), VAE_FILE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""`make demo`: pictures from words in the real host, plain and with the cache, side by side.
+
+Each prompt is sampled with all steps, with the cache at 2x and 3x, and plainly with as many steps as the
+cache computed. Picture, table and report.json are in demo/out. Seconds are those of the sampler node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from .host.client import Client, Workflow
+from .host.fetch import ROOT, FetchError
+from .host.server import Server, ServerError, place, serve
+from .image_model.networks import COEFFICIENTS, SD3_FILE, VAE_FILE
+from .nodes.vocabulary import held_out_prompts, parse
+from .report import Clip, Frames, Result, environment, fidelity, print_table, summarise
+from .run import CACHE, OUT, STEPS, TARGETS, fewer_steps, scaling_cache, write
+
+PROMPTS = 4
+CFG, SHIFT = 4.0, 3.0
+_NODE = "ScalingCacheDemoPrompt"
+_SIDE = 256  # of a picture on the sheet
+LINE = 22
+Change = Callable[[Workflow], None]
+
+
+def workflow_of(prompt: str, seed: int) -> Workflow:
+    """Plain sampling of the image model, in API format."""
+
+    def node(kind: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": kind, "inputs": inputs}
+
+    return {
+        "unet": node("UNETLoader", unet_name=SD3_FILE.name, weight_dtype="default"),
+        "vae": node("VAELoader", vae_name=VAE_FILE.name),
+        "prompt": node(_NODE, text=prompt),
+        "nothing": node(_NODE, text=""),
+        "latent": node("EmptySD3LatentImage", width=128, height=128, batch_size=1),
+        "shift": node("ModelSamplingSD3", model=["unet", 0], shift=SHIFT),
+        "sampler": node(
+            "KSampler",
+            model=["shift", 0],
+            positive=["prompt", 0],
+            negative=["nothing", 0],
+            latent_image=["latent", 0],
+            seed=seed,
+            steps=STEPS,
+            cfg=CFG,
+            sampler_name="euler",
+            scheduler="simple",
+            denoise=1.0,
+        ),
+        "decode": node("VAEDecode", samples=["sampler", 0], vae=["vae", 0]),
+        "picture": node("SaveImage", images=["decode", 0], filename_prefix="demo/picture"),
+    }
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A running host."""
+
+    client: Client
+    server: Server
+
+    def picture(self, prompt: str, seed: int, change: Change = lambda _: None) -> Clip:
+        """
+        Raises:
+            RuntimeError: if the host reports an error.
+        """
+        workflow = workflow_of(prompt, seed)
+        change(workflow)
+        outcome = self.client.run(workflow)
+        if outcome.status != "success":
+            raise RuntimeError(f"{prompt}: {outcome.status}: {outcome.messages[-1]}")
+        frames = [self.client.image(item) for item in outcome.outputs["picture"]["images"]]
+        steps = workflow["sampler"]["inputs"]["steps"]
+        return Clip(np.stack(frames), outcome.seconds_of("sampler"), outcome.text_of(CACHE), steps)
+
+
+def make(sampler: Sampler, prompts: list[str], sheet: Path) -> list[Result]:
+    """All pictures, prompt by prompt; the sheet is there after the first one and grows with each."""
+    results = [Result("plain", None, "")]
+    for target in TARGETS:
+        results += [Result("scaling_cache", target, ""), Result("fewer_steps", target, "")]
+    plain, *others = results
+    with tqdm(total=len(prompts) * len(results), unit="picture", file=sys.stdout) as progress:
+
+        def take(result: Result, number: int, change: Change = lambda _: None) -> Clip:
+            progress.set_description(f"{prompts[number]}: {title(result)}")
+            result.clips.append(clip := sampler.picture(prompts[number], 1000 + number, change))
+            progress.update()
+            save_sheet(results, prompts, sheet)
+            return clip
+
+        for number in range(len(prompts)):
+            take(plain, number)
+            for cached, fewer in zip(others[::2], others[1::2], strict=True):
+                assert cached.target is not None
+                computed, _ = take(cached, number, scaling_cache(cached.target)).counts
+                take(fewer, number, fewer_steps(computed))
+    return results
+
+
+def title(result: Result) -> str:
+    if result.name == "plain":
+        return "all steps"
+    return f"cache {result.target:g}x" if result.name == "scaling_cache" else "fewer steps"
+
+
+def save_sheet(results: list[Result], prompts: list[str], path: Path) -> None:
+    """A row per prompt, a column per method; what is not sampled yet is white."""
+    row, width = LINE + _SIDE, _SIDE * len(results)
+    page = Image.new("RGB", (width, row * len(prompts)), "white")
+    pen = ImageDraw.Draw(page)
+    for column, result in enumerate(results):
+        for number, clip in enumerate(result.clips):
+            left, top = column * _SIDE, number * row
+            text = f"{title(result)}: {clip.counts[0]} computed, {clip.seconds:.1f} s"
+            if result is results[0]:
+                text = f"{prompts[number]}: {clip.steps} steps, {clip.seconds:.1f} s"
+            else:
+                text += f", {fidelity(clip.frames, results[0].clips[number].frames)[0]:.1f} dB"
+            pen.text((left + 4, top + 4), text, fill="black", font_size=12)
+            page.paste(enlarged(clip.frames), (left, top + LINE))
+    part = path.with_suffix(".part")
+    page.save(part, "PNG")
+    part.replace(path)
+
+
+def enlarged(frames: Frames) -> Image.Image:
+    return Image.fromarray(frames[0]).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+
+
+def run(prompts: list[str]) -> None:
+    """Compare on these prompts; prints a table and writes it with a picture."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    sheet = OUT / "sheet.png"
+    print("Starting ComfyUI", flush=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        base = Path(folder)
+        for kind, file in (("diffusion_models", SD3_FILE), ("vae", VAE_FILE)):
+            (base / "models" / kind).mkdir(parents=True)
+            place(file, base / "models" / kind / file.name)
+        shutil.copytree(COEFFICIENTS.parent, base / "models" / "scaling_cache")
+        packs = {"scalingcache-demo": ROOT / "demo" / "nodes"}
+        with serve(base, packs) as server:
+            sampler = Sampler(Client(server.url), server)
+            sampler.picture(prompts[0], 0, fewer_steps(2))  # loads the model
+            print(f"The pictures appear in {sheet}", flush=True)
+            results = make(sampler, prompts, sheet)
+            facts = environment(sampler.client, server)
+    rows = summarise(results, bed="demo_image", sampler="euler", cfg=CFG)
+    write(OUT / "report.json", facts, rows)
+    print_table(rows, facts, "pictures")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="words, in quotes")
+    prompts = parser.parse_args().prompts or [str(p) for p in held_out_prompts()[:PROMPTS]]
+    try:
+        for prompt in prompts:
+            parse(prompt)
+        run(prompts)
+    except (FetchError, ServerError, RuntimeError, ValueError) as error:
+        raise SystemExit(f"demo: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
