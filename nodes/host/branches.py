@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from comfy.controlnet import T2IAdapter
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample
+from comfy.patcher_extension import WrappersMP
 
 from ...cache_core.branches import BranchRun
-from .conditionings import Call, Conds
+from .conditionings import Call, Conds, describe_call
+from .session import Active, Session, session_of
 
+BESIDE = "scaling_cache_branches"
 NONE = "No ControlNet or T2I adapter is on the conditionings: there is nothing to leave out"
 ADAPTERS = "The host computes T2I adapters once per run: there is nothing to leave out"
 SEVERAL = "The host spreads conditionings over several GPUs: every step computes the ControlNets"
@@ -35,7 +38,7 @@ class Asked:
         chunks: conditionings of each batch that asked a branch so far.
     """
 
-    active: Any
+    active: Active
     call: Call
     chunks: list[int] = field(default_factory=list)
 
@@ -79,7 +82,34 @@ def _key(asked: Asked, x: torch.Tensor, chunks: int, options: Any = None, *_: An
     return asked.call.keys, before, chunks, stacked, tuple(x.shape), x.dtype, x.device
 
 
-def standing_in(active: Any, call: Call, conds: Conds, model_options: Mapping[str, Any]) -> Conds:
+def arrange(wrappers: dict[str, Any]) -> None:
+    """Put ours, inside of all others, around the batches of conditionings of a run with such a cache."""
+    wrappers.setdefault(WrappersMP.CALC_COND_BATCH, {})[BESIDE] = [_calc_cond_batch]
+
+
+def _of_branches(active: Active) -> bool:
+    return isinstance(active.run, BranchRun)
+
+
+def _calc_cond_batch(
+    executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: Any
+) -> Any:
+    """What of a batch has to be computed, with the ControlNets by their cache."""
+    session = session_of(model_options)
+    found = [] if session is None else [*filter(_of_branches, session.caches)]
+    if session is not None and found:
+        conds = found[0].guard(_beside, session, found[0], conds, x_in, model_options) or conds
+    return executor(model, conds, x_in, timestep, model_options)
+
+
+def _beside(session: Session, active: Active, conds: Conds, x: Any, model_options: Any) -> Conds:
+    call = describe_call(conds, x, active.run, session.calls - 1, model_options)
+    return _standing_in(active, call, conds, model_options)
+
+
+def _standing_in(
+    active: Active, call: Call, conds: Conds, model_options: Mapping[str, Any]
+) -> Conds:
     """The conditionings of a call with stand-ins for their ControlNets: the same one for the same, since
     only those go into one batch.
 
@@ -99,11 +129,6 @@ def standing_in(active: Any, call: Call, conds: Conds, model_options: Mapping[st
         return {**entry, "control": stand_in}
 
     return [None if cond is None else [replaced(entry) for entry in cond] for cond in conds]
-
-
-def is_of(active: Any) -> bool:
-    """Whether a cache in its run is one of branches."""
-    return isinstance(active.run, BranchRun)
 
 
 def why_not(conds: Mapping[str, Any]) -> str:

@@ -299,6 +299,8 @@ def _arranged(model_options: Any, session: Session) -> Any:
     for kind, first in ((WrappersMP.PREDICT_NOISE, True), (WrappersMP.SAMPLER_SAMPLE, False)):
         ours = {KEY: wrappers[kind].pop(KEY)}
         wrappers[kind] = {**ours, **wrappers[kind]} if first else {**wrappers[kind], **ours}
+    if any(active.cache.method.level is Level.BRANCHES for active in session.caches):
+        branches.arrange(wrappers)
     return options
 
 

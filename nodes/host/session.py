@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...cache_core.run.run import Run
-from . import branches
 from .block_hooks import Network
 from .conditionings import MEMORY, WHY_MEMORY, Call, describe_call
 from .progress import SECONDS_BETWEEN_UPDATES, ProgressText, give_up, tell
@@ -125,15 +124,7 @@ def calc_cond_batch(
             active.guard(active.network.begin, call)
     if call is None:
         return compute(conds)
-    *_, last = session.caches
-    if not branches.is_of(last):
-        return _answer(session.caches, call, conds, compute, x_in, timestep)
-
-    def compute_beside(wanted: Any) -> Any:
-        found = last.guard(branches.standing_in, last, call, wanted, model_options)
-        return compute(wanted if found is None else found)
-
-    return _answer(session.caches, call, conds, compute_beside, x_in, timestep)
+    return _answer(session.caches, call, conds, compute, x_in, timestep)
 
 
 def _answer(
