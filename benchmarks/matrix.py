@@ -4,6 +4,7 @@ Tiny networks with random weights in the host's own classes, sampled through the
 Writes one row each, whatever came of it, and the page docs/compatibility.md. Exits with 1 if a row fails.
 
     python -m benchmarks.matrix --only flux,wan --jobs 1     renews these rows alone, on this host
+    python -m benchmarks.matrix --method MagCache           renews this method of every family
     python -m benchmarks.matrix --snapshot                   also renews benchmarks/results/matrix.json
 """
 
@@ -19,6 +20,7 @@ import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,11 @@ def tasks() -> list[Task]:
     ]
 
 
-def run(task: Task, folder: Path | None = None) -> list[dict[str, Any]]:
+def run(task: Task, method: str = "", folder: Path | None = None) -> list[dict[str, Any]]:
     """Rows of a task.
 
     Args:
+        method: the only one of a family; empty for all.
         folder: where the host finds coefficient files.
     """
     from testbed.check import Family, row
@@ -76,7 +79,7 @@ def run(task: Task, folder: Path | None = None) -> list[dict[str, Any]]:
     found: Iterable[Any]
     if kind == "family":
         family = Family(name, folder or _folder())
-        found = [row(family, entry) for entry in entries()]
+        found = [row(family, e) for e in entries() if method in ("", e.name)]
     elif kind == "sampler":
         bed = Bed()
         found = [one for cfg in SCALES for one in bed.sampler(name, cfg)]
@@ -129,6 +132,7 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", help="families, samplers or schedulers, comma separated"
     )
+    parser.add_argument("--method", default="", help="the only one of each family")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--snapshot", action="store_true", help="replace the committed results too")
     chosen = parser.parse_args()
@@ -137,10 +141,12 @@ def main() -> int:
 
     only = set(chosen.only.split(",")) - {""}
     wanted = [task for task in tasks() if not only or task[1] in only]
+    if chosen.method:
+        wanted = [(kind, name) for kind, name in wanted if kind == "family"]
     context = multiprocessing.get_context("spawn")
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(chosen.jobs, context, initializer=prepare) as pool:
-        for task, found in zip(wanted, pool.map(run, wanted), strict=True):
+        for task, found in zip(wanted, pool.map(run, wanted, repeat(chosen.method)), strict=True):
             rows += found
             bad = [r for r in found if r["result"] == "fails"]
             print(*task, f"{len(found) - len(bad)} of {len(found)}", *map(_said, bad), flush=True)
@@ -148,10 +154,16 @@ def main() -> int:
     print(f"{len(rows)} rows, {failed} fail")
     done, before, here = set(wanted), _before(), environment()
     version = here["host_version"]
-    kept = [r for r in before.get("rows", ()) if only and (r["kind"], r[r["kind"]]) not in done]
+    some = bool(only or chosen.method)
+    kept = [
+        r
+        for r in before.get("rows", ())
+        if some
+        and ((r["kind"], r[r["kind"]]) not in done or chosen.method not in ("", r.get("method")))
+    ]
     results = {
         "hosts": {
-            **(before.get("hosts", {}) if only else {}),
+            **(before.get("hosts", {}) if some else {}),
             version: {"environment": here, "without_a_row": without_a_row()},
         },
         "rows": ordered([*kept, *({**row, "host": version} for row in rows)]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.nodes.scaling_cache import ScalingCache as Node
 
 from . import networks
@@ -92,7 +93,7 @@ class Bed:
     def _twice(
         self, plain: torch.Tensor, evaluations: int | None, **more: Any
     ) -> tuple[str, str, int, int]:
-        twice = cached(self.model, ScalingCache(speedup=2.0))
+        twice = cached(self.model, ScalingCache(speedup=2.0, few=Few.STEPS))
         try:
             with listening() as lines, watching(twice) as (model, seen):
                 out = self._sample(model, **more)

@@ -74,6 +74,16 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield Host(server, Client(server.url))
 
 
+@pytest.fixture(scope="session")
+def object_info(host: Host, comfy: Path) -> dict[str, Any]:
+    """The nodes of the real host, and the one that it offers only beside Raylight."""
+    from scaling_cache.nodes.raylight import ScalingCacheRaylight as Node
+
+    told: dict[str, Any] = {"python_module": "custom_nodes.ComfyUI-ScalingCache"}
+    beside = {**Node.GET_NODE_INFO_V1(), **told}
+    return {**host.client.get("/object_info"), Node.GET_SCHEMA().node_id: beside}
+
+
 @pytest.fixture
 def coefficients(host: Host) -> Iterator[Path]:
     """The host's folder for coefficient files, emptied again after the test."""

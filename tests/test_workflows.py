@@ -33,11 +33,6 @@ TEMPLATES = [path for folder in FOLDERS for path in sorted(folder.glob("*.json")
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(scope="session")
-def object_info(host: Any) -> dict[str, Any]:
-    return host.client.get("/object_info")
-
-
 def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
@@ -354,12 +349,12 @@ def test_rare_inputs_are_folded_away(object_info: dict[str, Any]):
     folded = {name for name, spec in specs.items() if spec[1].get("advanced")}
     assert folded == {
         "predictor",
-        "budget",
         "warmup",
         "max_gap",
         "coefficients",
         "computed_steps",
         "corrector",
+        "few_steps",
     }
     assert list(specs)[:5] == ["model", "speedup", "mode", "start_percent", "end_percent"]
 

@@ -19,6 +19,7 @@ FILE_INPUTS = {
     "clip_name3",
     "clip_name4",
     "vae_name",
+    "control_net_name",
     "lora_name",
     "model_name",
     "text_encoder",

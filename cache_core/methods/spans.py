@@ -77,7 +77,8 @@ class ScalingSpans(BlockMethod):
 
     def spans(self, layout: Layout) -> tuple[Span, ...]:
         live = max(round(layout.total * _LIVE), 1)
-        return middle_blocks(layout, live, live)
+        # Of two blocks the first.
+        return middle_blocks(layout, live, min(live, max(layout.total - live - 1, 0)))
 
     def policy(self, plan: RunPlan, span: Span, layout: Layout, branch: int) -> Listed:
         return Listed({*self.listed, *plan.always(1)})
@@ -90,7 +91,9 @@ class ScalingSpans(BlockMethod):
         """
         plan, layout = start.plan, start.layout
         share = sum(map(len, self.spans(layout))) / layout.total
-        placed = self if self.listed else replace(self, listed=self._placed(plan, share))
+        if self.listed:
+            return self.cache(BlockCache, start)
+        placed = replace(self, listed=self._placed(plan, share))
         left = [step for step in range(plan.steps) if step not in placed.listed]
         if plan.traits.stochastic and not self.anyway:
             raise ValueError(

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.planning.optimiser import target_steps
@@ -88,7 +89,8 @@ def test_computes_what_the_report_says_and_what_is_forced(
 @given(st.integers(20, 60), st.floats(1.2, 3.5), st.floats(1.0, 6.0))
 def test_a_target_is_met(steps: int, speedup: float, shift: float):
     sigmas, places = flow(steps, shift)
-    policy = ScalingCache(speedup=speedup).policy(plan_of(sigmas, log_snr=places))
+    method = ScalingCache(speedup=speedup, few=Few.STEPS)
+    policy = method.policy(plan_of(sigmas, log_snr=places))
     computed = computed_steps(policy, steps)
     assert len(computed) == target_steps(steps, speedup)
     assert computed[0] == 0

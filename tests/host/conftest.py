@@ -14,6 +14,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.cache_core.planning import prior
 from scaling_cache.cache_core.predict.predictors import snr_axis
 from scaling_cache.nodes.host.cache import Cache, install
@@ -115,11 +116,13 @@ def sample() -> Callable[..., torch.Tensor]:
 
 @pytest.fixture
 def cached(tiny: Any) -> Callable[..., tuple[Any, list[Any]]]:
-    """The tiny model (or another) with the cache, and the reports of its runs as they end."""
+    """The tiny model (or another) with the cache on whole steps, as many as asked for, and the reports
+    of its runs as they end."""
     reports: list[Any] = []
 
     def make(model: Any = None, **settings: Any) -> tuple[Any, list[Any]]:
         reports.clear()
+        settings = {"few": Few.STEPS, **settings}
         method, close = ScalingCache(**settings), lambda run: reports.append(run.report)
         cache = Cache(method, coefficients="none", on_close=close)
         return install(tiny if model is None else model, cache), reports

@@ -22,7 +22,7 @@ from scaling_cache.cache_core.calibration.files import load
 from scaling_cache.cache_core.calibration.folder import RECORD
 from scaling_cache.cache_core.calibration.trial import Trial
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
-from scaling_cache.cache_core.methods.base import parse_ranges
+from scaling_cache.cache_core.methods.base import Few, parse_ranges
 from scaling_cache.cache_core.methods.scaling import LEFT, Mode
 from scaling_cache.cache_core.planning.gram import GramTable, total
 from scaling_cache.cache_core.planning.optimiser import best_chains, cheapest
@@ -70,7 +70,7 @@ def run(model: Any, **more: Any) -> Any:
 
 
 def put(model: Any, coefficients: str = "auto", **settings: Any) -> Any:
-    settings = {"predictor": LEAST_SQUARES, **settings}
+    settings = {"predictor": LEAST_SQUARES, "few": Few.STEPS, **settings}
     return install(model, Cache(ScalingCache(**settings), coefficients=coefficients))
 
 
@@ -596,7 +596,7 @@ def test_auto_takes_what_was_nearer_in_the_trial(
         return sample(put(tiny, choice, predictor=AUTO))
 
     assert torch.equal(auto(), learning)
-    assert "Coefficients" not in said[-1]
+    assert "Coefficients: tiny.safetensors: not tried out, so it learns" in said[-1]
     assert torch.equal(auto("tiny.safetensors"), squares), "a file that the user chose is used"
     tried(folder, (40, 35), (41, 36))
     assert torch.equal(auto(), squares)

@@ -14,6 +14,7 @@ from scaling_cache.cache_core.methods import (
     ScalingCache,
     StepTaylorSeer,
 )
+from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.cache_core.negative import Guidance
 from scaling_cache.nodes.host.cache import Cache, install
 
@@ -91,9 +92,9 @@ def test_it_works_inside_a_step_cache_in_either_order(
 ):
     settings: dict[str, Any] = {"interval": 4, "start_percent": 0.0}
     if first == "cfg":
-        model = put(put_cfg(tiny, **settings), ScalingCache(speedup=2.0))
+        model = put(put_cfg(tiny, **settings), ScalingCache(speedup=2.0, few=Few.STEPS))
     else:
-        model = put_cfg(put(tiny, ScalingCache(speedup=2.0)), **settings)
+        model = put_cfg(put(tiny, ScalingCache(speedup=2.0, few=Few.STEPS)), **settings)
     model, seen = conditionings(model)
     sample(model)
     # Of 12 steps 6 are computed: 0 1 2, two between, and 11.

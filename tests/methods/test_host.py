@@ -262,7 +262,7 @@ def test_a_method_from_outside_the_package_runs(flux: Any, said: list[str]) -> N
 class TestNodes:
     def test_every_schema_is_valid(self) -> None:
         ids = [node.GET_SCHEMA().node_id for node in NODES]
-        assert len(ids) == len(set(ids)) == 12
+        assert len(ids) == len(set(ids)) == 13
 
     def test_teacache(self, flux: Any, said: list[str]) -> None:
         model = ScalingTeaCache.execute(flux, "auto", 0.4, 0.0, 1.0).result[0]

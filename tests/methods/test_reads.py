@@ -15,6 +15,7 @@ import pytest
 import torch
 from scaling_cache.cache_core.decide.signals import Polynomial, SignalKind
 from scaling_cache.cache_core.methods import DeltaCache, Method, ScalingCache, TeaCache
+from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.cache_core.methods.delta_cache import StackPlan
 from scaling_cache.cache_core.methods.scaling import Mode
 from scaling_cache.cache_core.predict import predictors
@@ -39,7 +40,11 @@ MOST = {
 BUDGET = ScalingCache(mode=Mode.BUDGET, budget=0.9)
 OTHERS: dict[str, tuple[Method, str, tuple[int, int]]] = {
     "Scaling Cache, error budget": (BUDGET, "flux", (0, 1)),
-    "Scaling Cache, order 2": (ScalingCache(predictor=predictors.ORDER_2), "flux", (0, 1)),
+    "Scaling Cache, order 2": (
+        ScalingCache(predictor=predictors.ORDER_2, few=Few.STEPS),
+        "flux",
+        (0, 1),
+    ),
     "TeaCache, time embedding": (
         TeaCache(Polynomial((1.0, 0.0)), 0.9, SignalKind.TIME_EMBEDDING, max_gap=2),
         "wan",
