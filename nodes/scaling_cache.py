@@ -48,8 +48,8 @@ class ScalingCache(io.ComfyNode):
     def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride] - inputs by name
         cls, computed_steps: Any = None
     ) -> bool | str:
-        """Check the list before anything runs, what comes over a link in `execute`. The host checks the
-        choices, and says what is wrong once for each input that is named here."""
+        """Check the list before anything runs, what comes over a link in `execute`. Newer hosts check the
+        choices, with others `execute` does: what is wrong is said for each input that is named here."""
         try:
             Method(listed=parse_ranges("computed_steps", computed_steps or ""))
         except ValueError as error:

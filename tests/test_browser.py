@@ -84,6 +84,7 @@ def test_search_finds_the_node(page: Page):
         ["coefficients", "auto", True],
         ["computed_steps", "", True],
         ["corrector", True, True],
+        ["few_steps", "auto", True],
     ]
     look(page, "node")
 

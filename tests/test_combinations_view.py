@@ -70,7 +70,7 @@ def test_a_choice_that_no_longer_goes_becomes_auto_and_the_tooltip_says_why(node
 def test_each_node_has_lists_of_its_own(node: Any):
     node("choose('method', 'TeaCache')")
     other = node("LiteGraph.createNode('ScalingStepCacheAdvanced').widgets[1].options.values")
-    assert other == ["auto", "whole step"]
+    assert other == ["auto", "whole step", "blocks"]
     assert offered(node, "granularity") == ["auto", "blocks"]
 
 

@@ -141,7 +141,8 @@ def run(page: Page, wait: str = "execution_success") -> None:
 
 
 # What stands under a node, and the elements in it.
-UNDER = "[...document.querySelectorAll('.break-all > span, .comfy-markdown-content, .sc-text')]"
+PLACES = ".break-all > span", ".comfy-markdown-content", ".sc-text", ".sc-live-note"
+UNDER = f"[...document.querySelectorAll({', '.join(PLACES)!r})]"
 
 
 def shown_under(page: Page) -> Callable[[str], None]:
@@ -217,6 +218,20 @@ def test_a_name_of_a_coefficient_file(clean: Page, file: Any, name: str):
     shown_under(clean)(f"{name}.safetensors")
 
 
+@FEW
+def test_a_coefficient_file_that_is_gone(clean: Page, text: str):
+    """The host refuses it; where the host does not check choices, the node says so after the run."""
+    open_demo(clean, coefficients=text)
+    clean.evaluate("app.queuePrompt(0)")
+    refusal = clean.get_by_role("dialog").filter(has_text="coefficients")
+    note = clean.locator(".sc-live-note", has_text="is gone")
+    expect(refusal.or_(note).first).to_be_visible()
+    if note.count():
+        shown_under(clean)(f"coefficients: {text} is gone")
+    else:
+        assert text.split("'")[0].split('"')[0] in (refusal.text_content() or "")
+
+
 # --- the live view
 
 
@@ -262,7 +277,7 @@ def test_the_live_view(clean: Page, text: str):
         **{**done, "rows": rows[:1]},
         run=3,
     )
-    assert text in (clean.locator(".sc-live-text").last.text_content() or "")
+    assert clean.locator(".sc-live-note").last.text_content() == text
     assert (
         clean.locator(".sc-live :not(div, span, svg, i, path), .sc-live-tip :not(div)").count() == 0
     )
@@ -353,7 +368,6 @@ def test_the_list_of_files(clean: Page, file: Any, vue: bool):
     ("kind", "widget"),
     [
         ("ScalingCache", "computed_steps"),
-        ("ScalingCache", "coefficients"),
         ("ScalingStepCacheAdvanced", "method"),
     ],
 )

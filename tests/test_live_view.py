@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.host, pytest.mark.browser]
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 WORKFLOW = ROOT / "demo" / "workflows" / "demo_video_on.json"
 STEPS = 10
-# At most so high on the node, in pixels.
+# At most so high on the node without a second line, in pixels.
 HIGHEST = 64
 SET = "([id, value]) => app.extensionManager.setting.set(id, value)"
 NODE = "app.graph._nodes.find(n => n.type === 'ScalingCache')"
@@ -138,23 +138,25 @@ def tip(page: Page) -> Locator:
 def test_a_mark_per_step_and_the_summary(live: Page, vue: bool):
     live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
     assert view(live).count() == 0
-    report = sample(live)
+    # Of fewer steps so many are computed that a busy machine may save no time.
+    steps = 24
+    report = sample(live, steps)
     assert report is not None
     computed = [row[0] for row in report["rows"] if row[2]]
-    assert 0 < len(computed) < STEPS
-    marks = ["computed" if i in computed else "predicted" for i in range(STEPS)]
+    assert len(computed) == 12
+    marks = ["computed" if i in computed else "predicted" for i in range(steps)]
     assert kinds(live) == marks
     expect(view(live)).to_be_visible()
     label = plot(live).get_attribute("aria-label") or ""
     assert label.startswith(
-        f"Scaling Cache: {len(computed)} of {STEPS} steps computed, {STEPS - len(computed)} predicted"
+        f"Scaling Cache: {len(computed)} of {steps} steps computed, {steps - len(computed)} predicted"
     )
     assert f"about {report['speedup']:.2f} times faster" in label
     box = view(live).bounding_box()
     assert box is not None
     assert 20 < box["height"] <= HIGHEST
     assert box["width"] > 200
-    expect(view(live)).to_contain_text(f"{len(computed)} of {STEPS} computed, saved ")
+    expect(view(live)).to_contain_text(f"{len(computed)} of {steps} computed, saved ")
     expect(view(live)).to_contain_text(f"asked 2.0x, about {report['speedup']:.1f}x")
     look(live, f"{'vue' if vue else 'canvas'}_dark")
     live.evaluate(SET, ["Comfy.ColorPalette", "light"])
@@ -205,7 +207,7 @@ def test_steps_appear_while_sampling(live: Page):
 
 
 def test_the_reason_for_not_caching(live: Page):
-    report = sample(live, 7)
+    report = sample(live, 3)
     assert report is not None
     expect(view(live)).to_contain_text(f"Not cached. {report['reason']}")
     assert kinds(live) == []
@@ -213,10 +215,11 @@ def test_the_reason_for_not_caching(live: Page):
 
 
 def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
-    sample(live)
+    # Of so many steps there is nothing to be said in a second line.
+    sample(live, 24)
     places = """() => {
         const at = name => %s.widgets.find(w => w.name === name)
-        const [end, last, live] = ['end_percent', 'corrector', 'scaling_cache_live'].map(at)
+        const [end, last, live] = ['end_percent', 'few_steps', 'scaling_cache_live'].map(at)
         return { below: live.y - end.y, belowAdvanced: live.y - last.y, height: live.computedHeight }
     }"""
     folded = live.evaluate(places % NODE)
@@ -225,7 +228,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
     unfolded = live.evaluate(places % NODE)
     # A row of the canvas is 24 pixels high.
     assert folded["below"] == unfolded["belowAdvanced"] == 24
-    assert unfolded["below"] == 7 * 24
+    assert unfolded["below"] == 8 * 24
     assert folded["height"] <= HIGHEST
 
 
@@ -398,6 +401,7 @@ def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: A
         "ScalingFirstBlockCache",
         "ScalingDeltaCache",
         "ScalingCfgCache",
+        "ScalingBranchCache",
         "ScalingStepCacheAdvanced",
     }
 
@@ -453,7 +457,7 @@ def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page):
     bar = live.locator(".sc-bar")
     live.evaluate(f"{NODE}.collapse()")
     sample(live)
-    expect(bar).to_contain_text("Scaling Cache \u00b7 5 of 10 computed")
+    expect(bar).to_contain_text("Scaling Cache \u00b7 8 of 10 computed")
     look(live, "folded")
     bar.focus()
     live.keyboard.press("Enter")

@@ -1,6 +1,7 @@
 // Coefficient files in and out by the menus of nodes, for those who cannot reach ComfyUI's folders.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { make, widgetOf } from "./live/nodes.js";
 
 const ROUTE = "/scaling_cache/coefficients";
 // A page of another site cannot send it.
@@ -13,12 +14,10 @@ function say(severity, detail) {
   app.extensionManager?.toast?.add({ severity, summary: "Scaling Cache", detail, life: 6000 });
 }
 
-const widget = (node, name) => node.widgets?.find((one) => one.name === name);
-
 // The file that a node stands for, if it stands for one. A workflow may hold anything as a value.
 function fileOf(node) {
   const writes = node.comfyClass === WRITES;
-  const value = widget(node, writes ? "name" : "coefficients")?.value;
+  const value = widgetOf(node, writes ? "name" : "coefficients")?.value;
   if (typeof value !== "string" || !value) return undefined;
   if (value.endsWith(SUFFIX)) return value;
   return writes ? value + SUFFIX : undefined;
@@ -37,26 +36,22 @@ async function bring(node, file) {
   body.append("file", file);
   const { name } = await (await ask(ROUTE, { method: "POST", body })).json();
   await app.refreshComboInNodes();
-  const chooser = widget(node, "coefficients");
+  const chooser = widgetOf(node, "coefficients");
   if (chooser) chooser.value = name;
   say("success", `Imported ${name}`);
 }
 
 function choose(node) {
-  const input = document.createElement("input");
-  input.type = "file";
-  input.accept = SUFFIX;
+  const input = make("input", "", { type: "file", accept: SUFFIX });
   input.onchange = () => input.files.length && orSay(bring(node, input.files[0]));
   input.click();
 }
 
 async function take(name) {
   const answer = await ask(`${ROUTE}?name=${encodeURIComponent(name)}`);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await answer.blob());
-  link.download = name.split(/[\\/]/).pop();
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  const href = URL.createObjectURL(await answer.blob());
+  make("a", "", { href, download: name.split(/[\\/]/).pop() }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
 
 const orSay = (done) => done.catch((error) => say("error", error.message));

@@ -1,6 +1,6 @@
 // Puts caches where models go, by menus and commands; and lets the search find them.
 import { app } from "../../scripts/app.js";
-import { caches } from "./live/nodes.js";
+import { caches, widgetOf } from "./live/nodes.js";
 
 // In names where the host has no aliases, near their beginnings.
 const CACHE = "ScalingCache";
@@ -69,7 +69,7 @@ function compare(node) {
     copy.pos = [one.pos[0], one.pos[1] + below];
     for (const widget of one.widgets ?? []) {
       if (widget.name === "control_after_generate") widget.value = "fixed";
-      const same = copy.widgets?.find(({ name }) => name === widget.name);
+      const same = widgetOf(copy, widget.name);
       if (same) same.value = widget.value;
     }
   }
@@ -82,14 +82,13 @@ function compare(node) {
     const own = cacheOf(one);
     if (!own) continue;
     plain = add(node.graph, CACHE, copy);
-    plain.widgets.find(({ name }) => name === "speedup").value = 1;
+    widgetOf(plain, "speedup").value = 1;
     before(own, "MODEL").connect(own.getInputLink(input(own, "MODEL")).origin_slot, plain, 0);
     plain.connect(0, copy, input(copy, "MODEL"));
   }
   const report = add(node.graph, "ScalingCacheReport", last);
   report.pos = [last.pos[0] + last.size[0] + 60, last.pos[1] + below];
-  const give = (from, type, name) =>
-    from.connect(output(from, type), report, report.inputs.findIndex((each) => each.name === name));
+  const give = (from, type, name) => from.connect(output(from, type), report, name);
   give(last, "LATENT", "latent");
   give(copies.get(last), "LATENT", "reference_latent");
   give(cache, "MODEL", "model");

@@ -2,20 +2,16 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { bar } from "./live/bar.js";
-import { caches, findNode, keyOf, linesOf, wanted } from "./live/nodes.js";
+import { addRow, caches, fit, keyOf, linesOf, make, nodeOf, remember, wanted, widgetOf } from "./live/nodes.js";
 import { caption, merge } from "./live/run.js";
 import { Timeline } from "./live/timeline.js";
-import { hideRows } from "./settings.js";
+import { after, hideRows } from "./settings.js";
 
-const EVENT = "scaling_cache.run";
-const SETTING = "ScalingCache.LiveView";
 const WIDGET = "scaling_cache_live";
 // Space that the canvas leaves around the view.
 const MARGIN = 6;
 const MODES = { 2: "muted", 4: "bypassed" };
 const LOOK = 500;
-// Remembered for nodes that are made anew by undo or by coming back to a workflow.
-const MOST_RUNS = 200;
 
 /** Views of the nodes that are on the canvas, and what they show. */
 class LiveViews {
@@ -35,10 +31,7 @@ class LiveViews {
     const workflow = message.workflow ?? app.graph.id;
     const key = keyOf(workflow, message.node);
     const run = message.state === "off" ? null : merge(this.#nodes.get(key)?.run ?? null, message);
-    // The newest last, so that the oldest can be dropped.
-    this.#nodes.delete(key);
-    this.#nodes.set(key, { workflow, id: message.node, run });
-    if (this.#nodes.size > MOST_RUNS) this.#nodes.delete(this.#nodes.keys().next().value);
+    remember(this.#nodes, workflow, message.node, { run });
     this.#told = key;
     this.refresh();
   }
@@ -60,8 +53,9 @@ class LiveViews {
   refresh() {
     const shown = new Set();
     const idle = this.#prompt === null;
-    for (const { workflow, id, run } of wanted.view ? this.#nodes.values() : []) {
-      const node = workflow === app.graph.id ? findNode(id) : null;
+    for (const known of wanted.view ? this.#nodes.values() : []) {
+      const { run } = known;
+      const node = nodeOf(known);
       if (!caches(node) || (idle && !run)) continue;
       shown.add(node);
       const own = idle || run?.prompt === this.#prompt || MODES[node.mode];
@@ -73,8 +67,8 @@ class LiveViews {
 
   /** Say in a line what cannot be read on the node. */
   watch() {
-    const { workflow, id, run } = this.#nodes.get(this.#told) ?? {};
-    const node = run && workflow === app.graph?.id ? findNode(id) : null;
+    const { run, ...where } = this.#nodes.get(this.#told) ?? {};
+    const node = run ? nodeOf(where) : null;
     const said = node && wanted.view && !this.#views.get(node)?.seen ? caption(run) : null;
     bar.show(said && [node.title, said.text, said.speedup].filter(Boolean).join(" \u00b7 "), node);
   }
@@ -83,29 +77,18 @@ class LiveViews {
     const view = this.#views.get(node) ?? this.#add(node);
     const before = view.height;
     view.show(run, stale, (text) => linesOf(text, node));
-    if (view.height === before) return;
-    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
-    node.setDirtyCanvas?.(true, true);
+    if (view.height !== before) fit(node);
   }
 
   #add(node) {
     const view = new Timeline();
-    const height = () => view.height + 2 * MARGIN;
-    const widget = node.addDOMWidget(WIDGET, WIDGET, view.element, {
-      serialize: false,
-      margin: MARGIN,
-      getMinHeight: height,
-      getMaxHeight: height,
-    });
-    widget.serialize = false;
+    addRow(node, WIDGET, view.element, () => view.height + 2 * MARGIN, { margin: MARGIN });
     this.#views.set(node, view);
     hideRows();
-    const removed = node.onRemoved;
-    node.onRemoved = (...more) => {
+    after(node, "onRemoved", () => {
       view.leave();
       this.#views.delete(node);
-      return removed?.apply(node, more);
-    };
+    });
     view.element.addEventListener("wheel", forward);
     view.element.addEventListener("pointerdown", (event) => event.button && forward(event));
     node.setDirtyCanvas?.(true, true);
@@ -116,13 +99,12 @@ class LiveViews {
     const view = this.#views.get(node);
     this.#views.delete(node);
     view.leave();
-    const widget = node.widgets?.find((w) => w.name === WIDGET);
+    const widget = widgetOf(node, WIDGET);
     if (!widget) return;
     const height = node.size[1] - view.height - 2 * MARGIN;
     node.removeWidget(widget);
     hideRows();
-    node.setSize([node.size[0], Math.max(node.computeSize()[1], height)]);
-    node.setDirtyCanvas?.(true, true);
+    fit(node, height);
   }
 }
 
@@ -140,7 +122,7 @@ app.registerExtension({
   name: "ScalingCache.LiveView",
   settings: [
     {
-      id: SETTING,
+      id: "ScalingCache.LiveView",
       category: ["Scaling Cache", "Nodes", "Live view"],
       name: "Live view on the cache nodes",
       tooltip: "A timeline of the steps under each cache node: computed, predicted, and why.",
@@ -153,10 +135,9 @@ app.registerExtension({
     },
   ],
   setup() {
-    const sheet = new URL("./live/timeline.css", import.meta.url).href;
-    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: sheet });
-    document.head.append(link);
-    api.addEventListener(EVENT, ({ detail }) => views.receive(detail));
+    const href = new URL("./live/timeline.css", import.meta.url).href;
+    document.head.append(make("link", "", { rel: "stylesheet", href }));
+    api.addEventListener("scaling_cache.run", ({ detail }) => views.receive(detail));
     api.addEventListener("execution_start", ({ detail }) => views.begin(detail.prompt_id));
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
       api.addEventListener(end, () => views.end());

@@ -1,10 +1,10 @@
 // Shows the inputs that a node's settings use (`uses`), and offers only what goes together (`offers`).
 import { app } from "../../scripts/app.js";
+import { widgetOf } from "./live/nodes.js";
 
 const WIDTH = 360;
 const SPACING = 4;
 
-const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 const linked = (node, name) =>
   node.inputs?.some((input) => input.widget?.name === name && input.link != null);
 
@@ -112,7 +112,7 @@ function settle(node, specs) {
 }
 
 /** Call a function after a method of an object. */
-function after(object, name, then) {
+export function after(object, name, then) {
   const before = object[name];
   object[name] = function (...args) {
     const result = before?.apply(this, args);

@@ -1,24 +1,16 @@
 // What a node said last, under it: a report, a calibration, and a cache where there is no live view.
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { caches, findNode, keyOf, linesOf, wanted } from "./live/nodes.js";
+import { addRow, caches, fit, linesOf, make, nodeOf, remember, wanted, widgetOf } from "./live/nodes.js";
 
-const EVENT = "scaling_cache.text";
 const WIDGET = "scaling_cache_text";
 const LINE = 15;
 const MOST_LINES = 14;
-// Remembered for nodes that are made anew by undo or by coming back to a workflow.
-const MOST_TEXTS = 200;
-
-// By workflow and execution id, the newest last.
 const texts = new Map();
 
 /** A message of the Python side. */
 function receive({ workflow, node, text }) {
-  const of = workflow ?? app.graph.id;
-  texts.delete(keyOf(of, node));
-  texts.set(keyOf(of, node), { workflow: of, id: node, text, fresh: true });
-  if (texts.size > MOST_TEXTS) texts.delete(texts.keys().next().value);
+  remember(texts, workflow ?? app.graph.id, node, { text, fresh: true });
   show();
 }
 
@@ -29,48 +21,34 @@ function age() {
 
 /** Put the texts of the open graph under their nodes. */
 function show() {
-  for (const { workflow, id, text, fresh } of texts.values()) {
-    const node = workflow === app.graph.id ? findNode(id) : null;
+  for (const said of texts.values()) {
+    const { text, fresh } = said;
+    const node = nodeOf(said);
     if (!node?.addDOMWidget) continue;
+    const row = widgetOf(node, WIDGET);
     if (wanted.view && caches(node)) {
-      remove(node);
+      if (row) node.removeWidget(row);
       continue;
     }
-    const { element } = widgetOf(node) ?? add(node);
+    const element = row?.element ?? add(node);
     element.classList.toggle("sc-live-stale", !fresh);
     if (element.textContent === text) continue;
     element.textContent = text;
-    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
-    node.setDirtyCanvas?.(true, true);
+    fit(node);
   }
 }
 
 function add(node) {
-  const element = Object.assign(document.createElement("div"), { className: "sc-text" });
-  element.setAttribute("role", "status");
+  const element = make("div", "sc-text", { role: "status" });
   const height = () => LINE * Math.min(linesOf(element.textContent, node), MOST_LINES) + 6;
-  const options = {
-    serialize: false,
-    getValue: () => element.textContent,
-    getMinHeight: height,
-    getMaxHeight: height,
-  };
-  const widget = node.addDOMWidget(WIDGET, WIDGET, element, options);
-  widget.serialize = false;
-  return widget;
-}
-
-const widgetOf = (node) => node.widgets?.find((widget) => widget.name === WIDGET);
-
-function remove(node) {
-  const widget = widgetOf(node);
-  if (widget) node.removeWidget(widget);
+  addRow(node, WIDGET, element, height, { getValue: () => element.textContent });
+  return element;
 }
 
 app.registerExtension({
   name: "ScalingCache.Summary",
   setup() {
-    api.addEventListener(EVENT, ({ detail }) => receive(detail));
+    api.addEventListener("scaling_cache.text", ({ detail }) => receive(detail));
     api.addEventListener("execution_start", age);
   },
   afterConfigureGraph: show,

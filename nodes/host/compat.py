@@ -22,7 +22,7 @@ def schema(**fields: Any) -> io.Schema:
 
 def advanced(widget: _I) -> _I:
     """Fold an input away under the advanced ones; older hosts have no argument for it. Where the frontend
-    does not fold on the canvas, web/fold_advanced.js does."""
+    does not fold on the canvas, web/settings.js does."""
     return telling(widget, advanced=True, scaling_cache_folds=True)
 
 

@@ -472,6 +472,8 @@ def plan(
     other = other_cache(about.guider.model_options, patches, function)
     if method.level in (Level.STEP, Level.BLOCKS) and other:
         return f"{other} is on the same model: remove one of the two nodes"
+    if steps < method.fewest:
+        return f"{steps} steps: with fewer than {method.fewest} every step is computed"
     if method.level is Level.BLOCKS:
         network = block_hooks.network_of(about.patcher, method, about.options, about.shape)
         if isinstance(network, str):
@@ -479,8 +481,6 @@ def plan(
     beside = method.level is Level.BRANCHES
     if beside and (why := branches.why_not(about.conds)):
         return why
-    if steps < method.fewest:
-        return f"{steps} steps: with fewer than {method.fewest} every step is computed"
     window = about.between(method.start_percent, method.end_percent)
     if window[0] >= window[1]:
         verb = "predict" if method.level is Level.STEP else "skip"

@@ -281,7 +281,7 @@ def test_an_interrupted_run_is_said_and_leaves_no_file(
 ):
     api, prompt_id = running
 
-    def interrupt(state: str, seconds: float) -> None:
+    def interrupt(state: str, _seconds: float, _standing: str) -> None:
         if state == "calibrating":
             host.client.interrupt()
 
@@ -295,7 +295,7 @@ def test_waiting_and_being_taken_out_of_the_queue(running: tuple[ApiHost, str]):
     second = api.queue(calibration(workflow(), Wanted("second", steps=300)))
     states: list[str] = []
 
-    def cancel(state: str, seconds: float) -> None:
+    def cancel(state: str, _seconds: float, _standing: str) -> None:
         states.append(state)
         api.cancel(second)
 
@@ -347,7 +347,7 @@ def test_it_knows_the_caches_and_how_many_prompts(host: Any):
         and "MODEL" in info["output"]
         and "model" in info["input"]["required"]
     }
-    assert len(ours) == 7
+    assert len(ours) == 8
     assert {name for name, entry in entries.items() if is_own_cache(entry)} == ours
     assert {name for name, entry in entries.items() if is_cache(entry)} == ours | HOST_CACHES
     # They say so themselves as well.

@@ -107,7 +107,7 @@ def test_a_run_that_fails_tells_the_steps_it_had(host, workflow):
     outcome = host.client.run(workflow(cache={}, fault={"fault": "raise"}, seed=42))
     assert outcome.status == "error"
     last = told(outcome)[-1]
-    assert last["state"] == "done"
+    assert last["state"] == "stopped"
     assert 5 < len(last["rows"]) < last["steps"]
 
 

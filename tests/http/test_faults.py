@@ -33,9 +33,6 @@ def test_at_1x_and_in_error_budget_0_the_latent_is_the_hosts_own(workflow, laten
     [
         ({"speedup": 4.5}, "speedup", "4.0"),
         ({"speedup": 0.5}, "speedup", "1.0"),
-        ({"mode": "warp"}, "mode", "error budget"),
-        ({"predictor": "magic"}, "predictor", "scaling"),
-        ({"coefficients": "gone.safetensors"}, "coefficients", "auto"),
         ({"warmup": -1}, "warmup", "0"),
         ({"computed_steps": "abc"}, "computed_steps", "abc"),
     ],
@@ -46,6 +43,42 @@ def test_bad_settings_are_refused_by_name(host, workflow, cache, field, allowed)
     (error,) = refused.value.details["node_errors"][CACHE]["errors"]
     assert error["extra_info"]["input_name"] == field
     assert allowed in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cache", "field", "allowed"),
+    [
+        ({"mode": "warp"}, "mode", "error budget"),
+        ({"predictor": "magic"}, "predictor", "scaling"),
+        ({"few_steps": "many"}, "few_steps", "middle blocks"),
+    ],
+)
+def test_a_choice_that_there_is_none_of_is_named(host, workflow, cache, field, allowed):
+    """Newer hosts refuse it before anything runs; with the others the node fails before it samples."""
+    try:
+        outcome = host.client.run(workflow(cache=cache))
+    except PromptRefused as refused:
+        (error,) = refused.details["node_errors"][CACHE]["errors"]
+        assert error["extra_info"]["input_name"] == field
+        assert allowed in str(error)
+        return
+    assert outcome.status == "error"
+    failed = outcome.messages[-1][2]
+    assert failed["node_id"] == CACHE
+    assert failed["exception_message"].startswith(f"{field}: must be one of ")
+    assert allowed in failed["exception_message"]
+
+
+def test_a_file_that_is_gone_is_named(host, workflow):
+    """The same, but a run does without it."""
+    try:
+        outcome = host.client.run(workflow(cache={"coefficients": "gone.safetensors"}))
+    except PromptRefused as refused:
+        (error,) = refused.details["node_errors"][CACHE]["errors"]
+        assert error["extra_info"]["input_name"] == "coefficients"
+        return
+    assert outcome.status == "success"
+    assert "coefficients: gone.safetensors is gone" in outcome.text_of(CACHE)
 
 
 def test_start_above_end_names_the_field(host, workflow):
@@ -164,7 +197,7 @@ def test_under_4_steps_it_steps_aside_and_says_so(host, workflow, latent):
 
 def test_at_few_steps_middle_blocks_are_left_out_or_nothing(host, workflow, latent):
     outcome = host.client.run(workflow(cache={}, steps=6, layers=4))
-    assert "50% of the blocks are left out at step 4, 1.09x at most" in outcome.text_of(CACHE)
+    assert "50% of the blocks are left out at step 1, 1.09x at most" in outcome.text_of(CACHE)
     whole = {"few_steps": "whole steps"}
     assert latent(workflow(cache=whole, steps=6)) == latent(workflow(steps=6))
 

@@ -182,7 +182,7 @@ def test_without_reference_and_model_it_says_what_is_missing(host: Any):
 
 def test_a_run_that_was_not_cached_says_why(host: Any):
     workflow = compare()
-    only(workflow, "BasicScheduler")["steps"] = 6
+    only(workflow, "BasicScheduler")["steps"] = 3
     made = reported(run(host, workflow), workflow)
     (text,) = made["text"]
     assert "Not cached. " in text

@@ -1,8 +1,9 @@
 // A line in the window for a run whose node cannot be read; it leads to the node.
 import { app } from "../../../scripts/app.js";
+import { make } from "./nodes.js";
 
 class Bar {
-  #element = Object.assign(document.createElement("button"), { className: "sc-bar", hidden: true });
+  #element = make("button", "sc-bar", { hidden: "" });
   #node = null;
 
   constructor() {
@@ -18,7 +19,6 @@ class Bar {
 
   #go() {
     const node = this.#node;
-    if (!node) return;
     if (node.flags.collapsed) node.collapse();
     if (node.graph !== app.canvas.graph) app.canvas.setGraph(node.graph);
     app.canvas.ds.scale = 1;

@@ -11,9 +11,8 @@ export function merge(run, message) {
   // A cache may be replaced on the way to one sampler, and sample with another.
   if (state === "replaced" && run?.prompt === prompt && run.steps.length) return run;
   if (state === "refused" || state === "replaced") return { id, prompt, state, reason: why, steps: [] };
-  const known = same && !OVER.has(state) ? run.steps : [];
-  const steps = [...known];
-  steps.length = Math.max(message.steps, known.length);
+  const steps = same && !OVER.has(state) ? [...run.steps] : [];
+  steps.length = Math.max(message.steps, steps.length);
   for (const [step, sigma, computed, reason, error, limit] of rows) {
     steps[step] = { sigma, computed: !!computed, reason: reasons[reason], error, limit };
   }
@@ -21,7 +20,7 @@ export function merge(run, message) {
   return { seconds: null, ...more, id, prompt, state, notes, steps: Array.from(steps) };
 }
 
-const count = (run, kind) => run.steps.filter((step) => step && step.computed === kind).length;
+const count = (run, kind) => run.steps.filter((step) => step?.computed === kind).length;
 
 /** Computed and predicted steps. A page that missed some is told their number. */
 function counts(run) {
@@ -39,18 +38,19 @@ const TITLES = { refused: "Not cached.", replaced: "Replaced." };
 
 /** What stands over the marks. Speeds are estimates: no plain run was made. */
 export function caption(run) {
-  if (TITLES[run.state]) return { text: `${TITLES[run.state]} ${run.reason}`, speedup: "", note: "" };
+  if (TITLES[run.state]) return { text: `${TITLES[run.state]} ${run.reason}` };
   const [on, off] = counts(run);
   const total = run.steps.length;
   const reached = off ? `about ${run.speedup.toFixed(1)}x` : "";
   const speedup = [run.asked ? `asked ${run.asked.toFixed(1)}x` : "", reached].filter(Boolean).join(", ");
   const note = run.notes.join(". ");
-  if (run.state === "stopped") return { text: `Stopped at step ${on + off} of ${total}`, speedup, note };
+  const at = `step ${on + off} of ${total}`;
+  if (run.state === "stopped") return { text: `Stopped at ${at}`, speedup, note };
   if (run.state !== "done") {
     const left = run.left > 0 ? `, ${duration(run.left)} left` : "";
-    return { text: `step ${on + off} of ${total}${left}`, speedup, note };
+    return { text: `${at}${left}`, speedup, note };
   }
-  if (!off) return { text: "Nothing predicted", speedup: "", note };
+  if (!off) return { text: "Nothing predicted", note };
   const saved = run.saved > 0 ? `, saved ${duration(run.saved)}` : "";
   return { text: `${on} of ${total} computed${saved}`, speedup, note };
 }

@@ -1,7 +1,7 @@
 // Draws a run: a caption, one mark per step, and the estimate against its limit as a thin line.
+import { give, make } from "./nodes.js";
 import { caption, describe, share, summary } from "./run.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 // Heights in the stylesheet: caption and marks, the line over the marks, a row of the notes.
 const HEIGHT = 34;
 const LINE = 17;
@@ -19,21 +19,20 @@ export class Timeline {
   #speedup = make("span", "sc-live-speedup");
   #note = make("div", "sc-live-note");
   #caption = make("div", "sc-live-caption");
-  #plot = make("div", "sc-live-plot");
-  #line = document.createElementNS(SVG, "svg");
+  #plot = make("div", "sc-live-plot", {
+    role: "img",
+    tabindex: 0,
+    "aria-description": "Arrow keys name the steps, C copies the computed ones",
+  });
+  #line = draw("svg", { preserveAspectRatio: "none" });
   #marks = make("div", "sc-live-marks");
-  #spoken = make("span", "sc-live-spoken");
-  #tip = make("div", "sc-live-tip");
+  #spoken = make("span", "sc-live-spoken", { role: "status" });
+  #tip = make("div", "sc-live-tip", { role: "tooltip" });
 
   constructor() {
     this.element = make("div", "sc-live");
     this.#caption.append(this.#text, this.#speedup);
-    this.#line.setAttribute("preserveAspectRatio", "none");
-    this.#plot.setAttribute("role", "img");
-    this.#plot.tabIndex = 0;
     this.#plot.append(this.#line, this.#marks);
-    this.#spoken.setAttribute("role", "status");
-    this.#tip.setAttribute("role", "tooltip");
     this.element.append(this.#caption, this.#note, this.#plot, this.#spoken);
     this.#listen();
   }
@@ -47,7 +46,7 @@ export class Timeline {
   show(run, stale = "", linesOf = () => 1) {
     const other = run?.id !== this.#run?.id;
     this.#run = run;
-    const { text, speedup, note } = run ? caption(run) : { text: "waiting", speedup: "", note: "" };
+    const { text, speedup = "", note = "" } = run ? caption(run) : { text: "waiting" };
     const said = run ? summary(run) : "No steps yet";
     this.#text.textContent = stale ? `${stale}: ${text}` : text;
     this.#caption.title = this.#note.title = said;
@@ -62,8 +61,6 @@ export class Timeline {
       part.setAttribute("aria-hidden", String(!words));
     }
     this.#plot.setAttribute("aria-label", stale ? `${stale}: ${said}` : said);
-    if (run?.steps.length) this.#plot.setAttribute("aria-description", "Arrow keys name the steps, C copies the computed ones");
-    else this.#plot.removeAttribute("aria-description");
     this.#drawMarks(run?.steps ?? [], run?.state === "running");
     this.#drawLine(run?.steps ?? [], run?.state ?? "waiting");
     if (other) {
@@ -157,8 +154,7 @@ export class Timeline {
     this.#marks.children[this.#active]?.classList.remove("sc-live-active");
     mark.classList.add("sc-live-active");
     this.#active = index;
-    const lines = describe(this.#run, index);
-    this.#tip.replaceChildren(...lines.map(paragraph));
+    this.#tip.replaceChildren(...describe(this.#run, index).map((line) => make("div", "", {}, line)));
     // On the page and not in the node, whose neighbours would cover it and whose zoom would shrink it.
     if (!this.#tip.isConnected) document.body.append(this.#tip);
     place(this.#tip, mark.getBoundingClientRect(), this.element.getBoundingClientRect());
@@ -177,26 +173,13 @@ function place(tip, mark, view) {
 /** Path through the estimates; it breaks where there is none, and one alone is a dot. */
 function track(shares) {
   const points = shares.map((value, i) => value !== null && `${i + 0.5} ${TOP - Math.min(value, TOP)}`);
-  return points
-    .map((point, i) => {
-      if (!point) return "";
-      return points[i - 1] ? `L${point}` : `M${point}L${point}`;
-    })
-    .join("");
+  return points.map((point, i) => point && `${points[i - 1] ? "" : `M${point}`}L${point}`).filter(Boolean).join("");
 }
 
 function path(name, d) {
-  const element = document.createElementNS(SVG, "path");
-  element.setAttribute("class", name);
-  element.setAttribute("d", d);
-  element.setAttribute("vector-effect", "non-scaling-stroke");
-  return element;
+  return draw("path", { class: name, d, "vector-effect": "non-scaling-stroke" });
 }
 
-function paragraph(text) {
-  return Object.assign(make("div", ""), { textContent: text });
-}
-
-function make(tag, name) {
-  return Object.assign(document.createElement(tag), { className: name });
+function draw(tag, attributes) {
+  return give(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
 }
