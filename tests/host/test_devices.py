@@ -18,6 +18,7 @@ from scaling_cache.cache_core.methods import (
     MixCache,
     ScalingCache,
 )
+from scaling_cache.cache_core.methods.base import Few
 
 from testbed.install import cached
 
@@ -27,7 +28,7 @@ METHODS = (
     FirstBlockCache(0.1),
     DiCache(0.3),
     MixCache(0.2, trigger=1.0),
-    ScalingCache(),
+    ScalingCache(few=Few.STEPS),
 )
 each = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 

@@ -22,6 +22,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from scaling_cache.cache_core.methods import CfgCache, FirstBlockCache, Method, ScalingCache
+from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.cache_core.outputs import OutputCache
 from scaling_cache.cache_core.predict.predictors import History
 from scaling_cache.nodes.host.cache import Cache, caches_of
@@ -337,7 +338,9 @@ CALLED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "method", [ScalingCache(), FirstBlockCache(0.5), CfgCache(3)], ids=lambda method: method.name
+    "method",
+    [ScalingCache(few=Few.STEPS), FirstBlockCache(0.5), CfgCache(3)],
+    ids=lambda method: method.name,
 )
 @pytest.mark.parametrize("kind", CALLED)
 def test_arguments_by_name(kind: str, method: Method, tiny: Any, sample: Any):
