@@ -308,7 +308,9 @@ def _node(part: Part, inputs: dict[str, Any]) -> Node:
     title, size = "", (380 if part.models else 320, 0)
     if text := set(PROMPTS) & inputs.keys():
         negative = inputs[text.pop()] in ("", NEGATIVE)
-        title, size = ("Negative Prompt", (400, 130)) if negative else ("Prompt", (400, 0))
+        # Low where there is little else in the node.
+        low = 130 if negative and part.kind == "CLIPTextEncode" else 0
+        title, size = "Negative Prompt" if negative else "Prompt", (400, low)
     if part.kind in ("SaveImage", "SaveVideo", "LoadImage"):
         size = (420, 470) if part.kind == "SaveImage" else (380, 340)
     return Node(part.kind, 0, inputs, size, title, part.models)

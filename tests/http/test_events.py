@@ -60,7 +60,7 @@ def test_every_prompt_and_run_has_its_own_number(host, workflow):
 
 
 def test_the_reason_for_not_caching(host, workflow):
-    outcome = host.client.run(workflow(cache={}, steps=7))
+    outcome = host.client.run(workflow(cache={}, steps=3))
     (message,) = told(outcome)
     assert (message["state"], message["node"]) == ("refused", CACHE)
     assert f"Not cached. {message['reason']}" == outcome.text_of(CACHE)
