@@ -281,8 +281,10 @@ def test_every_text_is_translated_and_no_other(language: str, object_info: dict[
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_translated_settings_are_those_that_there_are(language: str):
-    script = (ROOT / "web" / "live_view.js").read_text(encoding="utf-8")
-    ids = set(re.findall(r'^const SETTING = "(.+)";$', script, re.MULTILINE))
+    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "web").glob("*.js")]
+    ids = {
+        found for script in scripts for found in re.findall(r'^ +id: "(\w+\.\w+)",$', script, re.M)
+    }
     translated = texts(read(ROOT / "locales" / language / "settings.json"))
     keys = [each.replace(".", "_") for each in ids]
     assert set(translated) == {(key, kind) for key in keys for kind in ("name", "tooltip")}
