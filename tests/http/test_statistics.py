@@ -35,12 +35,12 @@ def test_a_run_is_told_by_its_prompt(host: Any, workflow: Any):
 
 
 def test_a_refused_one_and_one_of_another_prompt(host: Any, workflow: Any):
-    outcome = host.client.run(workflow(cache={}, steps=7, seed=62))
+    outcome = host.client.run(workflow(cache={}, steps=3, seed=62))
     (run,) = runs_of(host, outcome.prompt_id)["runs"]
     assert (run["state"], run["node"]) == ("refused", CACHE)
     assert f"Not cached. {run['refused']}" == outcome.text_of(CACHE)
     assert in_history(host, outcome.prompt_id) == [run]
-    plain = host.client.run(workflow(steps=7, seed=63))
+    plain = host.client.run(workflow(steps=3, seed=63))
     assert runs_of(host, plain.prompt_id)["runs"] == []
     assert in_history(host, plain.prompt_id) is None
 
