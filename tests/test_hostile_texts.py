@@ -236,11 +236,16 @@ def test_a_coefficient_file_that_is_gone(clean: Page, text: str):
 
 
 def tell(page: Page, **message: Any) -> None:
-    """A message of a run, as the host's side sends it."""
+    """A message of a run, as the host's side sends it, in a prompt of its own."""
     add(page, "ScalingCache")
     page.evaluate(
-        """message => window.comfyAPI.api.api.dispatchEvent(new CustomEvent('scaling_cache.run', {
-            detail: { prompt_id: 'p', node: String(node.id), workflow: app.graph.id, ...message } }))""",
+        """message => {
+            const tell = (kind, detail) => window.comfyAPI.api.api.dispatchEvent(
+                new CustomEvent(kind, { detail: { prompt_id: 'p', ...detail } }));
+            tell('execution_start', { timestamp: 1 });
+            tell('scaling_cache.run', { node: String(node.id), workflow: app.graph.id, ...message });
+            tell('execution_success', { timestamp: 2 });
+        }""",
         {"run": 1, **message},
     )
 
