@@ -14,7 +14,7 @@ from ..host.inprocess import import_host
 from ..nodes.vocabulary import EMBEDDING_WIDTH, POOLED_WIDTH
 from .networks import CHANNELS, DEPTH, WEIGHTS
 
-CONTROL_FILE = WEIGHTS / "scalingcache_demo_sd3_control.safetensors"
+CONTROL_FILE = WEIGHTS.with_name("control_weights") / "scalingcache_demo_sd3_control.safetensors"
 BLOCKS = 2
 _CONTRAST = 6.0
 
