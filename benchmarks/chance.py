@@ -15,8 +15,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from . import situations
@@ -134,6 +132,8 @@ def soak(runs: int, seed: int | None, say: Callable[[str], None] = print) -> lis
     Raises:
         AssertionError: if a run at 1x differs.
     """
+    from testbed.soak import draw
+
     nearer: list[float] = []
 
     def one(drawn: Drawn) -> None:
@@ -145,16 +145,7 @@ def soak(runs: int, seed: int | None, say: Callable[[str], None] = print) -> lis
         if row.computed < row.evaluations:
             nearer.append(row.cached - row.fewer)
 
-    chosen = settings(
-        max_examples=runs,
-        database=None,
-        deadline=None,
-        derandomize=seed is None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    test = chosen(hypothesis.given(draws())(one))
-    (test if seed is None else hypothesis.seed(seed)(test))()
+    draw(draws(), one, runs, seed)
     return nearer
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.samplers
@@ -26,6 +26,7 @@ from . import networks
 from .methods import Entry, entries
 
 KEY = "soak"
+T = TypeVar("T")
 
 
 class Fault(Enum):
@@ -144,6 +145,18 @@ def soak(runs: int, seed: int | None, say: Callable[[str], None] = lambda line: 
         if tally.runs % 100 == 0:
             say(tally.summary())
 
+    draw(cases(), one, runs, seed)
+    return tally
+
+
+def draw(
+    strategy: st.SearchStrategy[T], one: Callable[[T], None], runs: int, seed: int | None
+) -> None:
+    """Call a function with so many draws.
+
+    Args:
+        seed: of the draws; None for always the same ones.
+    """
     chosen = settings(
         max_examples=runs,
         database=None,
@@ -152,9 +165,8 @@ def soak(runs: int, seed: int | None, say: Callable[[str], None] = lambda line: 
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    test = chosen(hypothesis.given(cases())(one))
+    test = chosen(hypothesis.given(strategy)(one))
     (test if seed is None else hypothesis.seed(seed)(test))()
-    return tally
 
 
 def check(case: Case, tally: Tally, held: list[weakref.ref[Any]]) -> str:
