@@ -211,6 +211,11 @@ class Method:
         """Whether these settings ask for no caching at all."""
         return False
 
+    @property
+    def asked(self) -> float | None:
+        """The speed-up to aim at, where one decides."""
+        return None
+
     @classmethod
     def from_inputs(cls, inputs: Inputs, model: Model) -> Method | str:
         """The method as a user set it, or why this model cannot have it. What a user leaves at 0 is

@@ -460,7 +460,7 @@ def plan(
         if not same_everywhere(agree, repr((about.schedule, about.shape, told)).encode()):
             return "The GPUs sample different sizes, steps or conditionings: every step is computed"
     steps = len(about.schedule) - 1
-    report = RunReport(steps, notes=list(cache.notes), asked=getattr(method, "asked", None))
+    report = RunReport(steps, notes=list(cache.notes), asked=method.asked)
     traits = sampler_traits(about.sampler, about.schedule)
     if isinstance(method, Plain):
         bare = RunPlan(about.schedule, traits, (0, steps))
