@@ -20,7 +20,7 @@ from ..image_model.train_vae import loss_of, with_host_scale
 from ..model.muon import Muon
 from ..model.networks import export
 from ..model.train_vae import NOISE
-from ..model.training import Ema, Progress, averaged, cosine, save, start
+from ..model.training import Ema, Progress, averaged, cosine, reconstruct, save, start
 from ..nodes.emoji import all_names
 from .networks import VAE_FILE, make_vae
 from .pictures import SIZE, render
@@ -73,21 +73,8 @@ def main() -> None:
     torch.manual_seed(progress.steps)
     while progress.running:
         rate = options.rate * min(1, (progress.steps + 1) / 40) * cosine(progress.done, 0.03)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
         frame = batch().to(options.device, memory_format=torch.channels_last)
-        with torch.autocast(options.device, dtype=torch.bfloat16):
-            latent = vae.encode(frame).float()
-            decoded = vae.decode(latent + NOISE * torch.randn_like(latent)).float()
-        loss = loss_of(decoded, frame, latent)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        ema.update(vae)
-        progress.step(float((decoded - frame).detach().square().mean()))
+        progress.step(reconstruct(vae, frame, NOISE, loss_of, optimizers, ema, rate))
         if progress.steps % SAVE_EVERY == 0 or not progress.running:
             save(name, vae, ema, optimizers, progress)
     export(with_host_scale(ema.weights), VAE_FILE)

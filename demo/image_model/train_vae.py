@@ -18,7 +18,7 @@ from ..model.clips import FRAMES, SIZE, render
 from ..model.muon import Muon
 from ..model.networks import export
 from ..model.train_vae import NOISE, slopes
-from ..model.training import Ema, Progress, cosine, save, start
+from ..model.training import Ema, Progress, cosine, reconstruct, save, start
 from ..nodes.vocabulary import training_prompts
 from .networks import VAE_FILE, make_vae
 
@@ -81,21 +81,8 @@ def main() -> None:
     progress = Progress(options.minutes)
     while progress.running:
         rate = options.rate * min(1, (progress.steps + 1) / 40) * cosine(progress.done, 0.03)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
         frame = batch().to(options.device, memory_format=torch.channels_last)
-        with torch.autocast(options.device, dtype=torch.bfloat16):
-            latent = vae.encode(frame).float()
-            decoded = vae.decode(latent + NOISE * torch.randn_like(latent)).float()
-        loss = loss_of(decoded, frame, latent)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        ema.update(vae)
-        progress.step(float((decoded - frame).detach().square().mean()))
+        progress.step(reconstruct(vae, frame, NOISE, loss_of, optimizers, ema, rate))
     save(NAME, vae, ema, optimizers, progress)
     export(with_host_scale(ema.weights), VAE_FILE)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from .muon import Muon
 from .objectives import Objective
-from .training import Ema, Progress, cosine, save, start
+from .training import Ema, Progress, advance, cosine, save, start
 
 SAVE_EVERY = 180  # seconds
 # Clean latents, and what else the network takes, by its argument's name.
@@ -84,12 +84,7 @@ def train(
                 task.noisy, task.time, **conditions, transformer_options=dict(inner)
             ).float()
         loss = (task.importance * (given - task.wanted).square()).mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        for optimizer in (muon, adam):
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        ema.update(net)
+        advance(loss, net, (muon, adam), ema)
         progress.step(float(loss.detach()))
         if time.monotonic() > saved + SAVE_EVERY:
             save(name, net, ema, [muon, adam], progress)

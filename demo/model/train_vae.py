@@ -22,7 +22,7 @@ from .clips import FRAMES, SIZE, render
 from .encode_clips import BANK
 from .muon import Muon
 from .networks import VAE_FILE, export, fold_statistics, make_vae
-from .training import CACHE, Ema, Progress, averaged, cosine, save, start
+from .training import CACHE, Ema, Progress, averaged, cosine, reconstruct, save, start
 
 NAME = "vae"
 NOISE = 0.03  # added to latents, so that the decoder forgives small errors
@@ -82,25 +82,12 @@ def main() -> None:
     progress = Progress(arguments.minutes)
     while progress.running:
         rate = arguments.rate * min(1, progress.steps / 30) * cosine(progress.done, 0.03)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
         if arguments.decoder_only:
             clip = batch(2, FRAMES, 64)
         else:
             clip = batch(4, 5, 64) if progress.done < 0.7 else batch(1, 9, 112)
         clip = clip.to(arguments.device)
-        with torch.autocast(arguments.device, dtype=torch.bfloat16):
-            latent = vae.encode(clip).float()
-            decoded = vae.decode(latent + NOISE * torch.randn_like(latent)).float()
-        loss = loss_of(decoded, clip, latent)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        ema.update(vae)
-        progress.step(float((decoded - clip).detach().square().mean()))
+        progress.step(reconstruct(vae, clip, NOISE, loss_of, optimizers, ema, rate))
     save(NAME, vae, ema, optimizers, progress)
     if arguments.decoder_only:
         bank = torch.load(CACHE / BANK, weights_only=True)

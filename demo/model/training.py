@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,46 @@ def cosine(done: float, low: float, hold: float = 0.0) -> float:
         return 1.0
     share = (done - hold) / (1 - hold)
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def advance(
+    loss: Tensor, net: nn.Module, optimizers: Sequence[torch.optim.Optimizer], ema: Ema
+) -> None:
+    """One update of a network's weights, and of their average."""
+    loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    ema.update(net)
+
+
+def reconstruct(
+    vae: Any,
+    pictures: Tensor,
+    noise: float,
+    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+    ema: Ema,
+    rate: float,
+) -> float:
+    """One step of an autoencoder, whose decoder sees some noise on the latent.
+
+    Args:
+        loss_of: of what was decoded, the pictures and the latent.
+        rate: of learning.
+
+    Returns:
+        Mean squared error of the pictures.
+    """
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    with torch.autocast(pictures.device.type, dtype=torch.bfloat16):
+        latent = vae.encode(pictures).float()
+        decoded = vae.decode(latent + noise * torch.randn_like(latent)).float()
+    advance(loss_of(decoded, pictures, latent), vae, optimizers, ema)
+    return float((decoded - pictures).detach().square().mean())
 
 
 def start(
