@@ -286,7 +286,7 @@ def outer_sample(
         result = executor(noise, latent_image, sampler, sigmas, *args, **kw)
     finally:
         guider.model_options = saved
-        end(session, result)
+        tell(end, session, result)
     return result
 
 
