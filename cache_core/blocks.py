@@ -72,6 +72,7 @@ class State:
         reference: tensor that the signal is compared with.
         probe: change by the first blocks at the step under way, for predictors that align.
         step: step that was decided last.
+        stream: shape of the tokens that entered the blocks last.
     """
 
     policies: dict[Span, Policy]
@@ -80,6 +81,7 @@ class State:
     reference: torch.Tensor | None = None
     probe: torch.Tensor | None = None
     step: int = -1
+    stream: torch.Size | None = None
 
     @property
     def nbytes(self) -> int:
@@ -205,6 +207,17 @@ class NetworkCall:
         signal = self._run.rule.signal
         decided = all(state.step == self._step for state in self._states)
         return SignalKind.NONE if decided or signal.is_time else signal
+
+    def enter(self, stream: torch.Size) -> None:
+        """Forget what is known of other tokens: the host leaves some out once it has kept them.
+
+        Args:
+            stream: shape of the tokens that enter the blocks.
+        """
+        for state in self._states:
+            if state.stream != stream:
+                state.changes.clear()
+                state.stream, state.reference = stream, None
 
     def decide(self, signal: torch.Tensor | None = None, probe: torch.Tensor | None = None) -> None:
         """Decide the spans of this call. Reads the device once, and only for a signal of data.

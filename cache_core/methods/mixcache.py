@@ -236,10 +236,11 @@ class MixRun(BlockCache):
         """With the negative output where it was left out. At computed steps all comparisons of a call are
         read in one read of the device."""
         moment, guidance = self._moment, self.guidance
+        # Where the positive one's call failed nothing is known any more, which is a fault too.
+        if self._alone and moment and guidance is not None and outputs[0] is not None:
+            return [outputs[0], guidance.negative(keys, outputs[0], sigma, moment.step)]
         if self.sealed or moment is None:
             return outputs
-        if self._alone and guidance is not None and outputs[0] is not None:
-            return [outputs[0], guidance.negative(keys, outputs[0], sigma, moment.step)]
         if self._choice.part is None:
             if guidance is not None and not why_plain(x, active):
                 positive, negative = outputs

@@ -191,13 +191,13 @@ def modulate(
     Args:
         normed: tokens [batch, tokens, width].
         shift, scale: [batch, rows, width].
-        parts: (first token, end, row) each, or None for one row.
+        parts: (first token, end, row) each, together all tokens, or None for one row.
     """
     if parts is None:
         return normed * (1 + scale) + shift
     pieces = [
         normed[:, a:b] * (1 + scale[:, row : row + 1]) + shift[:, row : row + 1]
-        for a, b, row in parts
+        for a, b, row in sorted(parts)
     ]
     return torch.cat(pieces, 1)
 
@@ -205,12 +205,18 @@ def modulate(
 def flux_modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:
     """Block-0 input of the families that are built from Flux blocks.
 
-    The modulation comes ready with the arguments where it is not the block's own (Flux 2, Chroma).
+    The modulation comes ready with the arguments where it is not the block's own (Flux 2, Chroma). It has
+    two rows where pictures are shown at noise level zero, which lie behind the one that is made; the host
+    may leave them out where their keys are known, but not their places.
     """
     block = network.double_blocks[0]
-    vec = args["vec"]
+    vec, tokens = args["vec"], args["img"].shape[1]
     first = block.img_mod(vec)[0] if block.modulation else vec[0][0]
     parts = args.get("modulation_dims_img")
+    if parts is None and first.scale.shape[1] == 2:
+        shown = sum(args["transformer_options"]["reference_image_num_tokens"])
+        made = args["pe"].shape[-4] - args["txt"].shape[1] - shown
+        parts = [(0, made, 0), (made, tokens, 1)]
     return modulate(block.img_norm1(args["img"]), first.shift, first.scale, parts)
 
 

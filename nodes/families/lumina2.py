@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,10 +12,23 @@ from .family import BlockCall, Family, Stack, modulate
 
 
 def modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:
-    """Input of block 0 after norm and modulation; there is no shift."""
+    """Input of block 0 after norm and modulation; there is no shift. With pictures to look at, half of
+    the rows are for them, at noise level zero, and the places of the others come with the call."""
     block, time = network.layers[0], args["args"][3]
-    scale = block.adaLN_modulation(time).chunk(4, dim=1)[0][:, None]
-    return modulate(block.attention_norm1(args["img"]), torch.zeros_like(scale), scale)
+    scale = block.adaLN_modulation(time).chunk(4, dim=1)[0]
+    tokens, places = args["img"], args["kwargs"].get("timestep_zero_index")
+    rows = torch.stack(scale.chunk(2 if places else 1), 1)
+    parts = places and [*_between(places, tokens.shape[1]), *((a, b, 1) for a, b in places)]
+    return modulate(block.attention_norm1(tokens), torch.zeros_like(rows), rows, parts)
+
+
+def _between(places: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int, int]]:
+    """The tokens that lie outside of some places, as parts with the first row."""
+    ends = [0, *(end for _, end in sorted(places))]
+    return [
+        (a, b, 0)
+        for a, b in zip(ends, [*(first for first, _ in sorted(places)), count], strict=True)
+    ]
 
 
 def time_embedding(network: Any, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

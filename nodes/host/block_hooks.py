@@ -353,6 +353,7 @@ class BlockWalk:
             return
         # Tokens of a video may lie in their place: frames, rows, columns.
         self.tokens = math.prod(args["img"].shape[1:-1])
+        self._call.enter(args["img"].shape)
         if self._probe:
             self._before = args["img"].clone()
         else:

@@ -190,6 +190,18 @@ def test_many_faults(benches: Any) -> None:
     assert not (wrong := strike(benches, list(EVERY), tries, seed)), "\n".join(wrong)
 
 
+def test_a_fault_in_any_call_of_the_network(benches: Any) -> None:
+    """With a negative conditioning that is left out there is one to go back to, and one without."""
+    with told():
+        bench = benches("MixCache", "wan")
+        code = next(code for code in bench.places if code.co_name == "_why_plain")
+        faults = [
+            Calls(Place(code, i), RuntimeError("a fault"), bench.ran)
+            for i in range(bench.places[code])
+        ]
+        assert not (wrong := [w for fault in faults for w in bench.disturbed(fault)]), wrong
+
+
 def exhaust(benches: Any, methods: Sequence[str], tries: int, seed: int) -> list[str]:
     """No memory at some tensor operations of each method, at even distances; gives what went wrong."""
     wrong: list[str] = []
