@@ -87,6 +87,8 @@ TITLES: dict[str, str] = {
     "wan_dancer": "Wan 2.2 Dancer",
     "wan_animate2": "Wan Animate 2",
     "ace_step_15": "ACE-Step 1.5",
+    "minimax_music3": "MiniMax Music 3",
+    "trellis2": "TRELLIS 2",
     "stable_audio_3": "Stable Audio 3",
     "ltx2": "LTX-2 (video and sound)",
     "minimax_h3": "MiniMax H3 (video and sound)",
@@ -96,7 +98,7 @@ TITLES: dict[str, str] = {
 }
 
 # Buffers that the host leaves as they are in memory until it reads the file.
-_FROM_FILE = {"pos_embed", "y_embedder.y_embedding", "transformer.rotary_pos_emb.inv_freq"}
+_FROM_FILE = ("pos_embed", "y_embedder.y_embedding", "transformer.rotary_pos_emb.inv_freq", ".beta")
 
 
 # Where the host has the parameters of a network as a class of their own, by `image_model`.
@@ -152,12 +154,15 @@ def build(
     model = config.get_model(state, "", device=torch.device("cpu"))
     if spec.config == "ACEStep":
         model.diffusion_model.lyric_encoder = _lyrics(dtype)
+    if spec.config == "MiniMaxMusic3":  # the host's own has no setting for how many
+        transformer = model.diffusion_model.diffusion_transformer.transformer
+        transformer.layers = transformer.layers[:2]
     for part in _UNUSED.get(spec.config, ()):
         setattr(model.diffusion_model, part, torch.nn.Identity())
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         network = model.diffusion_model
-        tables = [b for n, b in network.named_buffers() if n in _FROM_FILE]
+        tables = [b for n, b in network.named_buffers() if n.endswith(_FROM_FILE)]
         for tensor in [*network.parameters(), *tables]:
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread * spec.scale)
     cpu = torch.device("cpu")

@@ -51,6 +51,28 @@ _PIXELDIT: dict[str, Any] = {
     "txt_max_length": 8,
     "image_model": "pixeldit_t2i",
 }
+_TRELLIS2: dict[str, Any] = {
+    "resolution": 32,
+    "model_channels": 32,
+    "cond_channels": 24,
+    "num_blocks": 3,
+    "num_heads": 2,
+    "image_model": "trellis2",
+}
+
+
+def _trellis2(seed: int) -> dict[str, Any]:
+    """The second stage, points of a grid by their places: the first one's size is the host's own."""
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.cartesian_prod(*map(torch.arange, (1, 2, 2, 3)))
+    return {
+        "embeds": torch.randn(1, 5, 24, generator=generator),
+        "trellis2_coords": places.int(),
+        "trellis2_coord_counts": torch.tensor([len(places)]),
+        "trellis2_generation_mode": "shape_generation",
+    }
+
+
 _WAN = {"first": "blocks.0", "last": "blocks.3", "final": "head"}
 
 RECENT: dict[str, Spec] = {
@@ -281,6 +303,15 @@ RECENT: dict[str, Spec] = {
         model_type="animate2",
         in_dim=36,
     ),
+    "minimax_music3": Spec(
+        "MiniMaxMusic3",
+        {"audio_model": "minimax_music3"},
+        (128, 16),
+        8 * 4096,
+        more={"conditioning_scale": torch.ones(1, 1, 1)},
+        scale=0.1,
+    ),
+    "trellis2": Spec("Trellis2", _TRELLIS2, (32, 12, 1), 24, more=_trellis2),
     "ace_step_15": Spec(
         "ACEStep15",
         {
