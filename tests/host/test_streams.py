@@ -96,3 +96,21 @@ def test_a_stream_has_a_place_of_its_own_on_the_schedule(model: Any) -> None:
     assert streams_of(carried, schedule, shapes)[1].log_snr == log_snr(
         carried, schedule, shapes[1], 4.0
     )
+
+
+@pytest.mark.parametrize(("name", "louder"), [("ltx2", 1.0), ("minimax_h3", 4.0)])
+def test_models_of_video_and_sound(name: str, louder: float) -> None:
+    """Those of newer hosts, which one carries the sound of another shift larger."""
+    model, latent = networks.build(name), networks.empty(name)
+    shapes = [tuple(part.shape) for part in latent.unbind()]
+    schedule = (1.0, 0.7, 0.3, 0.0)
+    _, sound = streams_of(model, schedule, shapes)
+    assert sound.log_snr == log_snr(model, schedule, shapes[1], louder)
+    entry = next(entry for entry in entries() if entry.name == "Scaling Cache")
+    plain = networks.sample(model, name, STEPS)
+    with watching(entry.put(model, STEPS, False, "none")) as (watched, seen):
+        found = networks.sample(watched, name, STEPS)
+    assert seen.reports[0].computed < STEPS
+    lengths = [math.prod(shape[1:]) for shape in shapes]
+    for near, far in zip(found.split(lengths, 1), plain.split(lengths, 1), strict=True):
+        assert 0 < (near - far).norm() / far.norm() < 0.6
