@@ -1,11 +1,11 @@
-"""`python -m benchmarks fidelity|calibration|cost|large|situations|few_steps|branches|page`."""
+"""`python -m benchmarks fidelity|calibration|cost|large|situations|few_steps|branches|streams|page`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import branches, calibration, cost, few_steps, fidelity, large, page, situations
+from . import branches, calibration, cost, few_steps, fidelity, large, page, situations, streams
 
 
 def main() -> None:
@@ -19,6 +19,7 @@ def main() -> None:
         (situations, "what changes in mid-run, against fewer steps"),
         (few_steps, "what is to gain with 8 steps and fewer"),
         (branches, "ControlNets at some steps only"),
+        (streams, "video and sound in one latent, each for itself"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]

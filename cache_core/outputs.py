@@ -15,13 +15,11 @@ from .predict.predictors import (
     SCALING,
     Axis,
     Histories,
-    History,
     Known,
     Now,
     Predictor,
     Quantity,
     per_sample,
-    project,
 )
 from .run.run import Keys, Outputs, Run
 
@@ -93,17 +91,18 @@ class OutputCache(Run):
                 self._predict(key, x, level) if on else torch.zeros_like(x)
                 for key, on in zip(keys, active, strict=True)
             ]
-        histories: list[History] = []
+        known: list[Hashable] = []
         taken: list[torch.Tensor] = []
         oldest, begins = self._oldest(), self._last < 0
         for key, output, on in zip(keys, outputs, active, strict=True):
             if on and output is not None and not self.sealed:
-                histories.append(self._histories.of(key, x, oldest, begins))
+                self._histories.admit(key, x, oldest, begins)
+                known.append(key)
                 taken.append(output)
         if {output.shape for output in taken} - {x.shape}:
             self.stop("the model's output has another shape than its input")
         elif taken:
-            self._observe(histories, taken, x, sigma, level, first=active[0])
+            self._observe(known, taken, x, sigma, level, first=active[0])
         return outputs
 
     def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
@@ -151,7 +150,7 @@ class OutputCache(Run):
 
     def _observe(
         self,
-        histories: Sequence[History],
+        keys: Sequence[Hashable],
         outputs: Sequence[torch.Tensor],
         x: torch.Tensor,
         sigma: torch.Tensor,
@@ -167,8 +166,7 @@ class OutputCache(Run):
         moment, follower = self._moment, self.follower
         assert moment is not None
         values = [self.quantity.of(x, output, level) for output in outputs]
-        pairs = zip(histories, values, strict=True)
-        numbers = [project(history.past, value).flatten() for history, value in pairs]
+        numbers = self._histories.measure(keys, values)
         if follower is not None and first and moment.first and not self._followed:
             self._followed = True
             output = values[0] + x if self.quantity.less_input else values[0]
@@ -178,12 +176,11 @@ class OutputCache(Run):
         *host, now = torch.cat([measured, sigma.reshape(-1)[:1].float()]).tolist()
         if not self.clock.measures and not self.clock.follows(moment, now):
             self.report.note("The sampler does not follow its schedule: sigma is read at each step")
-        at, size = self.axis(now), len(numbers[0])
+        at, size = self.axis(now), len(numbers[0]) * len(values)
         if follower is not None and len(numbers) > len(values):
-            follower.learn(host[size * len(values) :])
+            follower.learn(host[size:])
         newest = [Known(moment.step, now, at, (value,)) for value in values]
-        rows = [host[i * size : (i + 1) * size] for i in range(len(values))]
-        missed = self._histories.learn(histories, newest, rows)
+        missed = self._histories.learn(keys, newest, host[:size])
         if missed == math.inf:
             self.stop("the model's output is not finite")
             return

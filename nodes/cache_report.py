@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,20 @@ import torch
 from comfy_api.latest import io, ui
 from comfy_execution.graph import ExecutionBlocker
 
-from ..cache_core.calibration.fidelity import Fidelity, as_saved, compare_latents, compare_pictures
+from ..cache_core.calibration.fidelity import (
+    Fidelity,
+    SoundFidelity,
+    as_saved,
+    compare_latents,
+    compare_pictures,
+    compare_sounds,
+)
 from ..cache_core.run.report import FinishedRun
 from . import inputs
 from .host.compat import schema
 from .host.progress import ProgressText, node_of, runs_of, upstream
 from .report.facts import Facts, as_dict, text
-from .report.latents import frames, preview
+from .report.latents import frames, parts, preview
 from .report.picture import draw
 
 # Where the statistics stand in the node's results in the history, and in the pictures' metadata.
@@ -82,11 +90,20 @@ class ScalingCacheReport(io.ComfyNode):
                         "this node. Save its third output, which passes the pictures on."
                     ),
                 ),
+                io.Audio.Input(
+                    "audio", optional=True, tooltip="The sound that was made with the cache."
+                ),
+                io.Audio.Input(
+                    "reference_audio",
+                    optional=True,
+                    tooltip="That of the same seed and settings without the cache, as long.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="report", tooltip="The report as a picture."),
                 io.String.Output(display_name="text", tooltip="The table as text."),
                 io.Image.Output(display_name="images", tooltip="The pictures, as they came."),
+                io.Audio.Output(display_name="audio", tooltip="The sound, as it came."),
             ],
         )
 
@@ -106,7 +123,10 @@ class ScalingCacheReport(io.ComfyNode):
         latent: Any = None,
         reference_latent: Any = None,
         metadata: bool = False,
+        audio: Any = None,
+        reference_audio: Any = None,
     ) -> io.NodeOutput:
+        sound = compare_audio(audio, reference_audio)
         compared = compare(images, reference_images, latent, reference_latent)
         if reference_model is not None and compared.reference is None:
             raise ValueError(
@@ -127,6 +147,8 @@ class ScalingCacheReport(io.ComfyNode):
             compared.size,
             compared.kind,
             notes,
+            sound,
+            compared.streams,
         )
         statistics = as_dict(facts)
         if metadata and isinstance(info, dict):
@@ -138,8 +160,10 @@ class ScalingCacheReport(io.ComfyNode):
             KEY: (statistics,),
         }
         ProgressText(node_of(cls)).show(words)
-        passed = images if images is not None else ExecutionBlocker(None)
-        return io.NodeOutput(picture, words, passed, ui=shown)
+        passed = [
+            given if given is not None else ExecutionBlocker(None) for given in (images, audio)
+        ]
+        return io.NodeOutput(picture, words, *passed, ui=shown)
 
 
 @dataclass(frozen=True)
@@ -150,6 +174,7 @@ class Compared:
     fidelity: None without a reference.
     size: of one, in words.
     kind: what one is called.
+    streams: relative error of each further latent that was sampled with it; None where that is unknown.
     """
 
     pictures: torch.Tensor
@@ -157,6 +182,7 @@ class Compared:
     fidelity: Fidelity | None
     size: str
     kind: str
+    streams: Sequence[float | None] = ()
 
 
 def compare(
@@ -202,24 +228,53 @@ def compare_images(images: torch.Tensor, reference_images: torch.Tensor | None) 
 
 
 def compare_samples(latent: Any, reference_latent: Any) -> Compared:
-    """Latents against latents.
+    """Latents against latents. Of several that were sampled together the first one is shown, and all are
+    measured.
 
     Raises:
         ValueError: naming the field, if a latent cannot be compared or the sizes differ.
     """
-    samples = frames("latent", latent)
+    first, *more = parts("latent", latent)
+    samples = frames("latent", first)
     size = " x ".join(map(str, samples.shape[1:]))
     if reference_latent is None:
         return Compared(preview(samples, samples), None, None, size, "latent")
-    reference = frames("reference_latent", reference_latent)
+    first, *others = parts("reference_latent", reference_latent)
+    reference = frames("reference_latent", first)
     if reference.shape != samples.shape:
         raise ValueError(
             f"reference_latent: must be as many and as large as latent, {len(samples)} of {size}, got "
             f"{len(reference)} of {' x '.join(map(str, reference.shape[1:]))}"
         )
+    if [part.shape for part in more] != [part.shape for part in others]:
+        raise ValueError("reference_latent: must hold as many and as large latents as latent")
     fidelity = compare_latents(samples, reference)
+    streams = [compare_latents(a, b).error for a, b in zip(more, others, strict=True) if b.numel()]
     shown = preview(samples, reference), preview(reference, reference)
-    return Compared(*shown, fidelity, size, "latent")
+    return Compared(*shown, fidelity, size, "latent", streams)
+
+
+def compare_audio(audio: Any, reference_audio: Any) -> SoundFidelity | None:
+    """Sound against sound, None without both.
+
+    Raises:
+        ValueError: naming the field, if there is no sound in one or they differ in length or rate.
+    """
+    if audio is None and reference_audio is not None:
+        raise ValueError("audio: connect it too, to compare it with reference_audio")
+    if audio is None or reference_audio is None:
+        return None
+    given = {"audio": audio, "reference_audio": reference_audio}
+    for field, one in given.items():
+        if not one["waveform"].numel():
+            raise ValueError(f"{field}: holds no sound")
+    size, wanted = [(tuple(a["waveform"].shape), a["sample_rate"]) for a in given.values()]
+    if size != wanted:
+        raise ValueError(
+            f"reference_audio: must have the size and rate of audio, {size[0]} at {size[1]}, got "
+            f"{wanted[0]} at {wanted[1]}"
+        )
+    return compare_sounds(audio["waveform"], reference_audio["waveform"])
 
 
 def cached_runs(model: Any, samplers: set[str]) -> tuple[list[FinishedRun], list[str]]:

@@ -44,6 +44,7 @@ LONG = (
     "tests/test_situations.py::test_runs",
     "tests/http/test_replacements.py::test_in_the_page",
     "tests/test_open.py",
+    "tests/test_sound_model.py",
 )
 # Tests in which each family has a parameter of its own, and the families that `make test` takes: one
 # with two stacks, one of time signals, one without hooks, and a UNet.

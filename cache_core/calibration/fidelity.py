@@ -20,6 +20,10 @@ _SSIM_WINDOW = 11
 # Of the paper, for pixels from 0 to 255.
 _GMSD_CONSTANT = 170.0
 _LUMA = (0.299, 0.587, 0.114)
+# Samples of a spectrum, and what is silence in one, 100 dB below the loudest there is.
+_WINDOW, _FLOOR = 1024, 1e-5
+# Power below which an error is rounding.
+_SILENT = 1e-14
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,48 @@ def compare_latents(latent: torch.Tensor, reference: torch.Tensor) -> Fidelity:
         tuple(_decibels(e, peak) for e in errors),
         error=float((a - b).norm()) / size if size > 0 else None,
     )
+
+
+@dataclass(frozen=True)
+class SoundFidelity:
+    """Attributes:
+    si_sdr: scale-invariant signal to distortion in dB, infinite if they are alike but for loudness.
+    spectral: log-spectral distance in dB, 0 for identical.
+    """
+
+    si_sdr: float
+    spectral: float
+
+
+def compare_sounds(sound: torch.Tensor, reference: torch.Tensor) -> SoundFidelity:
+    """Measure sounds against others. SI-SDR (Le Roux et al. 2019) follows the wave, so that a shift which
+    nobody hears counts; the log-spectral distance does not.
+
+    Args:
+        sound, reference: [..., samples], at one rate.
+    """
+    a, b = (t.detach().to("cpu", torch.float64).flatten(0, -2) for t in (sound, reference))
+    power = float(b.square().sum())
+    wanted = b * (float((a * b).sum()) / power if power > 0 else 0.0)
+    lost, kept = float((a - wanted).square().sum()), float(wanted.square().sum())
+    ratio = math.inf if lost <= _SILENT * kept else kept / lost
+    decibels = 10 * math.log10(ratio) if ratio > 0 else -math.inf
+    if not (math.isfinite(lost) and math.isfinite(kept)):
+        decibels = math.nan
+    spectra = [20 * torch.log10(_spectrum(t).clamp_min(_FLOOR)) for t in (a, b)]
+    apart = (spectra[0] - spectra[1]).square().mean(-2).sqrt()
+    return SoundFidelity(decibels, float(apart.mean()))
+
+
+def _spectrum(sound: torch.Tensor) -> torch.Tensor:
+    """Magnitudes [channels, frequencies, moments]; a sound shorter than a window ends in silence."""
+    short = max(_WINDOW - sound.shape[-1], 0)
+    window = torch.hann_window(_WINDOW, dtype=sound.dtype)
+    padded = F.pad(sound, (0, short))
+    found = torch.stft(
+        padded, _WINDOW, _WINDOW // 4, window=window, center=False, return_complex=True
+    )
+    return found.abs() / window.sum()
 
 
 def gmsd(picture: torch.Tensor, reference: torch.Tensor) -> float:

@@ -17,6 +17,7 @@ import torch
 
 from ..planning.gram import GramTable
 from ..predict.predictors import Axis, snr_axis
+from ..predict.row import Stream
 
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
 _TOLERANCE = 1e-3
@@ -105,6 +106,7 @@ class RunPlan:
         guidance: whether guidance pulls the outputs, by its scale or as an input of the model.
         breaks: steps from which on the model is asked something else, rising.
         scale: of the guidance, None if it is not known or not the same all along.
+        streams: of the row that is sampled, where it holds several; none else. `log_snr` is the first's.
     """
 
     sigmas: tuple[float, ...]
@@ -116,6 +118,7 @@ class RunPlan:
     guidance: bool = True
     breaks: tuple[int, ...] = ()
     scale: float | None = None
+    streams: tuple[Stream, ...] = ()
 
     @property
     def steps(self) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar
 
 from ..blocks import BlockCache
@@ -15,10 +16,11 @@ from ..decide.signals import Reference, SignalKind
 from ..outputs import OutputCache
 from ..planning.optimiser import target_steps
 from ..predict.corrector import Corrector
-from ..predict.predictors import REPEAT, Axis, Predictor, Quantity
+from ..predict.predictors import REPEAT, Axis, Predictor, Quantity, snr_axis
 from ..run.agreement import Agree
 from ..run.report import RunReport, format_ranges
 from ..run.run import Run
+from ..streams import Part, StreamCache
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
@@ -280,7 +282,7 @@ class StepMethod(Method):
         """A fresh policy for one run; notes where the user's wish cannot be met."""
         raise NotImplementedError
 
-    def follower(self) -> Follower | None:
+    def follower(self, plan: RunPlan) -> Follower | None:
         """What tells the policy how the input changes, if it asks."""
         return None
 
@@ -296,7 +298,13 @@ class StepMethod(Method):
         plan = self.prepare(start.plan)
         predictor, axis = start.predictor or self.own_predictor(plan), plan.axis
         even = plan.log_snr is not None and plan.traits.single and not plan.traits.stochastic
-        return OutputCache(
+        axes = [snr_axis(plan.sigmas, s.log_snr or plan.log_snr) for s in plan.streams]
+        parts = [
+            Part(stream.length, own, self.corrector(plan, own))
+            for stream, own in zip(plan.streams, axes, strict=True)
+        ]
+        make = partial(StreamCache, parts=parts) if parts else OutputCache
+        return make(
             clock=start.clock,
             report=start.report,
             agree=start.agree,
@@ -305,7 +313,7 @@ class StepMethod(Method):
             quantity=self.quantity(plan.traits),
             axis=axis,
             corrector=self.corrector(plan, axis),
-            follower=self.follower(),
+            follower=self.follower(plan),
             judges=self.judges and even,
         )
 

@@ -8,6 +8,9 @@ ComfyUI's own nodes replace `x_{t-1}` at computed steps only and still accumulat
 the square of the skipped steps and their thresholds mean something else.
 
 EasyCache compares the model's output for the first conditioning, LazyCache its denoised picture.
+
+Where several tensors are sampled as one row, as video with its sound, the published rule has no say: it
+is for one. Here the rate and the change are of each, and the largest one counts.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import torch
 
 from ..decide.policies import Accumulating, RunPlan, SamplerTraits
 from ..predict.predictors import Quantity
+from ..predict.row import cut
 from .base import Model, Page, StepMethod, check_range
 
 
@@ -66,8 +70,8 @@ class EasyCache(StepMethod):
         always = plan.always() | {*range(self.warmup), plan.steps - 1}
         return Accumulating(lambda change: change, self.threshold, always, self.max_gap)
 
-    def follower(self) -> InputChange:
-        return InputChange()
+    def follower(self, plan: RunPlan) -> InputChange:
+        return InputChange([stream.length for stream in plan.streams])
 
 
 @dataclass(frozen=True)
@@ -92,19 +96,22 @@ class InputChange:
     of latents, for the first conditioning.
 
     Attributes:
+        lengths: of the streams of a row; none where it is one.
         before: input of the step before.
         entered, output: input and output of the last computed step.
-        size: mean absolute output of the last computed step.
-        rate: change of the output over that of the input between the last two.
+        sizes: mean absolute output of the last computed step, of each stream.
+        rates: change of the output over that of the input between the last two, likewise; NaN where it is
+            not known.
     """
 
     LATENTS: ClassVar[int] = 3
 
+    lengths: Sequence[int] = ()
     before: torch.Tensor | None = None
     entered: torch.Tensor | None = None
     output: torch.Tensor | None = None
-    size: float | None = None
-    rate: float | None = None
+    sizes: Sequence[float] = ()
+    rates: Sequence[float] = ()
 
     def enter(
         self, x: torch.Tensor, agree: Callable[[torch.Tensor], torch.Tensor] | None
@@ -113,26 +120,43 @@ class InputChange:
         before, self.before = self.before, x.clone()
         if before is None or before.shape != x.shape:
             return None
-        moved = _distance(x, before).reshape(1)
-        change = float(moved if agree is None else agree(moved))
-        return self.rate * change / self.size if self.rate is not None and self.size else None
+        moved = self._distances(x, before)
+        changes = (moved if agree is None else agree(moved)).tolist()
+        known = zip(self.rates, changes, self.sizes, strict=False)
+        told = [r * change / size for r, change, size in known if size and not math.isnan(r)]
+        return max(told, default=None, key=lambda change: (math.isnan(change), change))
 
     def compare(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Means of a computed step as [size, change of the output, change of the input]; what there is
-        nothing to compare with is NaN."""
-        changes = [torch.full((), math.nan, device=x.device)] * 2
+        """Means of a computed step, each of all streams: sizes, changes of the output, changes of the
+        input; what there is nothing to compare with is NaN."""
+        sizes = self._means(output.float())
+        changes = [torch.full_like(sizes, math.nan)] * 2
         before, entered = self.output, self.entered
         if before is not None and entered is not None and before.shape == output.shape:
-            changes = [_distance(output, before), _distance(x, entered)]
+            changes = [self._distances(output, before), self._distances(x, entered)]
         self.entered, self.output = x.clone(), output
-        return torch.stack([output.float().abs().mean(), *changes])
+        return torch.cat([sizes, *changes])
 
     def learn(self, numbers: Sequence[float]) -> None:
-        size, output, entered = numbers
-        if not math.isnan(size):
-            self.size = size
-            if entered and not math.isnan(output):
-                self.rate = output / entered
+        count = len(numbers) // 3
+        sizes, outputs, inputs = (numbers[i * count : (i + 1) * count] for i in range(3))
+        if not any(map(math.isnan, sizes)):
+            known = self.rates or [math.nan] * count
+            self.sizes, self.rates = (
+                sizes,
+                [
+                    out / entered if entered and not math.isnan(out) else rate
+                    for out, entered, rate in zip(outputs, inputs, known, strict=True)
+                ],
+            )
+
+    def _means(self, row: torch.Tensor) -> torch.Tensor:
+        """Mean absolute value of each stream."""
+        pieces = cut(row, self.lengths) if self.lengths else (row,)
+        return torch.stack([p.abs().mean() if p.numel() else p.new_zeros(()) for p in pieces])
+
+    def _distances(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return self._means(a.float() - b.float())
 
     @property
     def nbytes(self) -> int:
@@ -141,7 +165,3 @@ class InputChange:
 
     def clear(self) -> None:
         self.before = self.entered = self.output = None
-
-
-def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a.float() - b.float()).abs().mean()

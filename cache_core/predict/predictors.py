@@ -590,9 +590,9 @@ class Histories:
                 return TURNED
         return ""
 
-    def of(self, key: Hashable, x: torch.Tensor, oldest: int, begins: bool) -> History:
-        """Of a conditioning; a new one where the latent has become another, and where it comes back after
-        so long that no line leads there.
+    def admit(self, key: Hashable, x: torch.Tensor, oldest: int, begins: bool) -> None:
+        """Make room for a conditioning; a new one where the latent has become another, and where it comes
+        back after so long that no line leads there.
 
         Args:
             x, oldest: as in `why_not`.
@@ -603,29 +603,35 @@ class Histories:
             history = History(self.depth, len(x), kind, oldest, begins or self.depth < 2)
             self.known = {k: h for k, h in self.known.items() if h.step >= oldest}
             self.known[key] = history
-        return history
+
+    def measure(
+        self, keys: Sequence[Hashable], values: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Numbers on the device about computed outputs, as many for each conditioning."""
+        pairs = zip(keys, values, strict=True)
+        return [project(self.known[key].past, value).flatten() for key, value in pairs]
 
     def learn(
-        self,
-        histories: Sequence[History],
-        newest: Sequence[Known],
-        numbers: Sequence[Sequence[float]],
+        self, keys: Sequence[Hashable], newest: Sequence[Known], numbers: Sequence[float]
     ) -> float | None:
         """Take in computed outputs, and find out whether they go on as before. Where they do not, nothing
         is carried across, and all is computed until they do again.
 
         Args:
-            histories: those that the outputs belong to.
+            keys: of the conditionings that the outputs belong to.
             newest: the outputs.
-            numbers: of `project` for each, read from the device.
+            numbers: of `measure`, one after the other, read from the device.
 
         Returns:
             The largest relative error that their predictions would have had, see `History.learn`.
         """
         missed, bend, settled = None, 0.0, True
-        limit = JUMP * self._bend if self.judges else math.inf
-        for history, known, row in zip(histories, newest, numbers, strict=True):
-            error = history.learn(known, row)
+        limit, size = JUMP * self._bend if self.judges else math.inf, len(numbers) // len(keys)
+        histories: list[History] = []
+        for i, (key, known) in enumerate(zip(keys, newest, strict=True)):
+            history = self.known[key]
+            histories.append(history)
+            error = history.learn(known, numbers[i * size : (i + 1) * size])
             if error == math.inf:
                 return error
             settled &= history.judge(limit, NEAR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,9 +127,11 @@ def calibrate(
             f"sampler_name: {plan.sampler_name} adds noise at each step; calibrate with euler, the "
             "coefficients serve other samplers"
         )
-    recorders = [GramRecorder(schedule) for _ in positives]
     watched, blocks = watch_blocks(model)
     image = _sized(model, latent)
+    parts = image.unbind() if getattr(image, "is_nested", False) else []
+    lengths = [size for size in (math.prod(part.shape[1:]) for part in parts) if size]
+    recorders = [GramRecorder(schedule, lengths) for _ in positives]
     places = log_snr(model, schedule, image.shape) or schedule
     gains: list[dict[int, float]] = []
 
@@ -178,7 +181,7 @@ def calibrate(
             replace(total([*each[:i], *each[i + 1 :]]), gains=file.guided.gains)
             for i in range(len(positives))
         ]
-        trial = try_out(model, list(zip(again, others, strict=True)))
+        trial = try_out(model, list(zip(again, others, strict=True)), lengths)
     return replace(file, trial=trial)
 
 

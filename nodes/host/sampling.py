@@ -21,6 +21,7 @@ from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
 from ...cache_core.methods.base import Level, Method, Plain, Start
 from ...cache_core.predict.predictors import UNKNOWN
+from ...cache_core.predict.row import Stream
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
@@ -175,7 +176,7 @@ _TOLD, _POSITIONS = 1 / 30, 16 * 16
 
 
 def log_snr(
-    patcher: Any, schedule: tuple[float, ...], shape: Sequence[int]
+    patcher: Any, schedule: tuple[float, ...], shape: Sequence[int], louder: float = 1.0
 ) -> tuple[float, ...] | None:
     """Logarithm of signal over noise at each sigma of a schedule, which levels off where a model cannot
     tell the signal; None if it does not rise throughout.
@@ -185,16 +186,37 @@ def log_snr(
 
     Args:
         shape: of the latent, [batch, channels, ...].
+        louder: how much more signal it carries at the same noise.
     """
     flow = isinstance(patcher.get_model_object("model_sampling"), CONST)
     told = _TOLD * math.sqrt(_POSITIONS / max(math.prod(shape[2:]), 1))
     # A cut within the schedule would put two of its steps in one place, with no line between them.
     least = min([1e-3, *(0.5 * sigma for sigma in schedule if sigma > 0)])
     inside = [max(sigma, least) for sigma in schedule]
-    ratios = [(1 - sigma if flow else 1.0) / sigma for sigma in inside]
+    ratios = [louder * (1 - sigma if flow else 1.0) / sigma for sigma in inside]
     places = tuple(math.log(math.hypot(ratio, told)) for ratio in ratios)
     falls = all(a > b >= 0 for a, b in pairwise(schedule))
     return places if falls and all(a < b for a, b in pairwise(places)) else None
+
+
+def streams_of(
+    patcher: Any, schedule: tuple[float, ...], shapes: Sequence[Sequence[int]]
+) -> tuple[Stream, ...]:
+    """The streams of a row; none where there is only one.
+
+    The host samples all of them on the first one's schedule. A second one with a schedule of its own it
+    carries larger, by what makes its signal over noise the same as there.
+
+    Args:
+        shapes: of latents that are sampled together, [batch, channels, ...].
+    """
+    louder = getattr(patcher.get_model_object("model_sampling"), "audio_scale", 1.0)
+    found = [
+        Stream(math.prod(shape[1:]), log_snr(patcher, schedule, shape, louder if i == 1 else 1.0))
+        for i, shape in enumerate(shapes)
+        if math.prod(shape[1:])
+    ]
+    return tuple(found) if len(found) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -207,6 +229,7 @@ class Sampling:
         sigmas: of the schedule, the final one included.
         shape: of the latent, [batch, channels, ...]; of the first one where several are sampled together.
         caches: that the model carries.
+        shapes: of all latents that are sampled together.
     """
 
     guider: Any
@@ -214,6 +237,7 @@ class Sampling:
     sigmas: torch.Tensor
     shape: tuple[int, ...]
     caches: Sequence[Any] = ()
+    shapes: Sequence[Sequence[int]] = ()
 
     @cached_property
     def schedule(self) -> tuple[float, ...]:
@@ -270,9 +294,10 @@ def outer_sample(
     caches = saved.get("transformer_options", {}).get(KEY)
     if not isinstance(caches, tuple):
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
-    # Latents that are sampled together, as of video and sound, come as one row: the first one counts.
-    shape = tuple((kw.get("latent_shapes") or [noise.shape])[0])
-    session = Session(Sampling(guider, sampler, sigmas, shape, caches))
+    # Latents that are sampled together, as of video and sound, come as one row.
+    shapes = [tuple(shape) for shape in kw.get("latent_shapes") or [noise.shape]]
+    first = next(filter(math.prod, shapes), shapes[0])
+    session = Session(Sampling(guider, sampler, sigmas, first, caches, shapes))
     try:
         session.caches = begin(session.about)
         options = _arranged(saved, session)
@@ -499,6 +524,7 @@ def plan(
             has_guidance(about.guider),
             about.breaks,
             about.scale,
+            streams_of(about.patcher, about.schedule, about.shapes),
         ),
         report,
         agree,

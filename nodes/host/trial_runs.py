@@ -12,6 +12,7 @@ from ...cache_core.calibration.trial import SPEEDUPS, Trial
 from ...cache_core.methods import ScalingCache
 from ...cache_core.planning.gram import GramTable
 from ...cache_core.predict.predictors import LEAST_SQUARES, SCALING
+from ...cache_core.predict.row import cut
 from .cache import Cache, install
 from .coefficients import NONE
 
@@ -20,13 +21,16 @@ RUNS = 1 + 2 * len(SPEEDUPS)
 Sample = Callable[[Any], torch.Tensor]
 
 
-def try_out(model: Any, samples: Sequence[tuple[Sample, GramTable]]) -> Trial | None:
+def try_out(
+    model: Any, samples: Sequence[tuple[Sample, GramTable]], lengths: Sequence[int] = ()
+) -> Trial | None:
     """Sample plainly, learning, and with coefficients.
 
     Args:
         model: that computes everything.
         samples: each samples a given model with a prompt and seed of its own; with the products of guided
             outputs to predict from, of other prompts.
+        lengths: of the streams of a row [batch, values], of which the worst one counts; none for one.
 
     Returns:
         None if the results cannot be compared.
@@ -39,7 +43,9 @@ def try_out(model: Any, samples: Sequence[tuple[Sample, GramTable]]) -> Trial | 
             squares = ScalingCache(speedup, predictor=LEAST_SQUARES)
             caches = Cache(learning, coefficients=NONE), Cache(squares, table=table)
             for kind, cache in enumerate(caches):
-                psnr[prompt, kind, i] = _psnr(sample(install(model, cache)), plain)
+                result = sample(install(model, cache))
+                pairs = zip(cut(result, lengths), cut(plain, lengths), strict=True)
+                psnr[prompt, kind, i] = min(_psnr(*pair) for pair in pairs)
     return Trial(psnr) if np.isfinite(psnr).all() else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...cache_core.calibration.fidelity import Fidelity
+from ...cache_core.calibration.fidelity import Fidelity, SoundFidelity
 from ...cache_core.run.report import (
     FinishedRun,
     estimated_plain_seconds,
@@ -29,6 +29,8 @@ class Facts:
     size: of one, in words.
     kind: "picture" or "latent".
     notes: what could not be told and why.
+    sound: how near the sound is; None without one and its reference.
+    streams: relative error of each further latent that was sampled with the one shown.
     """
 
     runs: Sequence[FinishedRun] = ()
@@ -38,6 +40,8 @@ class Facts:
     size: str = ""
     kind: str = "picture"
     notes: Sequence[str] = ()
+    sound: SoundFidelity | None = None
+    streams: Sequence[float | None] = ()
 
     @property
     def sampled(self) -> list[FinishedRun]:
@@ -83,7 +87,7 @@ def rows(facts: Facts) -> list[Row]:
     if facts.speedup is not None:
         how = "measured" if facts.measured else "estimated from the computed steps"
         found.append(Row("Speed-up", f"{facts.speedup:.2f}x", meaning=how))
-    return [*found, *fidelity_rows(facts)]
+    return [*found, *fidelity_rows(facts), *sound_rows(facts)]
 
 
 def fidelity_rows(facts: Facts) -> list[Row]:
@@ -111,6 +115,22 @@ def fidelity_rows(facts: Facts) -> list[Row]:
         found.append(Row("GMSD", f"{fidelity.gmsd:.4f}", high, "perceptual; 0 is identical"))
     if fidelity.error is not None:
         found.append(Row("Error", f"{fidelity.error:.2%}", "", "of the size of the reference"))
+    return found
+
+
+def sound_rows(facts: Facts) -> list[Row]:
+    """The part of the table on what was sampled with the pictures."""
+    found = [
+        Row(f"Error, latent {i}", f"{error:.2%}", "", "of the size of the reference")
+        for i, error in enumerate(facts.streams, 2)
+        if error is not None
+    ]
+    if facts.sound is not None:
+        near, far = facts.sound.si_sdr, facts.sound.spectral
+        alike = "identical" if far == 0 else "identical but for loudness"
+        told = alike if near == math.inf else decibels(near)
+        found.append(Row("Sound SI-SDR", told, "", "higher is nearer"))
+        found.append(Row("Sound LSD", f"{far:.2f} dB", "", "spectrum; 0 is identical"))
     return found
 
 
@@ -158,6 +178,14 @@ def as_dict(facts: Facts) -> dict[str, Any]:
             "gmsd": _number(fidelity.gmsd, 5),
             "relative_error": _number(fidelity.error, 6),
         },
+        "sound": None
+        if facts.sound is None
+        else {
+            "identical": facts.sound.spectral == 0,
+            "si_sdr": _number(facts.sound.si_sdr, 3),
+            "log_spectral_distance": _number(facts.sound.spectral, 3),
+        },
+        "streams": [_number(error, 6) for error in facts.streams],
         "notes": notes(facts),
     }
 

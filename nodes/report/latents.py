@@ -10,19 +10,33 @@ import torch
 _SPREAD = 2.5
 
 
-def frames(field: str, latent: Any) -> torch.Tensor:
-    """Latent frames [n, channels, height, width]; sound has one channel, its features as rows.
+def parts(field: str, latent: Any) -> list[torch.Tensor]:
+    """The latents that were sampled together, those that hold something first.
 
     Args:
         field: name of the input, for messages.
         latent: as the host has it.
 
     Raises:
-        ValueError: if it holds several tensors, or one of unknown dimensions.
+        ValueError: if it holds no tensor.
     """
     samples = latent["samples"]
-    if getattr(samples, "is_nested", False) or not isinstance(samples, torch.Tensor):
-        raise ValueError(f"{field}: holds several latents; separate them and connect one")
+    found = list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
+    if not all(isinstance(part, torch.Tensor) for part in found) or not found:
+        raise ValueError(f"{field}: holds no latent")
+    return sorted(found, key=lambda part: not part.numel())
+
+
+def frames(field: str, samples: torch.Tensor) -> torch.Tensor:
+    """Latent frames [n, channels, height, width]; sound has one channel, its features as rows.
+
+    Args:
+        field: name of the input, for messages.
+        samples: one latent.
+
+    Raises:
+        ValueError: if it has unknown dimensions.
+    """
     samples = samples.detach().to("cpu", torch.float32)
     if samples.ndim == 3:
         return samples[:, None]

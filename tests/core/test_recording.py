@@ -71,3 +71,23 @@ def test_constant_zero_output_is_refused():
     recorder.finish_run()
     with pytest.raises(ValueError, match="all zero"):
         recorder.table(0)
+
+
+def test_streams_of_a_row_count_alike():
+    """Each scaled to the size of the largest, in all branches by the same."""
+    generator = torch.Generator().manual_seed(2)
+    row = GramRecorder(SIGMAS, (40, 2))
+    ones = [GramRecorder(SIGMAS) for _ in range(2)]
+    for branch in (0, 1):
+        for step in range(len(SIGMAS) - 1):
+            value = torch.randn(2, 1, 42, generator=generator)
+            row.observe(branch, step, value)
+            for own, part in zip(ones, value.split([40, 2], -1), strict=True):
+                own.observe(branch, step, part)
+    for recorder in (row, *ones):
+        recorder.finish_run()
+    long, short = (own.table(0, 1).gram for own in ones)
+    share = np.trace(long[0]) / np.trace(short[0])
+    assert share > 5
+    np.testing.assert_allclose(row.table(0, 1).gram, long + share * short, rtol=1e-6)
+    assert row.samples == 2

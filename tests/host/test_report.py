@@ -11,10 +11,11 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrappersMP
-from scaling_cache.cache_core.calibration.fidelity import Fidelity, compare_pictures
+from scaling_cache.cache_core.calibration.fidelity import Fidelity, SoundFidelity, compare_pictures
 from scaling_cache.cache_core.run.report import FinishedRun, RunReport, StepRecord
-from scaling_cache.nodes.cache_report import cached_runs, compare, plain_runs
+from scaling_cache.nodes.cache_report import cached_runs, compare, compare_audio, plain_runs
 from scaling_cache.nodes.host.progress import runs_of
 from scaling_cache.nodes.report import canvas, picture
 from scaling_cache.nodes.report.canvas import (
@@ -29,7 +30,7 @@ from scaling_cache.nodes.report.canvas import (
 )
 from scaling_cache.nodes.report.facts import Facts, as_dict, text
 from scaling_cache.nodes.report.gallery import choose, difference, full_colour, heat
-from scaling_cache.nodes.report.latents import frames, preview
+from scaling_cache.nodes.report.latents import frames, parts, preview
 from scaling_cache.nodes.report.timeline import curve_of, nice_above, ticks
 from scaling_cache.nodes.scaling_cache import ScalingCache
 
@@ -243,7 +244,7 @@ def test_the_statistics_are_json_that_browsers_read():
 )
 def test_latents_of_pictures_video_and_sound(shape: Any, found: Any):
     samples = torch.randn(shape)
-    made = frames("latent", {"samples": samples})
+    made = frames("latent", *parts("latent", {"samples": samples}))
     assert tuple(made.shape) == found
     shown = preview(made, made)
     assert tuple(shown.shape) == (found[0], *found[2:], 3)
@@ -254,7 +255,79 @@ def test_latents_of_pictures_video_and_sound(shape: Any, found: Any):
 @pytest.mark.parametrize("samples", [torch.zeros(3, 4), None, [torch.zeros(1, 4, 8, 8)]])
 def test_other_latents_are_refused(samples: Any):
     with pytest.raises(ValueError, match=r"^reference_latent: "):
-        frames("reference_latent", {"samples": samples})
+        frames("reference_latent", *parts("reference_latent", {"samples": samples}))
+
+
+def test_latents_that_were_sampled_together_are_measured_apart():
+    generator = torch.Generator().manual_seed(0)
+    video, sound = (torch.randn(s, generator=generator) for s in ((1, 4, 3, 8, 8), (1, 2, 6)))
+    plain = {"samples": NestedTensor([torch.zeros(1, 2, 0), video, sound])}
+    fast = {"samples": NestedTensor([torch.zeros(1, 2, 0), video * 1.01, sound * 1.2])}
+    found = compare(latent=fast, reference_latent=plain)
+    assert found.fidelity is not None
+    assert found.fidelity.error == pytest.approx(0.01, rel=1e-3)
+    assert found.streams == pytest.approx([0.2], rel=1e-3)
+    told = text(Facts(fidelity=found.fidelity, kind="latent", streams=found.streams))
+    assert "Error: 1.00%" in told
+    assert "Error, latent 2: 20.00%" in told
+    with pytest.raises(ValueError, match=r"^reference_latent: "):
+        compare(latent=fast, reference_latent={"samples": video})
+
+
+# --- sound
+
+
+def tone(hertz: float, rate: int = 8000, loud: float = 0.5, moved: float = 0.0) -> dict[str, Any]:
+    turns = torch.arange(rate) * hertz / rate + moved
+    return {"waveform": loud * torch.sin(2 * math.pi * turns)[None, None], "sample_rate": rate}
+
+
+def test_sound_is_measured_by_its_wave_and_by_its_spectrum():
+    same = compare_audio(tone(440), tone(440))
+    assert same == SoundFidelity(math.inf, 0.0)
+    noisy = tone(440)
+    noise = torch.randn(noisy["waveform"].shape, generator=torch.Generator().manual_seed(0))
+    noisy["waveform"] = noisy["waveform"] + 0.005 * math.sqrt(0.5) * noise
+    near, moved, other = (
+        compare_audio(found, tone(440)) for found in (noisy, tone(440, moved=0.25), tone(550))
+    )
+    assert near is not None
+    assert moved is not None
+    assert other is not None
+    assert near.si_sdr == pytest.approx(40, abs=0.5)
+    assert moved.si_sdr < -40
+    assert other.si_sdr < -40
+    assert moved.spectral < other.spectral / 3
+    said = text(Facts(sound=near))
+    assert f"Sound SI-SDR: {near.si_sdr:.2f} dB" in said
+    assert as_dict(Facts(sound=near))["sound"]["si_sdr"] == round(near.si_sdr, 3)
+    assert "identical but for loudness" in text(
+        Facts(sound=compare_audio(tone(440, loud=0.25), tone(440)))
+    )
+
+
+def test_sound_that_says_nothing_is_no_fault():
+    silent, short = tone(440, loud=0.0), {"waveform": torch.ones(1, 2, 3), "sample_rate": 8000}
+    assert compare_audio(silent, silent) == SoundFidelity(math.inf, 0.0)
+    assert compare_audio(tone(440), silent).si_sdr == -math.inf  # pyright: ignore
+    assert compare_audio(short, short) == SoundFidelity(math.inf, 0.0)
+    broken = {"waveform": short["waveform"] * math.nan, "sample_rate": 8000}
+    assert json.dumps(as_dict(Facts(sound=compare_audio(broken, short))), allow_nan=False)
+    assert compare_audio(None, None) is compare_audio(tone(440), None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ((None, tone(440)), "audio"),
+        ((tone(440, rate=4000), tone(440)), "reference_audio"),
+        (({**tone(440), "sample_rate": 1}, tone(440)), "reference_audio"),
+        (({"waveform": torch.zeros(1, 2, 0), "sample_rate": 1}, tone(440)), "audio"),
+    ],
+)
+def test_sounds_that_cannot_be_compared_are_named(given: Any, field: str):
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        compare_audio(*given)
 
 
 # --- pictures and runs that the node is given
