@@ -29,6 +29,8 @@ OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
 # What all rows of a file have in common.
 SAME = ("prompts", "seeds")
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
+# As well, of runs of so many steps or more: of fewer, less is left than a picture takes.
+FAR_SPEEDS, FAR_STEPS = (4.0, 5.0), 50
 STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
 SHIFT, SEED, SEED_APART = 3.0, 5000, 100
@@ -205,7 +207,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[50])
     parser.add_argument("--samplers", nargs="+", default=["euler"])
     parser.add_argument("--cfgs", nargs="+", type=float, default=[4.0])
-    parser.add_argument("--speeds", nargs="+", type=float, default=SPEEDS)
+    parser.add_argument("--speeds", nargs="+", type=float, help="target speed-ups")
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these rows (default: all)")
     parser.add_argument("--prompts", type=int, default=16, help="held-out prompts, 1 to 64")
     parser.add_argument("--batch", type=int, help="prompts that are sampled and decide together")
@@ -265,7 +267,8 @@ def run(options: argparse.Namespace) -> None:
         ways = all_ways(lab.model, lab.bed)
         if not lab.stochastic and (not options.ways or ORACLE in options.ways):
             ways.append(taught(lab, prompts, seeds))
-        trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, options.speeds)
+        speeds = options.speeds or (*SPEEDS, *(FAR_SPEEDS if steps >= FAR_STEPS else ()))
+        trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, speeds)
         if options.only_times:
             pairs = held(rows, lab, trials)
             if not pairs:
@@ -286,7 +289,7 @@ def run(options: argparse.Namespace) -> None:
             new.append(asdict(row))
             pictures.setdefault(row.method, {})[row.target or 1.0] = shown
             results.write(path, facts, results.merged(rows, new))
-        for speed in options.speeds:
+        for speed in speeds:
             sheets.save(options.out, lab.bed, lab.plan, new, pictures, speed)
         for row, columns in zip(new, clock(lab, trials, timed, options.repeats), strict=True):
             row.update(columns)
