@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import measures, plots, results, sheets
 from .beds import BEDS, Bed, Plan, Prompt, environment, ready, use
-from .lab import TRUTH_STEPS, Lab, Outcome, Trial, progress, taught, truth_of, tune
+from .lab import TRUTH_STEPS, Lab, Outcome, Trial, other_seed, progress, taught, truth_of, tune
 from .meter import in_steps
 from .statistics import interval, over_seeds
 from .ways import ORACLE, Way, all_ways
@@ -45,7 +45,7 @@ class Row:
         work: the same with them.
         evaluations: steps of the sampler.
         seconds, speedup: medians over timed runs of one prompt each, against plain runs made in turn.
-        psnr, ssim, perceptual: means over prompts against all steps with the same sampler.
+        psnr, ssim, perceptual, st_lpips, jod: means over prompts against all steps with the same sampler.
         truth_psnr: mean against 400 steps of euler; None for samplers that add noise.
         intervals: of the means, by column, 95 %.
         each: what the means are of, one value per prompt.
@@ -70,6 +70,8 @@ class Row:
     psnr_worst: float | None
     ssim: float | None
     perceptual: float | None
+    st_lpips: float | None
+    jod: float | None
     truth_psnr: float | None
     n: int
     samples: int
@@ -114,6 +116,8 @@ def _row(
         found["psnr"] = measures.psnr(pictures, plain.pictures)
         found["ssim"] = measures.ssim(pictures, plain.pictures)
         found["perceptual"] = measures.flip(pictures, plain.pictures)
+        found["st_lpips"] = measures.st_lpips(pictures, plain.pictures)
+        found["jod"] = measures.jod(pictures, plain.pictures)
     for name, values in found.items():
         if values is not None:
             each[name] = [float(f"{v:.4g}") for v in over_seeds(values.tolist(), prompts)]
@@ -140,6 +144,8 @@ def _row(
         psnr_worst=min(each["psnr"]) if "psnr" in each else None,
         ssim=mean("ssim"),
         perceptual=mean("perceptual"),
+        st_lpips=mean("st_lpips"),
+        jod=mean("jod"),
         truth_psnr=mean("truth_psnr"),
         n=prompts,
         samples=len(pictures),
@@ -269,6 +275,7 @@ def run(options: argparse.Namespace) -> None:
             ways.append(taught(lab, prompts, seeds))
         speeds = options.speeds or (*SPEEDS, *(FAR_SPEEDS if steps >= FAR_STEPS else ()))
         trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, speeds)
+        trials.append(other_seed(lab))
         if options.only_times:
             pairs = held(rows, lab, trials)
             if not pairs:
@@ -325,6 +332,8 @@ def show(rows: list[results.Row]) -> None:
         "psnr_worst": "worst",
         "ssim": "SSIM",
         "perceptual": "FLIP",
+        "st_lpips": "ST-LPIPS",
+        "jod": "JOD",
         "truth_psnr": f"PSNR, {TRUTH_STEPS} steps",
     }
     for (bed, plan), group in groupby(rows, key=lambda row: (row["bed"], results.plan(row))):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .beds import Bed, Plan
 
-PLAIN = "plain"
+PLAIN, OTHER_SEED = "plain", "another_seed"
 # Steps and weights from the very runs that are compared: what better calibration could reach at most.
 ORACLE = "scaling_cache_oracle"
 MULTISTEP = ("dpmpp_2m", "uni_pc", "deis", "res_multistep", "ipndm")
@@ -31,6 +31,7 @@ class Group(str, Enum):
     PUBLISHED = "published, in this pack"
     HOST = "the host's"
     FEWER = "fewer steps"
+    SEED = "another seed"
 
 
 @dataclass(frozen=True)
