@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import measures, plots, results, sheets
 from .beds import BEDS, Bed, Plan, Prompt, environment, ready, use
-from .lab import TRUTH_STEPS, Lab, Outcome, Trial, progress, taught, truth_of, tune
+from .lab import TRUTH_STEPS, Lab, Outcome, Trial, other_seed, progress, taught, truth_of, tune
 from .meter import in_steps
 from .statistics import interval, over_seeds
 from .ways import ORACLE, Way, all_ways
@@ -29,6 +29,8 @@ OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
 # What all rows of a file have in common.
 SAME = ("prompts", "seeds")
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
+# As well, of runs of so many steps or more: of fewer, less is left than a picture takes.
+FAR_SPEEDS, FAR_STEPS = (4.0, 5.0), 50
 STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
 SHIFT, SEED, SEED_APART = 3.0, 5000, 100
@@ -43,7 +45,7 @@ class Row:
         work: the same with them.
         evaluations: steps of the sampler.
         seconds, speedup: medians over timed runs of one prompt each, against plain runs made in turn.
-        psnr, ssim, perceptual: means over prompts against all steps with the same sampler.
+        psnr, ssim, perceptual, st_lpips, jod: means over prompts against all steps with the same sampler.
         truth_psnr: mean against 400 steps of euler; None for samplers that add noise.
         intervals: of the means, by column, 95 %.
         each: what the means are of, one value per prompt.
@@ -68,6 +70,8 @@ class Row:
     psnr_worst: float | None
     ssim: float | None
     perceptual: float | None
+    st_lpips: float | None
+    jod: float | None
     truth_psnr: float | None
     n: int
     samples: int
@@ -112,6 +116,8 @@ def _row(
         found["psnr"] = measures.psnr(pictures, plain.pictures)
         found["ssim"] = measures.ssim(pictures, plain.pictures)
         found["perceptual"] = measures.flip(pictures, plain.pictures)
+        found["st_lpips"] = measures.st_lpips(pictures, plain.pictures)
+        found["jod"] = measures.jod(pictures, plain.pictures)
     for name, values in found.items():
         if values is not None:
             each[name] = [float(f"{v:.4g}") for v in over_seeds(values.tolist(), prompts)]
@@ -138,6 +144,8 @@ def _row(
         psnr_worst=min(each["psnr"]) if "psnr" in each else None,
         ssim=mean("ssim"),
         perceptual=mean("perceptual"),
+        st_lpips=mean("st_lpips"),
+        jod=mean("jod"),
         truth_psnr=mean("truth_psnr"),
         n=prompts,
         samples=len(pictures),
@@ -205,7 +213,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=[50])
     parser.add_argument("--samplers", nargs="+", default=["euler"])
     parser.add_argument("--cfgs", nargs="+", type=float, default=[4.0])
-    parser.add_argument("--speeds", nargs="+", type=float, default=SPEEDS)
+    parser.add_argument("--speeds", nargs="+", type=float, help="target speed-ups")
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these rows (default: all)")
     parser.add_argument("--prompts", type=int, default=16, help="held-out prompts, 1 to 64")
     parser.add_argument("--batch", type=int, help="prompts that are sampled and decide together")
@@ -265,7 +273,9 @@ def run(options: argparse.Namespace) -> None:
         ways = all_ways(lab.model, lab.bed)
         if not lab.stochastic and (not options.ways or ORACLE in options.ways):
             ways.append(taught(lab, prompts, seeds))
-        trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, options.speeds)
+        speeds = options.speeds or (*SPEEDS, *(FAR_SPEEDS if steps >= FAR_STEPS else ()))
+        trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, speeds)
+        trials.append(other_seed(lab))
         if options.only_times:
             pairs = held(rows, lab, trials)
             if not pairs:
@@ -286,7 +296,7 @@ def run(options: argparse.Namespace) -> None:
             new.append(asdict(row))
             pictures.setdefault(row.method, {})[row.target or 1.0] = shown
             results.write(path, facts, results.merged(rows, new))
-        for speed in options.speeds:
+        for speed in speeds:
             sheets.save(options.out, lab.bed, lab.plan, new, pictures, speed)
         for row, columns in zip(new, clock(lab, trials, timed, options.repeats), strict=True):
             row.update(columns)
@@ -322,6 +332,8 @@ def show(rows: list[results.Row]) -> None:
         "psnr_worst": "worst",
         "ssim": "SSIM",
         "perceptual": "FLIP",
+        "st_lpips": "ST-LPIPS",
+        "jod": "JOD",
         "truth_psnr": f"PSNR, {TRUTH_STEPS} steps",
     }
     for (bed, plan), group in groupby(rows, key=lambda row: (row["bed"], results.plan(row))):

@@ -17,9 +17,11 @@ from . import measures
 from .beds import Bed, Plan, Prompt
 from .meter import Meter, in_steps
 from .tuning import Search, assigned
-from .ways import PLAIN, Group, Way, oracle
+from .ways import OTHER_SEED, PLAIN, Group, Way, oracle
 
 TRUTH_STEPS, TUNING_SEED = 400, 900
+# Beyond all seeds of a run.
+_APART = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Trial:
         model: with the cache.
         plan: how to sample with it.
         free: blocks at the start that count for nothing.
+        apart: added to each seed.
     """
 
     method: str
@@ -40,6 +43,7 @@ class Trial:
     model: Any
     plan: Plan
     free: int = 0
+    apart: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Lab:
             for seed in seeds:
                 for number, group in enumerate(batches(prompts, self.bed.batch)):
                     steps: list[Tensor] = []
-                    latents.append(self._run(trial, group, seed + number, steps))
+                    latents.append(self._run(trial, group, seed + number + trial.apart, steps))
                     denoised.append(steps)
         joined = [torch.cat(step) for step in zip(*denoised, strict=True)]
         pictures = torch.cat([self.bed.decode(self.vae, batch) for batch in latents])
@@ -192,6 +196,11 @@ def taught(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Way:
             plan,
         )
     return oracle(file.guided_at(lab.plan.cfg))
+
+
+def other_seed(lab: Lab) -> Trial:
+    """The plain run with other noise: how far pictures are that nobody would take for each other."""
+    return replace(lab.plain, method=OTHER_SEED, group=Group.SEED, apart=_APART)
 
 
 def truth_of(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Tensor:

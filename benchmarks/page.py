@@ -1,9 +1,16 @@
-"""Write docs/results.md and README's table from result files, and draw their pictures."""
+"""Write docs/results.md, docs/results_calibration.md and README's table from result files, and draw
+their pictures.
+
+The pages in the repository are short ones: what a reader would open is left out. `--full FOLDER` writes
+the long ones. `--take FOLDER` first takes new result files into the snapshot, without what no page reads.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import Any
 
 from demo.host.fetch import ROOT
 
@@ -19,10 +26,15 @@ from .standings import standing
 
 RESULTS = Path(__file__).parent / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+CALIBRATED = ROOT / "docs" / "results_calibration.md"
 IMAGES = ROOT / "docs" / "images"
 FIDELITY, SAMPLERS = "fidelity.json", "fidelity_samplers.json"
 VIDEO, VIDEO_ALL = "fidelity_video.json", "fidelity_video_all.json"
 AGAIN = "fidelity_again.json"
+# Files of which pages compare prompt by prompt, and FLIP.
+PER_PROMPT = (FIDELITY, VIDEO, VIDEO_ALL)
+# Columns of one bed and plan alone.
+_DRAWN = ("setting", "seconds", "evaluations", "work", "samples", "ssim", "truth_psnr", "curve")
 CALIBRATION, COST = "calibration.json", "cost.json"
 
 
@@ -44,13 +56,54 @@ def filled(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n{text.strip()}\n\n{end}{after}"
 
 
+def brief(text: str) -> str:
+    """A page without what a reader would open."""
+    return re.sub(r"<details>.*?</details>\n+", "", text, flags=re.DOTALL)
+
+
+def taken(name: str, rows: list[Row]) -> list[Row]:
+    """Rows of a file as the snapshot keeps them: of the first bed and plan of the first file all that is
+    told and drawn, of others what pages read."""
+    first = {id(row) for row in by_plan(rows)[0][1]} if name == FIDELITY else set[int]()
+    return [_whole(row) if id(row) in first else _part(name, row) for row in rows]
+
+
+def _whole(row: Row) -> Row:
+    return {**_rounded(row), "each": _psnr_of(row["each"])}
+
+
+def _part(name: str, row: Row) -> Row:
+    compared = name in PER_PROMPT
+    left = {*_DRAWN, *(() if compared else ("perceptual",))}
+    return {
+        **{column: value for column, value in _rounded(row).items() if column not in left},
+        "each": _psnr_of(row["each"]) if compared else {},
+        "intervals": {} if name == SAMPLERS else _psnr_of(row["intervals"]),
+    }
+
+
+def _psnr_of(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name == "psnr"}
+
+
+def _rounded(row: Row) -> Row:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of JSON files (default: the snapshot)"
     )
+    parser.add_argument("--full", type=Path, metavar="FOLDER", help="write the long pages there")
+    parser.add_argument("--take", type=Path, metavar="FOLDER", help="result files to take first")
 
 
 def run(options: argparse.Namespace) -> None:
+    for path in sorted(options.take.glob("*.json")) if options.take else ():
+        facts, rows = results.read(path)
+        if path.name.startswith("fidelity"):
+            rows = taken(path.name, rows)
+        results.write(options.results / path.name, facts, rows)
     page = PAGE.read_text(encoding="utf-8")
     if (path := options.results / FIDELITY).exists():
         environment, rows = results.read(path)
@@ -74,10 +127,19 @@ def run(options: argparse.Namespace) -> None:
         environment, rows = results.read(path)
         for bed, mine in by_bed(rows):
             plots.calibration(mine, IMAGES / picture_of(bed))
-        page = filled(page, "calibration", calibrated(environment, rows))
+        text = CALIBRATED.read_text(encoding="utf-8")
+        write(CALIBRATED, filled(text, "calibration", calibrated(environment, rows)), options.full)
     if (path := options.results / COST).exists():
         page = filled(page, "cost", costs(*results.read(path)))
-    PAGE.write_text(page, encoding="utf-8")
+    write(PAGE, page, options.full)
+
+
+def write(path: Path, page: str, full: Path | None) -> None:
+    """A page as the repository has it, and if wanted in full in a folder."""
+    if full is not None:
+        full.mkdir(parents=True, exist_ok=True)
+        (full / path.name).write_text(page, encoding="utf-8")
+    path.write_text(brief(page), encoding="utf-8")
 
 
 def draw(rows: list[Row]) -> None:

@@ -19,7 +19,7 @@ _TO = " to "
 def write(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
     """Replace a result file at once. Rows stand on a line each."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(json.dumps(row) for row in rows)
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     text = f'{{"environment": {json.dumps(environment)},\n"rows": [\n{lines}\n]}}\n'
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")

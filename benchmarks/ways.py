@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .beds import Bed, Plan
 
-PLAIN = "plain"
+PLAIN, OTHER_SEED = "plain", "another_seed"
 # Steps and weights from the very runs that are compared: what better calibration could reach at most.
 ORACLE = "scaling_cache_oracle"
 MULTISTEP = ("dpmpp_2m", "uni_pc", "deis", "res_multistep", "ipndm")
@@ -31,6 +31,7 @@ class Group(str, Enum):
     PUBLISHED = "published, in this pack"
     HOST = "the host's"
     FEWER = "fewer steps"
+    SEED = "another seed"
 
 
 @dataclass(frozen=True)
@@ -167,15 +168,17 @@ _ORDERS = (1, 2, 3)
 
 
 def _published(model: Any) -> list[Way]:
-    """Every method but the pack's own, on every level that fits the model."""
-    from scaling_cache.cache_core.methods import METHODS, Level, ScalingCache
+    """Every method of others that fits the model, on every level. What was published for other models is
+    none."""
+    from scaling_cache.cache_core.methods import METHODS, Level, PublishedSchedule, ScalingCache
     from scaling_cache.nodes.host.block_hooks import why_unsupported
 
     fixed = _fixed(model)
     return [
         way
         for kind in METHODS
-        if kind is not ScalingCache
+        if kind.name != ScalingCache.name
+        and kind is not PublishedSchedule
         and not (kind.level is Level.BLOCKS and why_unsupported(model, kind))
         for way in _rows_of(kind, fixed.get(kind.name, {}))
     ]
@@ -196,6 +199,9 @@ def _rows_of(kind: Any, fixed: dict[str, Any]) -> list[Way]:
     if kind.level is Level.NEGATIVE:
         return [Way(name, Group.PUBLISHED, field, settings, make=_guidance)]
     fixed = {"granularity": kind.level.value, **fixed}
+    if "speedup" in kind.uses:
+        make = _advanced(name, "speedup", fixed)
+        return [Way(name, Group.PUBLISHED, candidates=_speedup, make=make)]
     rows = {name: fixed}
     if "order" in kind.uses:
         rows = {f"{name} {i}{', blocks' * inside}": {**fixed, "order": i} for i in _ORDERS}
@@ -280,8 +286,10 @@ def _on_copies(model: Any) -> Any:
 
 
 def _fewer() -> list[Way]:
+    from scaling_cache.cache_core.planning.optimiser import target_steps
+
     def same(plan: Plan, target: float) -> list[Plan]:
-        return [replace(plan, steps=round(plan.steps / target))]
+        return [replace(plan, steps=target_steps(plan.steps, target))]
 
     def multistep(plan: Plan, target: float) -> list[Plan]:
         return [replace(fewer, sampler=name) for fewer in same(plan, target) for name in MULTISTEP]

@@ -19,6 +19,9 @@ OLDEST_PYTHON = (3, 10)
 TORCH = "torch==2.13.0"
 # Built against another CUDA than a CPU-only torch has, so their own requirements do not apply.
 TORCH_COMPANIONS = ("torchvision==0.28.0", "torchaudio==2.11.0")
+# Measures of the benchmarks, with their weights. What they ask for besides reads files and prints, and
+# one of it is another package by the name of the one that is meant.
+MEASURES = ("stlpips-pytorch==0.0.2", "cvvdp==0.5.7")
 
 
 def check_python(version: tuple[int, ...]) -> None:
@@ -41,7 +44,7 @@ def ensure_packages(folder: Path) -> Path:
     python = venv_python(folder)
     requirements = ROOT / "requirements-dev.txt"
     wanted = hashlib.sha256(
-        "\n".join([TORCH, *TORCH_COMPANIONS, requirements.read_text()]).encode()
+        "\n".join([TORCH, *TORCH_COMPANIONS, *MEASURES, requirements.read_text()]).encode()
     ).hexdigest()
     stamp = folder / "installed"
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
@@ -54,7 +57,11 @@ def ensure_packages(folder: Path) -> Path:
     if not python.exists():
         venv.create(folder, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for arguments in ([TORCH], ["--no-deps", *TORCH_COMPANIONS], ["-r", str(requirements)]):
+    for arguments in (
+        [TORCH],
+        ["--no-deps", *TORCH_COMPANIONS, *MEASURES],
+        ["-r", str(requirements)],
+    ):
         if subprocess.run([*pip, *arguments]).returncode:
             raise SystemExit(
                 f"pip could not install {' '.join(arguments)}: is a package index reachable?"

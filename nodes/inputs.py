@@ -8,7 +8,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..cache_core.methods.base import FEW, Method, Plain, one_of
+from ..cache_core.methods.base import FASTEST, FEW, Method, Plain, one_of
 from ..cache_core.methods.scaling import MODES, Mode
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
@@ -76,9 +76,9 @@ def model(tooltip: str = "The model to make faster.") -> io.Input:
 def speedup(default: float) -> io.Input:
     words = (
         "How much faster sampling should be. 1.0 is off, 2.0 computes half of the steps. Higher "
-        "is faster and further from the full result."
+        "is faster and further from the full result: above 4.0 for drafts of long runs."
     )
-    return number("speedup", default, 1.0, 4.0, words, step=0.1)
+    return number("speedup", default, 1.0, FASTEST, words, step=0.1)
 
 
 def mode(tooltip: str = "") -> io.Input:
@@ -114,7 +114,7 @@ def placed_steps(warmup: int, max_gap: int) -> list[io.Input]:
         "Steps at the start that are always computed. 0 leaves them to the target, which places "
         "every step; an error budget then computes 3."
     )
-    gap = "At most so many steps are predicted in a row."
+    gap = "At most so many steps are predicted in a row; above 4x up to 12."
     return [
         number("warmup", warmup, 0, 1000, head, folded=True),
         number("max_gap", max_gap, 1, 1000, gap, folded=True),

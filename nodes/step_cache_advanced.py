@@ -18,7 +18,7 @@ from ..cache_core.methods.combinations import (
 from . import inputs
 from .host.block_hooks import why_unsupported
 from .host.compat import telling
-from .host.presets import facts_of
+from .host.presets import facts_of, schedules
 
 _DEFAULTS = Inputs()
 
@@ -172,6 +172,13 @@ def _settings() -> list[io.Input]:
             0,
             most,
             "With a power above 1: step around which computed steps are closest. Published: 15 of 50.",
+            folded=True,
+        ),
+        inputs.choice(
+            "schedule",
+            list(schedules()),
+            "Of Published Schedule: the model that steps were searched on, and by which method. Of its "
+            "lists the one nearest to 'speedup' is taken.",
             folded=True,
         ),
     ]

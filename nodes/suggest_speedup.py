@@ -8,7 +8,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io, ui
 
-from ..cache_core.methods.base import FEWEST_STEPS
+from ..cache_core.methods.base import FASTEST, FEWEST_STEPS
 from ..cache_core.methods.scaling import ScalingCache
 from ..cache_core.planning.optimiser import best_chains
 from ..cache_core.planning.suggestion import suggest
@@ -106,7 +106,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         suggestion = suggest(chains, len(schedule) - 1)
         # The widget that it goes to moves in tenths; rounded up it would not be safe.
         safe = math.floor(suggestion.safe * 10 + 1e-6) / 10
-        return _say(cls, min(safe, 4.0), f"{str(suggestion).capitalize()}. {found.note}.")
+        return _say(cls, min(safe, FASTEST), f"{str(suggestion).capitalize()}. {found.note}.")
 
 
 def _say(cls: Any, speedup: float, text: str) -> io.NodeOutput:

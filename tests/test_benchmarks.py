@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from PIL import Image
 
 from benchmarks import calibration, fidelity, measures, page, plots, results, sheets
 from benchmarks.beds import BEDS, Plan
-from benchmarks.lab import Lab, tune
+from benchmarks.lab import Lab, other_seed, tune
 from benchmarks.meter import in_steps
 from benchmarks.sections.aims import aimed
 from benchmarks.sections.calibration import calibrated
@@ -135,6 +137,27 @@ def test_measures_know_equal_pictures_and_rank_errors():
     assert further is not None
     assert (closer > 0).all()
     assert (closer < further).all()
+
+
+@pytest.mark.parametrize(
+    ("measure", "equal", "sign"), [(measures.st_lpips, 0.0, 1), (measures.jod, 10.0, -1)]
+)
+def test_measures_with_weights_know_equal_pictures_and_rank_errors(
+    measure: Any, equal: float, sign: int
+):
+    """Pictures, and clips."""
+    for frames in (1, 3):
+        random = torch.Generator().manual_seed(frames)
+        clean = torch.rand(1, frames, 64, 64, 3, generator=random)
+        noise = torch.randn(clean.shape, generator=random)
+        same = measure(clean, clean)
+        if same is None:
+            pytest.skip("demo.setup installs them")
+        near, far = (measure((clean + s * noise).clamp(0, 1), clean) for s in (0.05, 0.2))
+        assert same.tolist() == pytest.approx([equal], abs=1e-4)
+        assert (sign * same < sign * near).all()
+        assert (sign * near < sign * far).all()
+    assert "torchsummary" not in sys.modules, "what stands in for it is gone"
 
 
 def row(
@@ -287,6 +310,30 @@ def test_a_second_run_agrees_where_the_intervals_overlap(rows: list[Any]):
     assert again(rows, FACTS, [row("EOC", Group.PUBLISHED, 1.5, 30.0, 60.0)]).count("| no") == 0
 
 
+def test_what_is_kept_of_result_files_is_small_and_all_that_pages_read(tmp_path: Path):
+    """Written again from the snapshot, the short pages are those in the repository."""
+    files = [path for path in page.RESULTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    environment, rows = results.read(page.RESULTS / page.FIDELITY)
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    full = page.filled(text, "fidelity", sections(environment, page.taken(page.FIDELITY, rows)))
+    assert page.brief(full) == text
+    assert "At 3x:" in full
+    # README tells what was measured at the same revision.
+    begin, end = page.marks("results")
+    told = page.README.read_text(encoding="utf-8").split(begin)[1].split(end)[0]
+    assert told.strip() == short(environment, rows).strip()
+    assert f"revision {environment['revision']}" in told
+
+
+def test_the_wrapped_measure_of_others_is_what_the_page_says(capsys: pytest.CaptureFixture[str]):
+    text = page.PAGE.read_text(encoding="utf-8")
+    code, said = re.findall(r"```python\n(.*?)# (.*?)\n```", text, re.DOTALL)[0]
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == said
+
+
 def test_filling_replaces_what_is_between_the_marks_and_nothing_else():
     begin, end = page.marks("x")
     text = f"# Head\n\n{begin}old\n{end}tail\n"
@@ -328,8 +375,9 @@ def test_a_calibration_is_summed_up_for_each_bed():
 
 def test_the_committed_pages_have_the_marks():
     text = page.PAGE.read_text(encoding="utf-8")
-    for name in ("aims", "fidelity", "samplers", "video", "again", "cost", "calibration"):
+    for name in ("aims", "fidelity", "samplers", "video", "again", "cost"):
         page.filled(text, name, "")
+    page.filled(page.CALIBRATED.read_text(encoding="utf-8"), "calibration", "")
     page.filled(page.README.read_text(encoding="utf-8"), "results", "")
 
 
@@ -438,8 +486,12 @@ def test_what_runs_is_counted(lab: Lab):
         all_ways(lab.model, lab.bed), ["scaling_cache_online", "CFG Cache", "fewer_steps"]
     )
     trials = tune(lab, found, [2.0])
-    compared = list(fidelity.compare(lab, trials, lab.bed.held_out()[:2], [1, 2], None))
-    rows = [row for row, _ in compared]
+    compared = list(
+        fidelity.compare(lab, [*trials, other_seed(lab)], lab.bed.held_out()[:2], [1, 2], None)
+    )
+    *rows, floor = [row for row, _ in compared]
+    assert floor.computed == 10
+    assert floor.psnr < max(row.psnr for row in rows if row.psnr is not None)
     by_name = {row.method: row for row in rows}
     assert by_name["plain"].computed == 10
     assert by_name["plain"].psnr is None

@@ -12,7 +12,7 @@ from .. import plots
 from ..results import Row, at_speed, plan
 from ..standings import OTHERS, OWN, best, standing
 from ..statistics import interval
-from ..ways import Group
+from ..ways import OTHER_SEED, Group
 from .common import (
     SHORT,
     by_plan,
@@ -25,6 +25,17 @@ from .common import (
     table,
     timed,
     with_interval,
+)
+
+# Measures with weights.
+_LEARNT = (("st_lpips", "ST-LPIPS", ".4f"), ("jod", "JOD", ".2f"))
+# Measures of another seed that are told.
+_FLOOR = (
+    ("psnr", "PSNR", ".1f"),
+    ("ssim", "SSIM", ".2f"),
+    ("perceptual", "FLIP", ".2f"),
+    ("st_lpips", "ST-LPIPS", ".2f"),
+    ("jod", "JOD", ".2f"),
 )
 
 
@@ -40,8 +51,8 @@ def sections(environment: dict[str, Any], rows: list[Row]) -> str:
             parts.append(f"### {title}\n")
             parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(mine)]
             parts.append(by_speed(mine))
-            parts += [details(mine, speed) for speed in SHORT]
-            parts.append(gains(mine))
+            more = [*(details(mine, speed) for speed in SHORT), gains(mine)]
+            parts.append(folded("All measures at 2x and 3x, and prompt by prompt", more))
         else:
             parts.append(folded(title, [by_speed(mine), gains(mine)]))
     return "\n".join(part for part in parts if part)
@@ -88,8 +99,17 @@ def by_speed(rows: list[Row]) -> str:
         lines.append([plots.name_of(method), methods[method], *cells])
     return (
         "PSNR in dB: mean over prompts (worst prompt) at computed steps. A dash: no setting comes near "
-        f"this speed.\n\n{table(lines)}"
+        f"this speed.{floor(rows)}\n\n{table(lines)}"
     )
+
+
+def floor(rows: list[Row]) -> str:
+    """How far pictures of another seed are, where that was measured."""
+    found = next((row for row in rows if row["method"] == OTHER_SEED), None)
+    if found is None:
+        return ""
+    shown = (f"{name} {number(found[column], form)}" for column, name, form in _FLOOR)
+    return f" Another seed: {', '.join(shown)}."
 
 
 def details(rows: list[Row], speed: float) -> str:
@@ -97,10 +117,12 @@ def details(rows: list[Row], speed: float) -> str:
     found = sorted(at_speed(rows, speed).values(), key=lambda row: -row["psnr"])
     if not found:
         return ""
+    # Where they were measured.
+    learnt = [one for one in _LEARNT if any(row.get(one[0]) is not None for row in found)]
     lines = [
         [
             *("method", "setting", "computed", "with probes", "measured", "PSNR dB [95 %]"),
-            *("SSIM", "FLIP", "PSNR against 400 steps"),
+            *("SSIM", "FLIP", *(title for _, title, _ in learnt), "PSNR against 400 steps"),
         ]
     ]
     for row in found:
@@ -112,6 +134,7 @@ def details(rows: list[Row], speed: float) -> str:
                 measured(row),
                 with_interval(row, "psnr"),
                 *(number(row["ssim"], ".4f"), number(row["perceptual"], ".4f")),
+                *(number(row[column], form) for column, _, form in learnt),
                 number(row["truth_psnr"], ".1f"),
             ]
         )

@@ -55,7 +55,7 @@ def video(
             "methods of each kind on many prompts, all of them on few.\n",
             origin(environment, rows) + "\n",
             f"{title}. {by_speed(first)}",
-            gains(first),
+            folded("Prompt by prompt", [gains(first)]),
             *(folded(title, [by_speed(mine), gains(mine)]) for title, mine in others),
             folded("All methods", [origin(*every) + "\n", by_speed(every[1]), gains(every[1])]),
         ]

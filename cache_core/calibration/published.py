@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..decide.signals import Polynomial, SignalKind
+from ..methods.base import rising
 from ..methods.magcache import MagCache
 from ..methods.teacache import TeaCache
 from .files import CoefficientError
@@ -42,6 +43,28 @@ class Preset:
     sources: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Schedules:
+    """Computed steps that one method searched on one model.
+
+    Attributes:
+        key: name of model and method.
+        model, method: each.
+        shift: of the flow schedule.
+        latent: shape of a latent, without the batch and channels.
+        computed: lists of steps, each from the first to the last one of the run.
+        sources: paper and repository.
+    """
+
+    key: str
+    model: str
+    method: str
+    shift: float
+    latent: tuple[int, ...]
+    computed: tuple[tuple[int, ...], ...]
+    sources: tuple[str, ...]
+
+
 def load_teacache(path: Path) -> dict[str, Preset]:
     """Polynomials by key.
 
@@ -58,6 +81,15 @@ def load_magcache(path: Path) -> dict[str, Preset]:
         CoefficientError: if the file cannot be read or an entry is wrong.
     """
     return {entry["key"]: _build(path, entry, _mag) for entry in _entries(path)}
+
+
+def load_schedules(path: Path) -> dict[str, Schedules]:
+    """Schedules by key.
+
+    Raises:
+        CoefficientError: if the file cannot be read or an entry is wrong.
+    """
+    return {entry["key"]: _build(path, entry, _schedules) for entry in _entries(path)}
 
 
 def _tea(entry: Mapping[str, Any]) -> Preset:
@@ -89,6 +121,21 @@ def _mag(entry: Mapping[str, Any]) -> Preset:
         tuple(entry["never"]),
     )
     return Preset(entry["key"], entry["family"], method, sources=tuple(entry["sources"]))
+
+
+def _schedules(entry: Mapping[str, Any]) -> Schedules:
+    computed = tuple(rising("computed", tuple(map(int, steps))) for steps in entry["computed"])
+    if not computed or any(len(steps) < 2 or steps[0] for steps in computed):
+        raise ValueError("computed: must hold lists from step 0 to the last one")
+    return Schedules(
+        entry["key"],
+        str(entry["model"]),
+        str(entry["method"]),
+        float(entry["shift"]),
+        tuple(map(int, entry["latent"])),
+        computed,
+        tuple(map(str, entry["sources"])),
+    )
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ which nodes, docs, tests and benchmarks read."""
 from __future__ import annotations
 
 from .base import Inputs, Level, Method, Model, Start
+from .budcache import BudCache
 from .cfg import CfgCache
 from .db_cache import DBCache
 from .deepcache import DeepCache
@@ -13,7 +14,9 @@ from .easycache import EasyCache, LazyCache
 from .eoc import EOC
 from .first_block_cache import FirstBlockCache
 from .magcache import MagCache
+from .meancache import MeanCache
 from .mixcache import MixCache
+from .published_schedule import PublishedSchedule
 from .scaling import ScalingCache
 from .smoothcache import SmoothCache
 from .spans import ScalingSpans
@@ -28,6 +31,9 @@ METHODS: tuple[type[Method], ...] = (
     LazyCache,
     SmoothCache,
     EOC,
+    BudCache,
+    MeanCache,
+    PublishedSchedule,
     TeaCache,
     MagCache,
     FirstBlockCache,

@@ -3,7 +3,7 @@ looks at, its level, and the start of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -26,6 +26,8 @@ from ..streams import Part, StreamCache
 FEWEST_STEPS = 8
 # From so many steps on whole ones are left out.
 MANY = 8
+# Largest speed-up to aim at.
+FASTEST = 6.0
 _MOST = 1000
 # Letters of a text that an error quotes.
 _SHOWN = 40
@@ -85,6 +87,7 @@ class Inputs:
         warmup: steps at the start that are always computed.
         max_gap: steps skipped in a row at most, 0 for no limit.
         power, center: of DeepCache's schedule.
+        schedule: name of a published one.
         start_percent, end_percent: share of the denoising in which steps are skipped.
     """
 
@@ -100,6 +103,7 @@ class Inputs:
     single_blocks: str = ""
     power: float = 1.0
     center: int = 15
+    schedule: str = ""
     start_percent: float = 0.0
     end_percent: float = 1.0
 
@@ -122,12 +126,14 @@ class Model:
         layout: of its blocks.
         signals: what can be read of them.
         published: the published method that fits it, by name of the method, or why there is none.
+        schedules: computed steps that others searched on models, by name of model and method.
     """
 
     family: str = ""
     layout: Layout = field(default_factory=lambda: Layout(()))
     signals: frozenset[SignalKind] = frozenset()
     published: Callable[[str], Any | str] = _nothing
+    schedules: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,22 @@ from typing import ClassVar
 from ..decide.budget import Budget
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
-from ..planning.optimiser import Chains, best_chains, target_steps, within_error
+from ..planning.optimiser import LONGEST, Chains, best_chains, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
-from .base import Few, Method, Model, Page, StepMethod, as_listed, check_range, rising, tell_less
+from .base import (
+    FASTEST,
+    Few,
+    Method,
+    Model,
+    Page,
+    StepMethod,
+    as_listed,
+    check_range,
+    rising,
+    tell_less,
+)
 from .spans import ScalingSpans
 
 # Computed steps at the start where nothing else tells how outputs bend.
@@ -24,6 +35,8 @@ WARMUP = 3
 # What is left in the result of errors of the outputs: pictures of the demo models are then alike at
 # one budget with and without coefficients.
 LEFT = 0.2
+# Targets above which more steps may be predicted in a row than `max_gap`.
+_FAR = 4.0
 
 
 class Mode(Enum):
@@ -45,13 +58,13 @@ class ScalingCache(StepMethod):
     """The settings of the node.
 
     Attributes:
-        speedup: steps over computed steps to aim at, 1.0 (off) to 4.0; a mode in words has its own.
+        speedup: steps over computed steps to aim at, 1.0 (off) to 6.0; a mode in words has its own.
         mode: aim at a speed-up or stay within an error budget.
         budget: allowed mean relative error of the outputs, 0 to 1.
         predictor: how a skipped output is predicted.
         warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an
             error budget, 1 for a target, which places its steps itself (3 where it cannot).
-        max_gap: steps that may be predicted in a row, 1 or more.
+        max_gap: steps that may be predicted in a row, 1 or more; above 4x up to 12.
         corrects: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
         few: what is left out where steps are few.
@@ -81,7 +94,7 @@ class ScalingCache(StepMethod):
     few: Few = Few.AUTO
 
     def check(self) -> None:
-        check_range("speedup", self.speedup, 1.0, 4.0)
+        check_range("speedup", self.speedup, 1.0, FASTEST)
         check_range("budget", self.budget, 0.0, 1.0)
         check_range("warmup", self.warmup, 0)
         check_range("max_gap", self.max_gap, 1)
@@ -182,4 +195,8 @@ class ScalingCache(StepMethod):
         return max(self.warmup or (1 if placed else WARMUP), self._least(plan))
 
     def _longest(self, plan: RunPlan) -> int:
-        return 1 if plan.traits.unknown else self.max_gap
+        if plan.traits.unknown:
+            return 1
+        # So few steps are spaced by what they cost, and not by a limit that is meant for more.
+        far = self.asked is not None and self.asked > _FAR
+        return max(self.max_gap, LONGEST) if far else self.max_gap

@@ -13,7 +13,7 @@ from ..decide.policies import Listed, RunPlan
 from ..planning.prior import line_chains
 from ..predict.predictors import REPEAT, TAYLOR_1, Predictor
 from ..run.report import format_ranges
-from .base import BlockMethod, Few, Model, Page, Start, check_range, middle_blocks, rising
+from .base import FASTEST, BlockMethod, Few, Model, Page, Start, check_range, middle_blocks, rising
 
 # Part of the depth that always runs, at the start and at the end.
 _LIVE = 1 / 8
@@ -28,7 +28,7 @@ class ScalingSpans(BlockMethod):
     """The rule as settings.
 
     Attributes:
-        speedup: all blocks over computed ones to aim at, 1.0 (off) to 4.0; at most what was measured to
+        speedup: all blocks over computed ones to aim at, 1.0 (off) to 6.0; at most what was measured to
             be worth it is left out.
         listed: steps at which the middle blocks run, in place of a speed-up; empty for none.
         anyway: also where it was measured not to pay: with samplers that add noise, and at a second step.
@@ -53,7 +53,7 @@ class ScalingSpans(BlockMethod):
     anyway: bool = True
 
     def check(self) -> None:
-        check_range("speedup", self.speedup, 1.0, 4.0)
+        check_range("speedup", self.speedup, 1.0, FASTEST)
         rising("computed_steps", self.listed)
 
     @classmethod

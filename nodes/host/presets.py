@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ...cache_core.calibration.block_tables import BlockTable
-from ...cache_core.calibration.published import Preset, load_magcache, load_teacache
+from ...cache_core.calibration.published import (
+    Preset,
+    Schedules,
+    load_magcache,
+    load_schedules,
+    load_teacache,
+)
 from ...cache_core.decide.signals import Polynomial, SignalKind
 from ...cache_core.methods import MagCache, Model, TeaCache
 from ..families import find_family
@@ -26,6 +33,12 @@ def presets_of(method: str) -> dict[str, Preset]:
         MagCache.name: (load_magcache, "magcache.json"),
     }[method]
     return load(_SHIPPED / file)
+
+
+@cache
+def schedules() -> dict[str, Schedules]:
+    """Published schedules by the name of model and method."""
+    return load_schedules(_SHIPPED / "schedules.json")
 
 
 def resolve(choice: str, method: str, model: Any) -> Preset | str:
@@ -65,15 +78,16 @@ def facts_of(model: Any) -> Model:
     """What a method may know of a model before it is made."""
     network = model.model.diffusion_model
     family = find_family(network)
+    searched = {name: found.computed for name, found in schedules().items()}
     if family is None:
-        return Model()
+        return Model(schedules=searched)
 
     def published(method: str) -> Any | str:
         preset = resolve(AUTO, method, model)
         return preset if isinstance(preset, str) else preset.method
 
     signals = frozenset(kind for kind in SignalKind if family.offers(kind))
-    return Model(family.name, family.layout(network), signals, published)
+    return Model(family.name, family.layout(network), signals, published, searched)
 
 
 def _calibrated(method: str, family: str, name: str, table: BlockTable) -> Preset:

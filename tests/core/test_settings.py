@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from scaling_cache.cache_core.methods import ScalingCache
 from scaling_cache.cache_core.methods.base import one_of
 from scaling_cache.cache_core.methods.scaling import MODES, Mode
+from scaling_cache.cache_core.planning.optimiser import target_steps
+
+from .helpers import computed_steps, flow, plan_of, run_of, traits
 
 
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        ("speedup", 0.9, "between 1.0 and 4.0"),
-        ("speedup", 4.1, "between 1.0 and 4.0"),
-        ("speedup", math.nan, "between 1.0 and 4.0"),
+        ("speedup", 0.9, "between 1.0 and 6.0"),
+        ("speedup", 6.1, "between 1.0 and 6.0"),
+        ("speedup", math.nan, "between 1.0 and 6.0"),
         ("budget", -0.1, "between 0.0 and 1.0"),
         ("start_percent", 1.1, "between 0.0 and 1.0"),
         ("end_percent", math.inf, "between 0.0 and 1.0"),
@@ -55,3 +59,15 @@ def test_a_mode_in_words_is_a_target(words: str, target: float):
         settings = ScalingCache(speedup=speedup, mode=MODES[words])
         assert settings.target == target
         assert not settings.off
+
+
+@pytest.mark.parametrize(("speedup", "longest"), [(3.0, 6), (4.0, 6), (5.0, 12), (6.0, 12)])
+def test_few_computed_steps_are_spaced_by_what_they_cost(speedup: float, longest: int):
+    """A limit meant for more steps would spread those of 5x and 6x nearly evenly."""
+    sigmas, places = flow(50)
+    plan = plan_of(sigmas, sampler=traits(50, sums=True), log_snr=places)
+    found = computed_steps(run_of(ScalingCache(speedup), plan).policy, 50)
+    assert len(found) == target_steps(50, speedup)
+    gaps = [b - a - 1 for a, b in pairwise(found)]
+    assert max(gaps) <= longest
+    assert max(gaps) > 6 or longest == 6

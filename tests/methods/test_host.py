@@ -439,7 +439,7 @@ class TestAdvanced:
             ({"method": "TeaCache", "granularity": "whole step"}, "granularity"),
             ({"predictor": "alignment"}, "predictor"),
             ({"cache_device": "disk"}, "cache_device"),
-            ({"speedup": 5.0}, "speedup"),
+            ({"speedup": 7.0}, "speedup"),
         ],
     )
     def test_bad_values_are_named(self, more: dict[str, Any], field: str, flux: Any) -> None:
