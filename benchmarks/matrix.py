@@ -180,7 +180,8 @@ def write(results: dict[str, Any], snapshot: bool) -> None:
     """
     OUT.parent.mkdir(exist_ok=True)
     # One row a line: a change of one row is a change of one line.
-    rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in results["rows"])
+    said = [{k: v for k, v in row.items() if v != ""} for row in results["rows"]]
+    rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in said)
     head = json.dumps({key: value for key, value in results.items() if key != "rows"}, indent=1)
     text = f'{head.removesuffix("}").rstrip()},\n "rows": [\n{rows}\n]}}\n'
     OUT.write_text(text, encoding="utf-8")

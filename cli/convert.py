@@ -8,6 +8,8 @@ from typing import Any
 Info = dict[str, Any]
 # Modes of a node: it does not run; it hands on what it gets.
 MUTED, BYPASSED = 2, 4
+# What a subgraph's inputs are to the links within, and how a widget on it is told that is an input.
+_INSIDE, _LINKED = -10, "-1"
 NOTES = frozenset({"Note", "MarkdownNote"})
 # A combo of newer hosts whose choice brings inputs of its own.
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
@@ -76,48 +78,79 @@ def taken(
 
 
 class _Graph:
-    """The nodes of a workflow, and which output each link comes from."""
+    """The nodes of a workflow, those in its subgraphs by their ways, such as "5:3", and which output each
+    link comes from."""
 
     def __init__(self, workflow: dict[str, Any]) -> None:
-        self._nodes = {node["id"]: node for node in workflow["nodes"]}
-        self._sources: dict[Any, tuple[Any, int]] = {}
-        for link in workflow["links"]:
+        folded = workflow.get("definitions", {}).get("subgraphs", ())
+        self._folded = {each["id"]: each for each in folded}
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._sources: dict[tuple[str, Any], tuple[str, int]] = {}
+        # What is set on a subgraph, by the node within that it is for.
+        self._given: dict[str, dict[str, Any]] = {}
+        self._running: list[str] = []
+        self._lay_out(workflow, "", (), True)
+
+    def _lay_out(
+        self, graph: dict[str, Any], way: str, around: tuple[str, ...], runs: bool
+    ) -> None:
+        for link in graph["links"]:
             ends = ("id", "origin_id", "origin_slot")
-            number, *source = [link[end] for end in ends] if isinstance(link, dict) else link[:3]
-            self._sources[number] = source[0], source[1]
+            number, source, slot = (
+                [link[end] for end in ends] if isinstance(link, dict) else link[:3]
+            )
+            self._sources[way, number] = f"{way}{source}", slot
+        for node in graph["nodes"]:
+            self._nodes[number := f"{way}{node['id']}"] = node
+            kind, on = node["type"], runs and node.get("mode") not in (MUTED, BYPASSED)
+            if kind in around:
+                raise ValueError(f"WORKFLOW: the subgraph {kind} holds itself")
+            if inside := self._folded.get(kind):
+                for (at, name), value in _set_outside(node).items():
+                    self._given.setdefault(f"{number}:{at}", {})[name] = value
+                self._lay_out(inside, f"{number}:", (*around, kind), on)
+            elif on and not _of_the_page(node):
+                self._running.append(number)
 
     def api(self, known: Callable[[str], Info | None]) -> dict[str, Any]:
-        return {
-            str(number): self._entry(node, known)
-            for number, node in self._nodes.items()
-            if node.get("mode") not in (MUTED, BYPASSED) and not _of_the_page(node)
-        }
+        return {number: self._entry(number, known) for number in self._running}
 
-    def _entry(self, node: dict[str, Any], known: Callable[[str], Info | None]) -> dict[str, Any]:
+    def _entry(self, number: str, known: Callable[[str], Info | None]) -> dict[str, Any]:
+        node = self._nodes[number]
         kind = node["type"]
         info = known(kind)
         if info is None:
             raise ValueError(
-                f"WORKFLOW: the host has no node {kind} (a subgraph, a node of the page alone, or one "
-                f"that is not installed); {_HOW}"
+                f"WORKFLOW: the host has no node {kind} (a node of the page alone, or one that is not "
+                f"installed); {_HOW}"
             )
         values, specs = node.get("widgets_values") or [], specs_of(info)
         if isinstance(values, dict):
             inputs = {name: values[name] for name in specs if name in values}
         else:
             inputs = {name: value for name, (_, value) in taken([*values], specs).items()}
+        inputs |= {k: v for k, v in self._given.get(number, {}).items() if k in inputs}
         for entry in node.get("inputs", ()):
             if entry.get("link") is not None:
-                value = self._value(entry["link"])
-                inputs.pop(entry["name"], None)
+                own = inputs.pop(entry["name"], None)
+                value = self._value(_way(number), entry["link"], own)
                 if value is not None:
                     inputs[entry["name"]] = value
         return {"class_type": kind, "inputs": inputs, "_meta": {"title": node.get("title") or kind}}
 
-    def _value(self, link: Any) -> Any:
-        """What comes over a link: an output, or the value of a primitive; None from a muted node."""
-        for _ in self._nodes:
-            number, slot = self._sources[link]
+    def _value(self, way: str, link: Any, own: Any) -> Any:
+        """What comes over a link: an output, or the value of a primitive; None from a muted node, and
+        what the input has of its own if a subgraph gets nothing for it."""
+        for _ in range(3 * len(self._nodes)):
+            number, slot = self._sources[way, link]
+            if number == f"{way}{_INSIDE}":
+                outer = self._nodes[way[:-1]]
+                name = self._folded[outer["type"]]["inputs"][slot]["name"]
+                own = self._given.get(f"{way}{_LINKED}", {}).get(name, own)
+                way, link = _way(way[:-1]), _link_to(outer, name)
+                if link is None:
+                    return own
+                continue
             node = self._nodes[number]
             if node.get("mode") == MUTED:
                 return None
@@ -127,11 +160,33 @@ class _Graph:
                 link = node["inputs"][0]["link"]
             elif node.get("mode") == BYPASSED:
                 link = _passed_on(node, slot)
+            elif inside := self._folded.get(node["type"]):
+                way, link = f"{number}:", next(iter(inside["outputs"][slot]["linkIds"]), None)
             else:
-                return [str(number), slot]
+                return [number, slot]
             if link is None:
                 return None
         raise ValueError("WORKFLOW: nodes that hand on their input are linked in a ring")
+
+
+def _way(number: str) -> str:
+    """Of the graph that a node is in."""
+    return number[: number.rfind(":") + 1]
+
+
+def _link_to(node: dict[str, Any], name: str) -> Any:
+    return next((one.get("link") for one in node.get("inputs", ()) if one["name"] == name), None)
+
+
+def _set_outside(node: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """Values on a subgraph by node and widget, or by its own input; none where they cannot be told."""
+    shown = [(str(at), name) for at, name in node.get("properties", {}).get("proxyWidgets", ())]
+    own = [(_LINKED, one["name"]) for one in node.get("inputs", ()) if one.get("widget")]
+    order = [*(each for each in own if each not in shown), *shown]
+    values = node.get("widgets_values") or []
+    if not isinstance(values, list) or len(values) != len(order):
+        return {}
+    return {at: value for at, value in zip(order, values, strict=True) if value is not None}
 
 
 def _of_the_page(node: dict[str, Any]) -> bool:

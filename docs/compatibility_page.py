@@ -42,7 +42,7 @@ class _Notes:
         self.numbers: dict[str, int] = {}
 
     def cell(self, row: Row) -> str:
-        if not row["reason"]:
+        if not row.get("reason"):
             return "yes" if row["result"] == "works" else str(row["result"])
         number = self.numbers.setdefault(row["reason"], len(self.numbers) + 1)
         return f"{'no' if row['result'] == 'refuses' else '**fails**'} ({number})"

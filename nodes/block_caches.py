@@ -12,7 +12,7 @@ from ..cache_core.methods.base import Method
 from ..cache_core.methods.delta_cache import PUBLISHED
 from . import inputs
 from .host.block_hooks import why_unsupported
-from .host.presets import AUTO, facts_of, presets_of, resolve
+from .host.presets import facts_of, resolve
 
 CUSTOM = "custom"
 _DEVICE = inputs.DEVICES[0]
@@ -47,7 +47,7 @@ class ScalingTeaCache(io.ComfyNode):
             "input stays below a threshold.",
             ["teacache"],
             [
-                inputs.choice("model_type", [AUTO, *presets_of(TeaCache.name)], kinds),
+                inputs.model_type(TeaCache.name, kinds, "rel_l1_thresh"),
                 inputs.number("rel_l1_thresh", 0.0, 0.0, 10.0, threshold, step=0.001),
                 *inputs.window(),
                 inputs.cache_device(),
@@ -107,10 +107,11 @@ class ScalingMagCache(io.ComfyNode):
             "their change was measured to drift.",
             ["magcache"],
             [
-                inputs.choice(
-                    "model_type",
-                    [AUTO, *presets_of(MagCache.name)],
+                inputs.model_type(
+                    MagCache.name,
                     "Whose table of ratios to use.",
+                    "published",
+                    "threshold {}",
                 ),
                 inputs.using(
                     inputs.switch("published", True, published), {"true": [], "false": own}

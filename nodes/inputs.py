@@ -13,6 +13,7 @@ from ..cache_core.methods.scaling import MODES, Mode
 from ..cache_core.predict.predictors import Predictor
 from .host.cache import Cache, install
 from .host.compat import advanced, schema, telling
+from .host.presets import AUTO, thresholds_of
 from .host.progress import ProgressText, node_of
 
 CATEGORY = "advanced/model"
@@ -96,6 +97,34 @@ def using(widget: io.Input, uses: Mapping[str, Sequence[str]]) -> io.Input:
     """Let an input say which others its values need, as JSON has them: the node hides those that are
     named for other values alone."""
     return telling(widget, uses={value: list(names) for value, names in uses.items()})
+
+
+def recommended(method: str, threshold: float | None, words: str = "0 is {}") -> str:
+    """What is recommended, for the label of an input.
+
+    Args:
+        method: its name.
+        threshold: None where it is the model's.
+        words: with the place of the threshold.
+    """
+    if threshold is not None:
+        return words.format(f"{threshold:g}")
+    known = thresholds_of(method).values()
+    return words.format(f"the model's, {min(known):g} to {max(known):g}")
+
+
+def model_type(method: str, tooltip: str, field: str, words: str = "0 is {}") -> io.Input:
+    """Whose published settings to take.
+
+    Args:
+        method: name of a method that has some.
+        field: whose label says the threshold that they have.
+        words: with the place of the threshold.
+    """
+    thresholds = {AUTO: None, **thresholds_of(method)}
+    told = {key: recommended(method, value, words) for key, value in thresholds.items()}
+    chosen = using(choice("model_type", list(told), tooltip), {})
+    return telling(chosen, recommended={field: told})
 
 
 def predictor(names: Sequence[str]) -> io.Input:

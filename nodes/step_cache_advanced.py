@@ -42,7 +42,12 @@ class ScalingStepCacheAdvanced(io.ComfyNode):
                             "method", METHOD_NAMES, "What decides which steps are skipped."
                         ),
                         offers=combinations.offers(),
-                        recommended=combinations.thresholds(),
+                        recommended={
+                            "threshold": {
+                                name: inputs.recommended(name, value)
+                                for name, value in combinations.thresholds().items()
+                            }
+                        },
                     ),
                     {name: combinations.uses(name) for name in METHOD_NAMES},
                 ),

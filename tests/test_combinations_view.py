@@ -96,6 +96,18 @@ SEEN = {
         "method granularity predictor threshold warmup max_gap start_percent end_percent"
     ),
 }
+# Whether the row of an input has a hint behind it.
+HINTS = """hint => [...document.querySelectorAll('.lg-node .lg-node-widget')].some(
+    row => getComputedStyle(row, '::after').content === JSON.stringify(hint))"""
+# The threshold that is recommended, before a run.
+RECOMMENDED = {
+    ("ScalingStepCacheAdvanced", "method", "EasyCache"): "threshold (0 is 0.05)",
+    ("ScalingStepCacheAdvanced", "method", "TeaCache"): "threshold (0 is the model's, 0.06 to 1.5)",
+    ("ScalingStepCacheAdvanced", "method", "DiCache"): "threshold (0 is the model's, 0.08 to 0.4)",
+    ("ScalingTeaCache", "model_type", "flux"): "rel_l1_thresh (0 is 0.4)",
+    ("ScalingTeaCache", "model_type", "auto"): "rel_l1_thresh (0 is the model's, 0.06 to 1.5)",
+    ("ScalingMagCache", "model_type", "chroma"): "published (threshold 0.1)",
+}
 
 
 @pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
@@ -126,10 +138,25 @@ def test_only_the_inputs_that_a_setting_uses_are_seen(page: Page, node: Any, vue
             assert [one for one in names if one not in folded] == seen.split(), (kind, value)
             if SCREENSHOTS:
                 page.screenshot(path=str(Path(SCREENSHOTS) / f"seen_{vue}_{kind}_{value}.png"))
-        assert node("widget('threshold').label") == "threshold (0 is 0.05)"
         # Wide enough for what it says of a run, and no higher than what is seen.
         assert node("node.size[0]") == 360
         assert vue or node("node.size[1] === node.computeSize()[1]")
+        for (kind, name, value), label in RECOMMENDED.items():
+            page.evaluate(
+                """([kind, name, value]) => {
+                    app.graph.clear()
+                    window.node = LiteGraph.createNode(kind)
+                    node.pos = [500, 200]
+                    app.graph.add(node)
+                    choose(name, value)
+                }""",
+                [kind, name, value],
+            )
+            if vue:
+                hint = label.partition("(")[2].rstrip(")")
+                page.wait_for_function(HINTS, arg=hint)
+            else:
+                assert label in node("node.widgets.map(w => w.label)")
     finally:
         page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])
 

@@ -11,6 +11,13 @@ from cli.convert import to_api
 from demo.host.fetch import ROOT
 
 SAVED = ROOT / "demo" / "workflows" / "demo_video_on.json"
+# Puts a subgraph into another one.
+FOLD = """() => {
+    const node = app.graph._nodes.find(n => n.isSubgraphNode?.())
+    node.widgets.find(w => w.name.endsWith('steps')).value = 11
+    app.graph.convertToSubgraph(new Set([node]))
+    return app.graph.serialize()
+}"""
 SPECS = {
     "Load": {"input": {"required": {"name": [["a", "b"]]}}, "output": ["MODEL", "CLIP"]},
     "Change": {
@@ -90,10 +97,59 @@ def test_reroutes_and_primitives_are_not_there():
     assert found["2"]["inputs"] == {"model": ["1", 0], "seed": 11, "words": "some words"}
 
 
+def folded(**outer: Any) -> dict[str, Any]:
+    """Two Changes in a row in a subgraph, which gets a model and words."""
+    first, second = change(1, 1), change(2, 2)
+    first["inputs"].append(entry("words", "STRING", 3, widget={"name": "words"}))
+    ends = (1, -10, 0, 1), (2, 1, 0, 2), (3, -10, 1, 1), (4, 2, 0, -20)
+    names = ("id", "origin_id", "origin_slot", "target_id")
+    inside = {
+        "id": "0f0c",
+        "nodes": [first, second],
+        "links": [dict(zip(names, each, strict=True)) for each in ends],
+        "inputs": [{"name": "model"}, {"name": "told"}],
+        "outputs": [{"name": "MODEL", "linkIds": [4]}],
+    }
+    told = entry("told", "STRING", widget={"name": "told"})
+    node = {"id": 5, "type": "0f0c", "inputs": [entry("model", "MODEL", 1), told]}
+    node |= {"outputs": [{"type": "MODEL"}], **outer}
+    links = [[1, 1, 0, 5, 0, "MODEL"], [2, 5, 0, 6, 0, "MODEL"]]
+    definitions = {"subgraphs": [inside]}
+    return {**saved(node, change(6, 2), links=links), "definitions": definitions}
+
+
+def test_subgraphs_are_unfolded():
+    found = to_api(folded(), SPECS.get)
+    assert list(found) == ["1", "5:1", "5:2", "6"]
+    models = [found[number]["inputs"]["model"] for number in ("5:1", "5:2", "6")]
+    assert models == [["1", 0], ["5:1", 0], ["5:2", 0]]
+    assert found["5:1"]["inputs"]["words"] == "some words"
+    shown = {"properties": {"proxyWidgets": [["2", "seed"]]}, "widgets_values": ["others", 8]}
+    found = to_api(folded(**shown), SPECS.get)
+    assert found["5:1"]["inputs"]["words"] == "others"
+    assert [found[number]["inputs"]["seed"] for number in ("5:1", "5:2")] == [7, 8]
+
+
+def test_a_subgraph_that_does_not_run():
+    by = to_api(folded(mode=4), SPECS.get)
+    assert list(by) == ["1", "6"]
+    assert by["6"]["inputs"]["model"] == ["1", 0]
+    off = to_api(folded(mode=2), SPECS.get)
+    assert list(off) == ["1", "6"]
+    assert "model" not in off["6"]["inputs"]
+
+
+def test_a_subgraph_in_itself_is_refused():
+    workflow = folded()
+    workflow["definitions"]["subgraphs"][0]["nodes"].append({"id": 9, "type": "0f0c"})
+    with pytest.raises(ValueError, match="holds itself"):
+        to_api(workflow, SPECS.get)
+
+
 RING = [entry("", "*", 5)]
 UNFIT = {
     "a node of the page alone": (saved(change(2, 5, type="GetNode"), links=[]), "no node GetNode"),
-    "a subgraph": (saved(change(2, 5, type="0f0c-ab"), links=[]), "no node 0f0c-ab .a subgraph"),
+    "a subgraph that is not there": (saved(change(2, 5, type="0f0c"), links=[]), "no node 0f0c"),
     "no links": ({"nodes": []}, "is not as the browser saves one"),
     "a link that is not there": (saved(change(2, 9), links=[]), "is not as the browser saves one"),
     "nodes that are none": ({"nodes": [1], "links": []}, "is not as the browser saves one"),
@@ -115,6 +171,32 @@ def test_what_cannot_be_told_is_refused_in_a_sentence(case: str):
         to_api(workflow, SPECS.get)
 
 
+def with_blueprint() -> dict[str, Any]:
+    """The demo's workflow with a blueprint in place of its cache and sampler."""
+    workflow = json.loads(SAVED.read_text(encoding="utf-8"))
+    path = ROOT / "subgraphs" / "Sampler with Scaling Cache.json"
+    blueprint = json.loads(path.read_text(encoding="utf-8"))
+    by_type = {node["type"]: node for node in workflow["nodes"]}
+    cache, sampler = by_type["ScalingCache"], by_type["KSampler"]
+    number = sampler["id"]
+    gives = {one["name"]: one["link"] for one in (*sampler["inputs"], *cache["inputs"])}
+    (node,) = blueprint["nodes"]
+    node |= {"id": number, "pos": sampler["pos"]}
+    for slot, one in enumerate(node["inputs"]):
+        one["link"] = gives[one["name"]]
+        (link,) = (each for each in workflow["links"] if each[0] == one["link"])
+        link[3:5] = number, slot
+    node["outputs"][0]["links"] = sampler["outputs"][0]["links"]
+    kept = [each for each in workflow["nodes"] if each not in (cache, sampler)]
+    links = [each for each in workflow["links"] if each[1] != cache["id"]]
+    return {
+        **workflow,
+        "nodes": [*kept, node],
+        "links": links,
+        "definitions": blueprint["definitions"],
+    }
+
+
 @pytest.mark.host
 @pytest.mark.browser
 def test_it_is_what_the_page_would_queue(page: Any, host: Any):
@@ -124,8 +206,12 @@ def test_it_is_what_the_page_would_queue(page: Any, host: Any):
     (cache,) = (node for node in odd["nodes"] if node["type"] == "ScalingCache")
     (saves, *_) = (node for node in odd["nodes"] if node["type"].startswith("Save"))
     cache["mode"], saves["mode"] = 4, 2
-    for workflow in (json.loads(SAVED.read_text(encoding="utf-8")), odd):
-        page.evaluate("graph => app.loadGraphData(graph)", workflow)
+    within = with_blueprint()
+    for workflow in (json.loads(SAVED.read_text(encoding="utf-8")), odd, within, None):
+        if workflow:
+            page.evaluate("graph => app.loadGraphData(graph)", workflow)
+        else:  # the last one, set otherwise and in a subgraph more, as the page saves it
+            workflow = page.evaluate(FOLD)
         queued = page.evaluate("async () => (await app.graphToPrompt()).output")
         made = to_api(workflow, object_info.get)
         for each in (*made.values(), *queued.values()):

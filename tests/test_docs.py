@@ -142,7 +142,8 @@ def test_nodes_and_methods_in_bold_exist(page: Path, object_info: dict[str, Any]
     names = set(pack_nodes(object_info))
     # Rows of the benchmark carry names of their own.
     rows = {"Scaling Cache, learning", "Scaling Cache, calibrated"}
-    known = names | {name.split(" (")[0] for name in names} | set(METHOD_NAMES) | rows
+    blueprints = {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
+    known = names | {name.split(" (")[0] for name in names} | set(METHOD_NAMES) | rows | blueprints
     text = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", page.read_text(encoding="utf-8"))
     bold = re.findall(r"\*\*([^*\n]*Cache[^*\n]*)\*\*", text)
     assert set(bold) <= known

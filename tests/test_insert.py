@@ -13,6 +13,7 @@ from demo.host.fetch import ROOT
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 # Of each sampler: what its model comes from, and that from.
 MODELS = """app.graph._nodes.filter(n => n.type === 'KSampler').map(n =>
@@ -37,8 +38,7 @@ def open_without_cache(page: Page) -> None:
     assert page.evaluate(MODELS) == [PLAIN]
 
 
-@pytest.mark.parametrize("words", ["faster", "speed up", "skip steps", "teacache", "加速", "缓存"])
-def test_the_search_finds_it_by_what_it_does(page: Page, words: str):
+def search(page: Page, words: str) -> None:
     page.evaluate("app.graph.clear()")
     newer = page.get_by_role("dialog").get_by_role("combobox")
     box = page.get_by_placeholder("Search Nodes").or_(newer).first
@@ -48,6 +48,11 @@ def test_the_search_finds_it_by_what_it_does(page: Page, words: str):
         if box.is_visible():
             break
     box.fill(words)
+
+
+@pytest.mark.parametrize("words", ["faster", "speed up", "skip steps", "teacache", "加速", "缓存"])
+def test_the_search_finds_it_by_what_it_does(page: Page, words: str):
+    search(page, words)
     hits = page.get_by_role("option").filter(has_text="Cache")
     hits.first.wait_for()
     assert any("ScalingCache" in text for text in hits.all_inner_texts())
@@ -55,6 +60,33 @@ def test_the_search_finds_it_by_what_it_does(page: Page, words: str):
         page.screenshot(path=str(Path(SCREENSHOTS) / f"search_{words}.png"))
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS, ids=lambda path: path.stem)
+def test_a_blueprint_is_found_and_placed(page: Page, blueprint: Path):
+    content = json.loads(blueprint.read_text(encoding="utf-8"))
+    search(page, blueprint.stem)
+    hit = page.get_by_role("option").filter(has_text=blueprint.stem).first
+    hit.wait_for()
+    if SCREENSHOTS:
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"{blueprint.stem}.png"))
+    page.keyboard.press("Enter")
+    page.wait_for_function("app.graph._nodes.length === 1")
+    page.mouse.click(700, 400)  # newer frontends let one choose the place
+    (placed,) = page.evaluate(
+        """app.graph._nodes.map(n => ({title: n.title, inputs: n.inputs.map(i => i.name),
+            outputs: n.outputs.map(o => o.name), values: n.widgets.map(w => w.value),
+            inside: n.subgraph.nodes.map(n => n.type),
+            missing: n.subgraph.nodes.filter(n => n.has_errors).length}))"""
+    )
+    (node,) = content["nodes"]
+    (inside,) = content["definitions"]["subgraphs"]
+    assert placed["title"] == blueprint.stem
+    for end in ("inputs", "outputs"):
+        assert placed[end] == [each["name"] for each in node[end]]
+    assert placed["inside"] == [each["type"] for each in inside["nodes"]]
+    assert placed["missing"] == 0
+    assert {20, 4, "euler", "simple"} <= set(placed["values"])
 
 
 def test_its_title_is_short(page: Page):

@@ -467,6 +467,51 @@ def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page):
     expect(bar).to_be_visible()
 
 
+def spoken(page: Page) -> set[tuple[str, str, str]]:
+    """Role, name and description of all that a screen reader is told of, by the browser itself."""
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    parts = ("role", "name", "description")
+    return {
+        (found[0], found[1], found[2])
+        for node in tree
+        if not node["ignored"]
+        for found in [[node.get(part, {}).get("value", "") for part in parts]]
+    }
+
+
+def test_a_page_for_those_who_hear_it(live: Page):
+    """By keys alone: the run, its steps, copied steps, and the way to a node that is folded."""
+    live.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    report = sample(live)
+    assert report is not None
+    (name,) = [name for role, name, _ in spoken(live) if role == "image" and "computed" in name]
+    assert name.startswith(f"Scaling Cache: 8 of {STEPS} steps computed, 2 predicted")
+    keys = "Arrow keys name the steps, C copies the computed ones"
+    assert ("image", name, keys) in spoken(live)
+    plot(live).focus()
+    live.keyboard.press("c")
+    expect(view(live).get_by_role("status")).to_have_text(f"Copied {report['computed_steps']}")
+    assert live.evaluate("navigator.clipboard.readText()") == report["computed_steps"]
+    assert ("StaticText", f"Copied {report['computed_steps']}", "") in spoken(live)
+    live.keyboard.press("End")
+    assert any(role == "StaticText" and "sigma" in name for role, name, _ in spoken(live))
+    live.keyboard.press("Escape")
+    # The frontend's own key folds the node; then the line in the window is a button.
+    live.evaluate(f"document.activeElement.blur(); app.canvas.selectNode({NODE})")
+    live.keyboard.press("Alt+c")
+    bar = live.locator(".sc-bar")
+    expect(bar).to_be_visible()
+    buttons = {name for role, name, _ in spoken(live) if role == "button"}
+    assert any(each.startswith("Scaling Cache \u00b7 8 of 10 computed") for each in buttons)
+    for _ in range(80):
+        live.keyboard.press("Tab")
+        if bar.evaluate("bar => bar === document.activeElement"):
+            break
+    expect(bar).to_be_focused()
+    live.keyboard.press("Enter")
+    expect(view(live)).to_be_visible()
+
+
 def test_a_page_that_missed_steps_is_told_how_many(live: Page):
     """As after a reload in mid-run."""
     queue(live, 12)

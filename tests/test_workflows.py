@@ -14,7 +14,8 @@ import pytest
 from cache_core.planning.optimiser import target_steps
 from cli.convert import specs_of, to_api
 from demo.host.fetch import ROOT
-from demo.workflows.file_format import OWN_COLOURS, TITLE, WINDOW, api_format
+from demo.workflows.blueprints import blueprint_format, blueprints
+from demo.workflows.file_format import HOST_VERSION, OWN_COLOURS, TITLE, WINDOW, api_format
 from demo.workflows.graphs import FEWEST, highest
 from demo.workflows.official import index, raw_nodes
 from demo.workflows.templates import graphs
@@ -28,6 +29,8 @@ assert _SPEC.loader is not None
 check = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(check)
 
+# Of the statistics among the results of Cache Report.
+KEY = "scaling_cache"
 FOLDERS = (ROOT / "workflows", ROOT / "demo" / "workflows")
 TEMPLATES = [path for folder in FOLDERS for path in sorted(folder.glob("*.json"))]
 pytestmark = pytest.mark.host
@@ -63,6 +66,69 @@ def test_the_files_are_what_the_builder_makes_of_the_official_ones():
         path.name for path, twin in built.items() if read(path) != json.loads(json.dumps(twin))
     ]
     assert stale == [], "python -m demo.workflows.build"
+
+
+BLUEPRINTS = {each.graph.name: each for each in blueprints()}
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_is_as_built_of_what_the_host_has(
+    name: str, object_info: dict[str, Any], host: Any
+):
+    blueprint = read(ROOT / "subgraphs" / f"{name}.json")
+    version = host.client.get("/system_stats")["system"]["comfyui_version"]
+    if version == HOST_VERSION:
+        built = blueprint_format(BLUEPRINTS[name], object_info)
+        assert json.loads(json.dumps(built)) == blueprint, "python -m demo.workflows.build"
+    (inside,) = blueprint["definitions"]["subgraphs"]
+    kept = [link for link in inside["links"] if min(link["origin_id"], link["target_id"]) > 0]
+    # Alone it lacks what is to be linked to it.
+    flat = {**inside, "links": [[*link.values()] for link in kept]}
+    assert [each for each in check.check_ui(flat, object_info) if "is not connected" in each] == []
+    (node,) = blueprint["nodes"]
+    lacking = check.check_api(to_api(blueprint, object_info.get), object_info)
+    outside = {entry["name"] for entry in node["inputs"]}
+    assert {each.split(": ")[1].removesuffix(" is missing") for each in lacking} <= outside
+    assert {"model", "latent_image"} <= outside
+
+
+def test_the_host_lists_the_blueprints(host: Any):
+    listed = host.client.get("/global_subgraphs")
+    own = {
+        each["name"]: key
+        for key, each in listed.items()
+        if each["info"]["node_pack"] == "custom_nodes.ComfyUI-ScalingCache"
+    }
+    assert set(own) == set(BLUEPRINTS)
+    for name, key in own.items():
+        served = host.client.get(f"/global_subgraphs/{key}")["data"]
+        assert json.loads(served) == read(ROOT / "subgraphs" / f"{name}.json")
+
+
+def test_a_blueprint_runs(host: Any, object_info: dict[str, Any]):
+    """With what the demo loads, on one small picture."""
+    demo = read(ROOT / "demo" / "workflows" / "api" / "demo_video_on.json")
+    by_kind = {node["class_type"]: node["inputs"] for node in demo.values()}
+    by_kind["EmptyHunyuanLatentVideo"] |= {"length": 1, "width": 64, "height": 64}
+    linked = {
+        **by_kind["KSampler"],
+        "model": by_kind["ScalingCache"]["model"],
+        "vae": by_kind["VAEDecode"]["vae"],
+    }
+    ends = ("ScalingCache", "KSampler", "VAEDecode", "SaveImage", "SaveAnimatedWEBP")
+    given = {k: node for k, node in demo.items() if node["class_type"] not in ends}
+    made = to_api(read(ROOT / "subgraphs" / "Compare (Scaling Cache).json"), object_info.get)
+    for node in made.values():
+        lacking = object_info[node["class_type"]]["input"]["required"].keys() - node["inputs"]
+        node["inputs"] |= {name: linked[name] for name in lacking}
+        if node["class_type"] == "BasicScheduler":
+            node["inputs"]["steps"] = 10
+    outcome = host.client.run({**given, **made})
+    assert outcome.status == "success", outcome.messages[-1]
+    (told,) = (each[KEY][0] for each in outcome.outputs.values() if KEY in each)
+    (run,) = told["runs"]
+    assert run["computed"] < run["evaluations"] == 10
+    assert told["fidelity"]["psnr"] > 20
 
 
 def test_models_are_those_that_the_official_templates_download():

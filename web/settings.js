@@ -4,6 +4,7 @@ import { widgetOf } from "./live/nodes.js";
 
 const WIDTH = 360;
 const SPACING = 4;
+const LISTS = ["granularity", "predictor"];
 
 const linked = (node, name) =>
   node.inputs?.some((input) => input.widget?.name === name && input.link != null);
@@ -16,11 +17,24 @@ const hiding = new Set();
 function rulesOf(node) {
   const rows = node.widgets.filter((widget) => !widget.options?.canvasOnly);
   return [rows, rows.filter((widget) => !widget.advanced)].flatMap((drawn) =>
-    drawn.flatMap(({ hidden }, index) => {
+    drawn.flatMap(({ hidden, hint }, index) => {
       const grid = `[data-node-id="${node.id}"] .lg-node-widgets:has(>:nth-child(${drawn.length}):last-child)`;
-      return hidden ? [`${grid}>:nth-child(${index + 1}){display:none!important}`] : [];
+      const row = `${grid}>:nth-child(${index + 1})`;
+      if (hidden) return [`${row}{display:none!important}`];
+      return hint ? [`${row}::after{content:${JSON.stringify(hint)};font-size:10px;align-self:center}`] : [];
     }),
   );
+}
+
+/** Say a hint behind an input's name. Nodes 2.0 keeps the name that it began with: there rules say it. */
+function hinted(widget, hint) {
+  let name = (widget.called ??= widget.label ?? widget.name);
+  widget.hint = hint;
+  Object.defineProperty(widget, "label", {
+    get: () => (hint && !LiteGraph.vueNodesMode ? `${name} (${hint})` : name),
+    set: (given) => (name = widget.called = given ?? widget.name),
+    configurable: true,
+  });
 }
 
 /** To be called when a node gets or loses a row. */
@@ -42,18 +56,17 @@ function yields(node, widget) {
 /** What comes over a link is not known, so it may use anything. */
 function hide(node, deciders, resize) {
   const before = node.computeSize()[1];
-  for (const [name, { uses, recommended }] of deciders) {
+  for (const [name, { uses, recommended = {} }] of deciders) {
     const shared = new Set(Object.values(uses).flat());
     const value = String(widgetOf(node, name).value);
-    const known = !linked(node, name) && Object.hasOwn(uses, value);
-    const used = known ? new Set(uses[value]) : shared;
+    const known = (table) => !linked(node, name) && Object.hasOwn(table, value);
+    const used = known(uses) ? new Set(uses[value]) : shared;
     for (const widget of node.widgets.filter((one) => shared.has(one.name))) {
       widget.hidden = !used.has(widget.name) && !linked(node, widget.name);
     }
-    const threshold = recommended && widgetOf(node, "threshold");
-    if (!threshold) continue;
-    threshold.called ??= threshold.label ?? threshold.name;
-    threshold.label = `${threshold.called} (0 is ${recommended[value] ?? "the model's"})`;
+    for (const [other, hints] of Object.entries(recommended)) {
+      hinted(widgetOf(node, other), known(hints) ? hints[value] : "");
+    }
   }
   hideRows();
   if (resize) node.setSize([node.size[0], node.size[1] + node.computeSize()[1] - before]);
@@ -62,39 +75,33 @@ function hide(node, deciders, resize) {
 
 /** Offer the choices without a reason against them. A value that is not among them stays, for the host to
  *  refuse. */
-function offer(widget, told, reasons) {
-  const values = Object.keys(reasons);
-  // In place: Nodes 2.0 holds on to the list.
-  widget.options.values.splice(0, Infinity, ...values.filter((value) => !reasons[value]));
+function offer(widget, told, reasons, open) {
+  const offered = [];
   const why = new Map();
-  for (const value of values.filter((one) => reasons[one])) {
-    const [reason] = reasons[value].replace(`'${value}'`, "it").split(/[;,] (?:so|with) /);
-    why.set(reason, [...(why.get(reason) ?? []), value]);
+  for (const [value, refusal] of Object.entries(reasons)) {
+    const [reason] = refusal.replace(`'${value}'`, "it").split(/[;,] (?:so|with) /);
+    if (open || !reason) offered.push(value);
+    else why.set(reason, [...(why.get(reason) ?? []), value]);
   }
+  // In place: Nodes 2.0 holds on to the list.
+  widget.options.values.splice(0, Infinity, ...offered);
   const lines = [...why].map(([reason, names]) => `Not ${names.join(", ")}: ${reason}.`);
   widget.tooltip = [told, ...lines].join("\n");
 }
 
 /** Bring the lists of a node in line with its method. */
 function update(node, specs) {
-  const [method, granularity, predictor] = ["method", "granularity", "predictor"].map((name) => ({
-    widget: widgetOf(node, name),
-    open: linked(node, name),
-  }));
-  const { offers } = specs.method[1];
+  const valueOf = (name) => widgetOf(node, name).value;
   // A workflow may hold anything as a value, the name of something that all objects have too.
-  if (!Object.hasOwn(offers, method.widget.value)) return;
-  const table = offers[method.widget.value];
+  const at = (table, key) => (Object.hasOwn(table, key) ? table[key] : null);
+  const table = at(specs.method[1].offers, valueOf("method"));
+  if (!table) return;
+  const give = (name, reasons) => offer(widgetOf(node, name), specs[name][1].tooltip, reasons, open);
   // What comes over a link is not known yet, so anything may go with it.
-  const anything = (names) => Object.fromEntries(names.map((name) => [name, ""]));
-  const levels = Object.keys(table);
-  const refusals = Object.fromEntries(levels.map((level) => [level, table[level].auto]));
-  const give = (name, { widget }, reasons) => offer(widget, specs[name][1].tooltip, reasons);
-  give("granularity", granularity, method.open ? anything(levels) : refusals);
-  const chosen = granularity.widget.value;
-  const reasons = Object.hasOwn(table, chosen) ? table[chosen] : table.auto;
-  const unknown = method.open || granularity.open;
-  give("predictor", predictor, unknown ? anything(Object.keys(reasons)) : reasons);
+  let open = linked(node, "method");
+  give("granularity", Object.fromEntries(Object.keys(table).map((level) => [level, table[level].auto])));
+  open ||= linked(node, "granularity");
+  give("predictor", at(table, valueOf("granularity")) ?? table.auto);
   // Nodes 2.0 reads the lists again when a slot changes.
   node.graph?.trigger("node:slot-links:changed", { nodeId: node.id, slotType: LiteGraph.INPUT });
 }
@@ -102,7 +109,7 @@ function update(node, specs) {
 /** After a choice, what no longer goes with it becomes the method's own way. */
 function settle(node, specs) {
   update(node, specs);
-  for (const name of ["granularity", "predictor"]) {
+  for (const name of LISTS) {
     const widget = widgetOf(node, name);
     if (widget.options.values.includes(widget.value)) continue;
     widget.value = "auto";
@@ -137,7 +144,7 @@ app.registerExtension({
     const deciders = told.filter(([name, { uses }]) => uses && widgetOf(node, name));
     const combined = !!specs.method?.[1]?.offers;
     if (combined) {
-      for (const name of ["granularity", "predictor"]) {
+      for (const name of LISTS) {
         // The frontend gives all nodes of a kind the same list.
         const { options } = widgetOf(node, name);
         options.values = [...options.values];

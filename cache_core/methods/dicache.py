@@ -18,7 +18,7 @@ from ..predict.predictors import Align, Predictor
 from .base import BlockMethod, Inputs, Model, Page, check_range, middle_blocks
 
 # Threshold and largest step along the line of the published code, by family.
-_PUBLISHED = {"Flux": (0.4, 1.5), "HunyuanVideo": (0.1, 1.5), "Wan": (0.08, 2.0)}
+PUBLISHED = {"Flux": (0.4, 1.5), "HunyuanVideo": (0.1, 1.5), "Wan": (0.08, 2.0)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class DiCache(BlockMethod):
 
     @classmethod
     def from_inputs(cls, inputs: Inputs, model: Model) -> DiCache:
-        threshold, farthest = _PUBLISHED.get(model.family, (cls.threshold, cls.farthest))
+        threshold, farthest = PUBLISHED.get(model.family, (cls.threshold, cls.farthest))
         return cls(
             inputs.threshold or threshold,
             inputs.first_blocks,

@@ -19,7 +19,10 @@ from .fetch import ROOT, host_path, host_python
 PACK_NAME = "ComfyUI-ScalingCache"
 COEFFICIENTS = ROOT / "demo" / "model" / "coefficients" / "scalingcache_demo.safetensors"
 # What the host loads of the repository.
-PACK_PARTS = ("__init__.py", "cache_core", "nodes", "coefficients", "web", "workflows", "locales")
+PACK_PARTS = (
+    *("__init__.py", "cache_core", "nodes", "coefficients"),
+    *("web", "workflows", "subgraphs", "locales"),
+)
 _FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models")
 _START_SECONDS = 180
 

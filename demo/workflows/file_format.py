@@ -30,6 +30,8 @@ WINDOW = 1200, 750
 ROOM_FOR_NOTE = 210
 # Pixels that a letter of a note takes at most.
 LETTER = 8
+# What the nodes of a subgraph link to for its inputs, and the frontend's number of it.
+OUTSIDE, INPUTS = "outside", -10
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Graph:
     folder: Path
     nodes: dict[str, Node]
     note: str
+
+
+def outside(slot: int) -> Link:
+    """An input of the subgraph that the graph is in."""
+    return OUTSIDE, slot
 
 
 def link(node: str, slot: int = 0) -> Link:
@@ -106,15 +113,40 @@ def api_format(graph: Graph) -> dict[str, Any]:
 
 
 def numbers(graph: Graph) -> dict[str, int]:
-    return {name: i for i, name in enumerate(graph.nodes, 1)}
+    return {OUTSIDE: INPUTS, **{name: i for i, name in enumerate(graph.nodes, 1)}}
 
 
 def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
     """The graph as the frontend saves it."""
+    places = layout(graph, object_info)
+    nodes, links = saved(graph, object_info, places)
+    width = max(x + w for (x, _), (w, _) in places.values())
+    nodes.append(note_node(graph, len(nodes) + 1, width))
+    return {
+        "id": identity(graph.name),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": nodes,
+        "links": links,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def identity(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def saved(
+    graph: Graph, object_info: dict[str, Any], places: Places
+) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """Nodes and links of a graph."""
     number = numbers(graph)
     links: list[list[Any]] = []
     nodes: list[dict[str, Any]] = []
-    places = layout(graph, object_info)
     for order, (name, node) in enumerate(graph.nodes.items()):
         info = object_info[node.kind]
         specs = input_specs(info)
@@ -156,22 +188,10 @@ def ui_format(graph: Graph, object_info: dict[str, Any]) -> dict[str, Any]:
             }
         )
     by_id = {n["id"]: n for n in nodes}
-    for identity, source, slot, *_ in links:
-        by_id[source]["outputs"][slot]["links"].append(identity)
-    width = max(x + w for (x, _), (w, _) in places.values())
-    nodes.append(note_node(graph, len(nodes) + 1, width))
-    return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, graph.name)),
-        "revision": 0,
-        "last_node_id": len(nodes),
-        "last_link_id": len(links),
-        "nodes": nodes,
-        "links": links,
-        "groups": [],
-        "config": {},
-        "extra": {},
-        "version": 0.4,
-    }
+    for found, source, slot, *_ in links:
+        if source in by_id:
+            by_id[source]["outputs"][slot]["links"].append(found)
+    return nodes, links
 
 
 def widget_values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:

@@ -15,7 +15,8 @@ from ...cache_core.calibration.published import (
     load_teacache,
 )
 from ...cache_core.decide.signals import Polynomial, SignalKind
-from ...cache_core.methods import MagCache, Model, TeaCache
+from ...cache_core.methods import DiCache, MagCache, Model, TeaCache
+from ...cache_core.methods.dicache import PUBLISHED as DICACHE
 from ..families import find_family
 from .coefficients import find_blocks
 
@@ -39,6 +40,13 @@ def presets_of(method: str) -> dict[str, Preset]:
 def schedules() -> dict[str, Schedules]:
     """Published schedules by the name of model and method."""
     return load_schedules(_SHIPPED / "schedules.json")
+
+
+def thresholds_of(method: str) -> dict[str, float]:
+    """What is recommended for each model, or each family, by a method that has such a choice."""
+    if method == DiCache.name:
+        return {family: threshold for family, (threshold, _) in DICACHE.items()}
+    return {key: preset.method.threshold for key, preset in presets_of(method).items()}
 
 
 def resolve(choice: str, method: str, model: Any) -> Preset | str:

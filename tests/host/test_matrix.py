@@ -66,7 +66,7 @@ def test_no_row_is_missing(results: dict[str, Any]) -> None:
 
 
 def test_what_fails_is_said_to_fail_with_a_reason(results: dict[str, Any]) -> None:
-    assert all(bool(r["reason"]) == (r["result"] != "works") for r in results["rows"])
+    assert all(("reason" in r) == (r["result"] != "works") for r in results["rows"])
 
 
 @pytest.mark.parametrize("level", list(Level))

@@ -2,6 +2,7 @@
 // A message holds the steps since the last one, the last message all of them.
 
 const OVER = new Set(["done", "stopped"]);
+const TITLES = { refused: "Not cached.", replaced: "Replaced." };
 
 /** Merge a message into the run it belongs to: gives a new run, or the old one if it is the later one. */
 export function merge(run, message) {
@@ -10,7 +11,7 @@ export function merge(run, message) {
   const { prompt_id: prompt, run: id, state, reason: why, rows, reasons, ...more } = message;
   // A cache may be replaced on the way to one sampler, and sample with another.
   if (state === "replaced" && run?.prompt === prompt && run.steps.length) return run;
-  if (state === "refused" || state === "replaced") return { id, prompt, state, reason: why, steps: [] };
+  if (TITLES[state]) return { id, prompt, state, reason: why, steps: [] };
   const steps = same && !OVER.has(state) ? [...run.steps] : [];
   steps.length = Math.max(message.steps, steps.length);
   for (const [step, sigma, computed, reason, error, limit] of rows) {
@@ -33,8 +34,6 @@ export function share(step) {
   const known = typeof step?.error === "number" && step.limit > 0;
   return known ? Math.max(step.error / step.limit, 0) : null;
 }
-
-const TITLES = { refused: "Not cached.", replaced: "Replaced." };
 
 /** What stands over the marks. Speeds are estimates: no plain run was made. */
 export function caption(run) {

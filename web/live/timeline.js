@@ -113,7 +113,7 @@ export class Timeline {
     plot.addEventListener("pointermove", (event) => this.#point(this.#at(event.clientX)));
     plot.addEventListener("pointerleave", () => this.leave());
     plot.addEventListener("focus", () => {
-      if (plot.matches(":focus-visible")) this.#walk(this.#active < 0 ? 0 : this.#active);
+      if (plot.matches(":focus-visible")) this.#walk(Math.max(this.#active, 0));
     });
     plot.addEventListener("blur", () => this.leave());
     plot.addEventListener("keydown", (event) => {
