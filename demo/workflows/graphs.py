@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from cache_core.planning.optimiser import target_steps
@@ -140,6 +141,15 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
     Args:
         fewest: computed steps below which plain sampling with as few is about as near.
     """
+    if steps <= fewest:
+        least = math.ceil(0.75 * steps)
+        return (
+            f"**Scaling Cache on {model}**\n\nOf {steps} steps {least} are computed, {steps / least:.1f}x, "
+            "and *speedup* above that changes nothing: with fewer, plain sampling with as few steps comes "
+            "nearer. That was measured on the demo's own few-step models, not on this one; the page "
+            f"*few steps* in docs has the numbers.\n\n{hint}The text under the node says what was "
+            "computed and how long it took."
+        )
     most = highest(steps, fewest)
     draft = f" Fast draft: {most}." if most > 2 else ""
     limit = (

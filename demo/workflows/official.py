@@ -46,6 +46,7 @@ SPELLED = {
     "KSamplerAdvanced": "add_noise noise_seed steps cfg sampler_name scheduler start_at_step end_at_step "
     "return_with_leftover_noise",
     "QuadrupleCLIPLoader": "clip_name1 clip_name2 clip_name3 clip_name4",
+    "StringConcatenate": "string_a string_b delimiter",
     "T5TokenizerOptions": "min_padding min_length",
     "Wan22ImageToVideoLatent": "width height length batch_size",
     "WanImageToVideo": "width height length batch_size",

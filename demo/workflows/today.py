@@ -90,7 +90,19 @@ TODAY = (
         "Z-Image",
         "image_z_image",
         "a fisherwoman mends a net on a quay, pastel houses, sea wind",
-        hint="For Z-Image Turbo, which samples 8 steps, leave the node out.\n\n",
+        hint="Z-Image Turbo samples 8 steps and has a template of its own.\n\n",
+    ),
+    Model(
+        "Z-Image Turbo",
+        "image_z_image_turbo",
+        "a baker carries a tray of bread through a narrow alley, early light, steam",
+        hint="Its sampler looks back at earlier steps, which leaves the least to gain: with *euler* in its "
+        "place a prediction comes nearer.\n\n",
+    ),
+    Model(
+        "Krea 2 Turbo",
+        "image_krea2_turbo_t2i",
+        "an old cinema at dusk, its sign half lit, one taxi waiting in the rain",
     ),
     Model(
         "FLUX.2 dev",
