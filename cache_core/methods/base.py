@@ -266,7 +266,8 @@ class StepMethod(Method):
     """A method that skips the whole network.
 
     Attributes:
-        judges: whether it looks if outputs go on as before, beyond what its source does.
+        judges: whether it looks if outputs go on as before, and takes those of the evaluations within a
+            step as each on a line of its own, beyond what its source does.
     """
 
     level: ClassVar[Level] = Level.STEP
@@ -297,7 +298,7 @@ class StepMethod(Method):
         predictor, axis = start.predictor or self.own_predictor(plan), plan.axis
         even = plan.log_snr is not None and plan.traits.single and not plan.traits.stochastic
         return OutputCache(
-            clock=start.clock,
+            clock=Clock(plan.sigmas, plan.traits.evaluations, plan.breaks, apart=self.judges),
             report=start.report,
             agree=start.agree,
             policy=self.policy(plan),
