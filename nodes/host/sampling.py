@@ -24,7 +24,7 @@ from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
-from . import block_hooks, branches, coefficients, ranks
+from . import below, block_hooks, branches, coefficients, ranks
 from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
 from .progress import STATISTICS, ProgressText, finished, log_fault, refused, tell
 from .session import KEY, Active, Session, session_of
@@ -299,6 +299,9 @@ def _arranged(model_options: Any, session: Session) -> Any:
     for kind, first in ((WrappersMP.PREDICT_NOISE, True), (WrappersMP.SAMPLER_SAMPLE, False)):
         ours = {KEY: wrappers[kind].pop(KEY)}
         wrappers[kind] = {**ours, **wrappers[kind]} if first else {**wrappers[kind], **ours}
+    around = wrappers.get(WrappersMP.APPLY_MODEL, {})
+    if any(each for key, each in around.items() if key != KEY):
+        wrappers[WrappersMP.APPLY_MODEL] = below.arrange(around, session)
     if any(active.cache.method.level is Level.BRANCHES for active in session.caches):
         branches.arrange(wrappers)
     return options

@@ -12,6 +12,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.nodes.host.below import WHY_REPLACED
 from scaling_cache.nodes.host.sampling import MOVING
 from torch import Tensor
 
@@ -182,6 +183,38 @@ def test_the_worse_order_is_told(model: Any) -> None:
     assert found["behind"].computed == found["behind"].evaluations
     assert MOVING not in found["in front"].notes
     assert found["in front"].computed <= FEWER // 2 + 1
+
+
+def other_prompt(step: int) -> Any:
+    """Puts another prompt below all nodes, from a step of the schedule on."""
+
+    def applied(ex: Any, x: Tensor, t: Tensor, *args: Any, **kw: Any) -> Tensor:
+        concat, text, *rest = args
+        levels = rest[1]["sample_sigmas"]
+        asked = text.flip(1) if float(rest[1]["sigmas"][0]) <= float(levels[step]) else text
+        return ex(x, t, concat, asked, *rest, **kw)
+
+    return applied
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the cache", "behind the cache"])
+def test_a_prompt_that_is_replaced_below_the_cache(before: bool, model: Any) -> None:
+    """All is computed from where it is noticed, and the node says why; a wrapper that replaces nothing
+    costs nothing."""
+    computed: dict[int, int] = {}
+    for step in (0, FEWER, STEPS):
+        put = wrapped(WrappersMP.APPLY_MODEL, other_prompt(step))
+        runs: list[Any] = []
+        made = cached(put(model) if before else model, ScalingCache(2.0), runs)
+        result = run(made if before else put(made))
+        (report,) = [run.report for run in runs]
+        computed[step] = report.computed
+        assert any(WHY_REPLACED in note for note in report.notes) == (step < STEPS)
+        if step == 0:
+            assert torch.equal(result, run(put(model)))
+    assert computed[0] == STEPS
+    assert STEPS // 2 < computed[FEWER] < STEPS
+    assert computed[STEPS] == STEPS // 2
 
 
 # --- samplers
