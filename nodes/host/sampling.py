@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
 from ...cache_core.methods.base import Level, Method, Plain, Start
+from ...cache_core.outputs import OutputCache
 from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
@@ -126,6 +127,8 @@ _SAMPLERS: Mapping[str, _Entry] = {
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
 # It samples one part of a video after the other, see `MEMORY`.
 _IN_PARTS = "ar_video"
+# Scales of guidance within so much of each other count as one.
+_SCALES = 1.5
 # Said where a cache that stands behind another wrapper of batches often finds no history.
 MOVING = (
     "A node before this one asks for parts that change from step to step, such as windows that move: "
@@ -302,9 +305,25 @@ def _arranged(model_options: Any, session: Session) -> Any:
     around = wrappers.get(WrappersMP.APPLY_MODEL, {})
     if any(each for key, each in around.items() if key != KEY):
         wrappers[WrappersMP.APPLY_MODEL] = below.arrange(around, session)
+    if session.about.scale is None:
+        hear = options.get("sampler_post_cfg_function", [])
+        options["sampler_post_cfg_function"] = [*hear, partial(_heard, session)]
     if any(active.cache.method.level is Level.BRANCHES for active in session.caches):
         branches.arrange(wrappers)
     return options
+
+
+def _heard(session: Session, guided: Mapping[str, Any]) -> torch.Tensor:
+    """A guider with scales of its own guides an evaluation: with some that are far from each other, what
+    it makes of the outputs is on no line."""
+    scale = guided.get("cond_scale")
+    size = None
+    if isinstance(scale, int | float) and 0 < scale < math.inf:
+        size = round(math.log(scale, _SCALES))
+    for active in session.caches:
+        if isinstance(active.run, OutputCache):
+            active.run.asked += (size,)
+    return guided["denoised"]
 
 
 def sampler_sample(

@@ -217,6 +217,28 @@ def test_a_prompt_that_is_replaced_below_the_cache(before: bool, model: Any) -> 
     assert computed[STEPS] == STEPS // 2
 
 
+def test_no_repair_between_scales_of_guidance(model: Any) -> None:
+    """A guider that takes a scale of 6 and one of 1.5 in turn comes nearer than fewer steps do, since
+    neither is repaired by the other's outputs."""
+
+    class InTurn(comfy.samplers.CFGGuider):
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None):
+            levels = model_options["transformer_options"]["sample_sigmas"]
+            step = int((levels > timestep[0]).sum())
+            conds = self.conds["negative"], self.conds["positive"]
+            options = {"model_options": model_options, "seed": seed}
+            scale = 1.5 if step % 2 else 6.0
+            return comfy.samplers.sampling_function(
+                self.inner_model, x, timestep, *conds, scale, **options
+            )
+
+    plain = run(model, guider=InTurn)
+    with_repair = run(cached(model, ScalingCache(2.0), runs := []), guider=InTurn)
+    without = run(cached(model, ScalingCache(2.0, corrects=False), []), guider=InTurn)
+    assert runs[0].report.computed == STEPS // 2
+    assert off(with_repair, plain) <= 1.2 * off(without, plain)
+
+
 # --- samplers
 
 
