@@ -46,6 +46,8 @@ class _Entry:
     eta: bool = False
     # Whether it sums derivatives, with or without memory of earlier ones.
     sums: bool = False
+    # Whether it is of second order along one path of noise, a Brownian tree of the seed.
+    path: bool = False
     # Whether it draws polynomials through the last four of them, at their own distances.
     carries: bool = False
 
@@ -112,13 +114,12 @@ _SAMPLERS: Mapping[str, _Entry] = {
             "dpm_2_ancestral",
             "dpmpp_2s_ancestral",
             "dpmpp_2s_ancestral_cfg_pp",
-            "dpmpp_sde",
-            "dpmpp_sde_gpu",
             "seeds_2",
             "exp_heun_2_x0_sde",
         ),
         _TWO_ETA,
     ),
+    **dict.fromkeys(("dpmpp_sde", "dpmpp_sde_gpu"), replace(_TWO_ETA, path=True)),
     "heunpp2": _Entry(3, tail=(2, 1)),
     "seeds_3": _Entry(3, tail=(1,), stochastic=True, eta=True),
     "sa_solver_pece": _Entry(2, head=(1,), stochastic=True),
@@ -168,6 +169,7 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         stochastic=churned or (entry.stochastic and not silent),
         sums=entry.sums and not churned,
         carries=entry.carries,
+        path=entry.path and not silent,
     )
 
 
