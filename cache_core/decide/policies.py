@@ -24,7 +24,7 @@ _TOLERANCE = 1e-3
 _WORTH, _WORTH_NOISY = 3 / 4, 7 / 8
 # Of one of any length where few steps come near: on the demo model 1.5x was 2 dB nearer, 2x 2 dB further.
 _WORTH_PATH = 2 / 3
-_ENOUGH, _ENOUGH_MULTISTEP = 8, 10
+_ENOUGH, _ENOUGH_HIGHER = 8, 10
 # Computed steps before and behind a break.
 _BEFORE, _BEHIND = 1, 3
 
@@ -81,9 +81,10 @@ class SamplerTraits:
         return self.evaluations is not None and set(self.evaluations) == {1}
 
     @property
-    def multistep(self) -> bool:
-        """Whether it looks back at earlier outputs, so that it gains from few steps of its own."""
-        return self.sums and self.name != "euler"
+    def higher(self) -> bool:
+        """Whether it looks back at earlier outputs or asks several times per step, or may do so: then it
+        gains from few steps of its own."""
+        return (self.sums and self.name != "euler") or not self.single
 
     @property
     def unknown(self) -> bool:
@@ -133,7 +134,7 @@ class RunPlan:
         if self.traits.path:
             return math.ceil(_WORTH_PATH * self.steps)
         share = _WORTH_NOISY if self.traits.stochastic else _WORTH
-        enough = _ENOUGH_MULTISTEP if self.traits.multistep else _ENOUGH
+        enough = _ENOUGH_HIGHER if self.traits.higher else _ENOUGH
         return min(math.ceil(share * self.steps), enough)
 
     @property
