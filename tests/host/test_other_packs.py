@@ -12,6 +12,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.predict.predictors import TURNED, UNKNOWN
 from scaling_cache.nodes.host.below import WHY_REPLACED
 from scaling_cache.nodes.host.sampling import MOVING
 from torch import Tensor
@@ -215,6 +216,24 @@ def test_a_prompt_that_is_replaced_below_the_cache(before: bool, model: Any) -> 
     assert computed[0] == STEPS
     assert STEPS // 2 < computed[FEWER] < STEPS
     assert computed[STEPS] == STEPS // 2
+
+
+@pytest.mark.parametrize("at", [FEWER, FEWER + 1])
+def test_a_text_that_is_replaced_in_its_place(at: int, model: Any) -> None:
+    """Computed at the step at which another node puts another text into a conditioning with its id."""
+    space = model.get_model_object("model_sampling")
+    level = float(comfy.samplers.calculate_sigmas(space, "simple", STEPS)[at])
+
+    class Replacing(comfy.samplers.CFGGuider):
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None):
+            if float(timestep[0]) <= level:
+                texts = [self.conds[name][0]["model_conds"] for name in ("positive", "negative")]
+                texts[0]["c_crossattn"] = texts[1]["c_crossattn"]
+            return super().predict_noise(x, timestep, model_options, seed)
+
+    run(cached(model, ScalingCache(2.0), runs := []), guider=Replacing)
+    assert at in [record.step for record in runs[0].report.records if record.computed]
+    assert runs[0].report.count(UNKNOWN) or runs[0].report.count(TURNED)
 
 
 def test_no_repair_between_scales_of_guidance(model: Any) -> None:
