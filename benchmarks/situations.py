@@ -37,8 +37,9 @@ plain sampling that evaluates the model as often as the cached run did. Differen
 nothing over so few prompts. Bold where the cache is more than {nothing} dB below.
 
 What no node announces (*unseen*) is a prompt that another node replaces in a wrapper around the network:
-a skipped step would not hear of it, so all is computed. The 12 prompts are one batch here, judged
-together. Detail Daemon, windows and res_2s stand for nodes of other packs, written anew for this page.
+a skipped step would not hear of it, so all is computed; rows of it that skip are from before that. The 12
+prompts are one batch here, judged together. Detail Daemon, windows and res_2s stand for nodes of other
+packs, written anew for this page.
 
 | situation | at | computed | cached | worst prompt | fewer | the node says |
 | --- | --- | --- | --- | --- | --- | --- |
