@@ -36,10 +36,10 @@ Decibels (PSNR) of decoded pictures against the run without the cache, mean over
 plain sampling that evaluates the model as often as the cached run did. Differences under 2 dB mean
 nothing over so few prompts. Bold where the cache is more than {nothing} dB below.
 
-What no node announces (*unseen*) shows at the next computed step, which at 3x may be five steps late:
-there fewer steps are nearer, and 2x is the better setting. The 12 prompts are one batch here, judged
-together; of 8 single prompts, replaced unseen at 0.6, 2x gave 34.3 dB against 34.0. Detail Daemon,
-windows and res_2s stand for nodes of other packs and were written anew for this page.
+What no node announces (*unseen*) is a prompt that another node replaces in a wrapper around the network:
+a skipped step would not hear of it, so all is computed; rows of it that skip are from before that. The 12
+prompts are one batch here, judged together. Detail Daemon, windows and res_2s stand for nodes of other
+packs, written anew for this page.
 
 | situation | at | computed | cached | worst prompt | fewer | the node says |
 | --- | --- | --- | --- | --- | --- | --- |

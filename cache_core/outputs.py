@@ -40,6 +40,7 @@ class OutputCache(Run):
             for a sampler that it does not understand.
         follower: for a policy that follows the input; None for others.
         judges: whether outputs bend evenly enough over the axis to tell when they do not go on.
+        asked: what the evaluation under way asks so far.
     """
 
     policy: Policy
@@ -49,12 +50,12 @@ class OutputCache(Run):
     corrector: Corrector | None = None
     follower: Follower | None = None
     judges: bool = False
+    asked: Keys = field(default=(), init=False)
     _histories: Histories = field(init=False)
     _correctors: Correctors = field(default_factory=Correctors, init=False)
-    # What the evaluation under way asks, and the last computed step before this one.
-    _asked: Keys = field(default=(), init=False)
+    # The last computed step, and the one before the step under way; the place of what is predicted.
+    _computed: int = field(default=-1, init=False)
     _last: int = field(default=-1, init=False)
-    # Place of the step under way.
     _at: float = field(default=0.0, init=False)
     # What a prediction of the evaluation under way would have missed; whether it was followed.
     _missed: float | None = field(default=None, init=False)
@@ -67,7 +68,7 @@ class OutputCache(Run):
         """All of them or none: at a skipped step each needs a history of its own, fresh and
         settled."""
         if not self._decision.compute:
-            why = self._histories.why_not(keys, active, x, self._oldest())
+            why = self._histories.why_not(keys, self.clock.number, active, x, self._oldest())
             if not why:
                 return (True,) * len(active)
             self._decision = Decision(True, why)
@@ -85,8 +86,10 @@ class OutputCache(Run):
     ) -> Outputs:
         """Predict all of a batch as new tensors, or keep copies of it, reading the device once."""
         level = per_sample(sigma, x)
-        self._asked += keys
+        self.asked += keys
         if outputs[0] is None:
+            if self.clock.number:
+                self._at = self.axis(self.sigma)
             return [
                 self._predict(key, x, level) if on else torch.zeros_like(x)
                 for key, on in zip(keys, active, strict=True)
@@ -96,8 +99,8 @@ class OutputCache(Run):
         oldest, begins = self._oldest(), self._last < 0
         for key, output, on in zip(keys, outputs, active, strict=True):
             if on and output is not None and not self.sealed:
-                self._histories.admit(key, x, oldest, begins)
-                known.append(key)
+                known.append((key, self.clock.number))
+                self._histories.admit(known[-1], x, oldest, begins)
                 taken.append(output)
         if {output.shape for output in taken} - {x.shape}:
             self.stop("the model's output has another shape than its input")
@@ -108,7 +111,7 @@ class OutputCache(Run):
     def hand_over(self, x: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
         """With what the predicted steps before a computed one owe; the same one if nothing is owed."""
         self._answered = True
-        moment, (asked, self._asked) = self._moment, (self._asked, ())
+        moment, (asked, self.asked) = self._moment, (self.asked, ())
         if self.clock.measures:
             self.corrector = None  # the steps are not those of the schedule
             self._correctors.clear()
@@ -122,7 +125,7 @@ class OutputCache(Run):
 
     def expected_bytes(self, unit: int, conditionings: int) -> int:
         kept = [keeper.LATENTS for keeper in (self.corrector, self.follower) if keeper is not None]
-        return unit * (conditionings * self.predictor.depth + sum(kept))
+        return unit * (conditionings * self.predictor.depth * self.clock.most + sum(kept))
 
     @property
     def nbytes(self) -> int:
@@ -134,7 +137,7 @@ class OutputCache(Run):
         return self._last if self._moment is None else min(self._last, self._moment.step - FRESH)
 
     def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
-        self._at = self.axis(moment.sigma)
+        self._at, self._last = self.axis(moment.sigma), self._computed
         if self.follower is None:
             change = self._histories.reach(self._at)
         else:
@@ -142,7 +145,7 @@ class OutputCache(Run):
         return self.policy.decide(moment.step, change)
 
     def _predict(self, key: Hashable, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        moment, history = self._moment, self._histories.known[key]
+        moment, history = self._moment, self._histories.known[key, self.clock.number]
         assert moment is not None
         now = Now(moment.step, moment.sigma, self._at, level, history.alpha)
         weights = self.predictor.weights(history.past, now)
@@ -195,7 +198,7 @@ class OutputCache(Run):
             if not self.sealed and (self._moment.first or missed is not None):
                 self.policy.settle(self._decision.compute, missed)
             if self._ran:
-                self._last = self._moment.step
+                self._computed = self._moment.step
         super()._finish_evaluation()
 
     def _drop(self) -> None:

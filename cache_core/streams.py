@@ -67,7 +67,7 @@ class StreamCache(OutputCache):
         for part, histories, piece in zip(
             self.parts, self._apart, cut(x, self._lengths), strict=True
         ):
-            history = histories.known[key]
+            history = histories.known[key, self.clock.number]
             now = Now(moment.step, moment.sigma, part.axis(moment.sigma), level, history.alpha)
             weights = self.predictor.weights(history.past, now)
             past = [known.value for known in history.past]
@@ -90,10 +90,15 @@ class _Histories(Histories):
     axes: Sequence[Axis]
 
     def why_not(
-        self, keys: Sequence[Hashable], active: Sequence[bool], x: torch.Tensor, oldest: int
+        self,
+        keys: Sequence[Hashable],
+        number: int,
+        active: Sequence[bool],
+        x: torch.Tensor,
+        oldest: int,
     ) -> str:
         pieces = zip(self.parts, cut(x, self.lengths), strict=True)
-        found = (part.why_not(keys, active, piece, oldest) for part, piece in pieces)
+        found = (part.why_not(keys, number, active, piece, oldest) for part, piece in pieces)
         return next(filter(None, found), "")
 
     def admit(self, key: Hashable, x: torch.Tensor, oldest: int, begins: bool) -> None:

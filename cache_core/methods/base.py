@@ -274,7 +274,8 @@ class StepMethod(Method):
     """A method that skips the whole network.
 
     Attributes:
-        judges: whether it looks if outputs go on as before, beyond what its source does.
+        judges: whether it looks if outputs go on as before, and takes those of the evaluations within a
+            step as each on a line of its own, beyond what its source does.
     """
 
     level: ClassVar[Level] = Level.STEP
@@ -311,7 +312,7 @@ class StepMethod(Method):
         ]
         make = partial(StreamCache, parts=parts) if parts else OutputCache
         return make(
-            clock=start.clock,
+            clock=Clock(plan.sigmas, plan.traits.evaluations, plan.breaks, apart=self.judges),
             report=start.report,
             agree=start.agree,
             policy=self.policy(plan),

@@ -553,7 +553,8 @@ class History:
 
 @dataclass
 class Histories:
-    """Of all conditionings of a run, by what tells each from the others.
+    """Of all conditionings of a run, by what tells each from the others and the number of the evaluation
+    within its step.
 
     Attributes:
         depth: computed outputs that each keeps.
@@ -572,18 +573,24 @@ class Histories:
     _places: list[float] = field(default_factory=list, init=False)
 
     def why_not(
-        self, keys: Sequence[Hashable], active: Sequence[bool], x: torch.Tensor, oldest: int
+        self,
+        keys: Sequence[Hashable],
+        number: int,
+        active: Sequence[bool],
+        x: torch.Tensor,
+        oldest: int,
     ) -> str:
         """Why conditionings cannot all be predicted; empty if they can.
 
         Args:
+            number: of the evaluation within its step. Each has a history of its own.
             active: which of them take part.
             x: noisy latent [batch, ...].
             oldest: step that the newest output of each has to be of, or of a later one.
         """
         kind = _kind(x)
         for key, on in zip(keys, active, strict=True):
-            history = self.known.get(key) if on else None
+            history = self.known.get((key, number)) if on else None
             if on and (history is None or history.kind != kind or history.step < oldest):
                 return UNKNOWN
             if history is not None and not history.settled:

@@ -144,11 +144,11 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
     if steps <= fewest:
         least = math.ceil(0.75 * steps)
         return (
-            f"**Scaling Cache on {model}**\n\nOf {steps} steps {least} are computed, {steps / least:.1f}x, "
-            "and *speedup* above that changes nothing: with fewer, plain sampling with as few steps comes "
-            "nearer. That was measured on the demo's own few-step models, not on this one; the page "
-            f"*few steps* in docs has the numbers.\n\n{hint}The text under the node says what was "
-            "computed and how long it took."
+            f"**Scaling Cache on {model}**\n\nOf {steps} steps {least} are computed, "
+            f"{steps / least:.1f}x, and *speedup* above that changes nothing: with fewer, plain sampling "
+            "with as few steps comes nearer. That was measured on the demo's own few-step models, not on "
+            "this one; the page *few steps* in docs has the numbers.\n\n"
+            f"{hint}The text under the node says what was computed and how long it took."
         )
     most = highest(steps, fewest)
     draft = f" Fast draft: {most}." if most > 2 else ""

@@ -96,8 +96,8 @@ TODAY = (
         "Z-Image Turbo",
         "image_z_image_turbo",
         "a baker carries a tray of bread through a narrow alley, early light, steam",
-        hint="Its sampler looks back at earlier steps, which leaves the least to gain: with *euler* in its "
-        "place a prediction comes nearer.\n\n",
+        hint="Its sampler looks back at earlier steps, which leaves the least to gain: with *euler* "
+        "in its place a prediction comes nearer.\n\n",
     ),
     Model(
         "Krea 2 Turbo",

@@ -59,8 +59,8 @@ def describe_call(
     """Identify a call.
 
     The uuid of a conditioning is not unique: areas share one and context windows reuse it. So the
-    key also holds the position in the call, the window, the order of the call within the evaluation
-    (guidance nodes call again), the patches it runs with and the ControlNets that are on.
+    key also holds the text, the position in the call, the window, the order of the call within the
+    evaluation (guidance nodes call again), the patches it runs with and the ControlNets that are on.
 
     Args:
         conds: lists of conditionings, None for one that is left out.
@@ -70,18 +70,20 @@ def describe_call(
         model_options: the host's options of the call.
     """
     sigma = run.sigma
-    parts: list[Hashable] = []
-    for cond in conds:
-        if cond is None:
-            parts.append(None)
-        else:
-            parts.append(tuple([_entry_key(e, sigma) for e in cond if _applies(e, sigma)]))
     options: Mapping[str, Any] = model_options.get("transformer_options", {})
     replaced = options.get("patches_replace")
     # The host leaves the last window in the options, so it counts only where windows are in use.
     windows = model_options.get("context_handler") is not None
     # AnimateDiff-Evolved calls once for each of its own, which move from step to step.
     frames = (options.get("ad_params") or {}).get("sub_idxs")
+    # Windows make their conditionings anew at each call.
+    lasting = not windows and frames is None
+    parts: list[Hashable] = []
+    for cond in conds:
+        if cond is None:
+            parts.append(None)
+        else:
+            parts.append(tuple([_entry_key(e, sigma, lasting) for e in cond if _applies(e, sigma)]))
     around = (
         ordinal,
         _window(options) if windows else None,
@@ -101,10 +103,13 @@ def _applies(entry: Mapping[str, Any], sigma: float) -> bool:
     return not ((start is not None and sigma > start) or (end is not None and sigma < end))
 
 
-def _entry_key(entry: Mapping[str, Any], sigma: float) -> Hashable:
+def _entry_key(entry: Mapping[str, Any], sigma: float, lasting: bool) -> Hashable:
     area, hooks, control = entry.get("area"), entry.get("hooks"), entry.get("control")
+    # Another pack may put another text in its place.
+    text = (entry.get("model_conds") or {}).get("c_crossattn") if lasting else None
     return (
         entry.get("uuid"),
+        id(getattr(text, "cond", None)),
         tuple(area) if area is not None else None,
         _hook_keyframes(hooks, sigma) if hooks is not None else (),
         _controls(control, sigma) if control is not None else (),

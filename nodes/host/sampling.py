@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,12 +20,13 @@ from comfy.patcher_extension import WrappersMP
 from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
 from ...cache_core.methods.base import Level, Method, Plain, Start
+from ...cache_core.outputs import OutputCache
 from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.predict.row import Stream
 from ...cache_core.run.agreement import Agree, same_everywhere
 from ...cache_core.run.report import RunReport
 from ...cache_core.run.run import Run
-from . import block_hooks, branches, coefficients, ranks
+from . import below, block_hooks, branches, coefficients, ranks
 from .conditionings import MEMORY, WHY_MEMORY, breaks_of, likeness, other_cache
 from .progress import STATISTICS, ProgressText, finished, log_fault, refused, tell
 from .session import KEY, Active, Session, session_of
@@ -46,6 +47,8 @@ class _Entry:
     eta: bool = False
     # Whether it sums derivatives, with or without memory of earlier ones.
     sums: bool = False
+    # Whether it is of second order along one path of noise, a Brownian tree of the seed.
+    path: bool = False
     # Whether it draws polynomials through the last four of them, at their own distances.
     carries: bool = False
 
@@ -112,13 +115,12 @@ _SAMPLERS: Mapping[str, _Entry] = {
             "dpm_2_ancestral",
             "dpmpp_2s_ancestral",
             "dpmpp_2s_ancestral_cfg_pp",
-            "dpmpp_sde",
-            "dpmpp_sde_gpu",
             "seeds_2",
             "exp_heun_2_x0_sde",
         ),
         _TWO_ETA,
     ),
+    **dict.fromkeys(("dpmpp_sde", "dpmpp_sde_gpu"), replace(_TWO_ETA, path=True)),
     "heunpp2": _Entry(3, tail=(2, 1)),
     "seeds_3": _Entry(3, tail=(1,), stochastic=True, eta=True),
     "sa_solver_pece": _Entry(2, head=(1,), stochastic=True),
@@ -127,6 +129,8 @@ _SAMPLERS: Mapping[str, _Entry] = {
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
 # It samples one part of a video after the other, see `MEMORY`.
 _IN_PARTS = "ar_video"
+# Scales of guidance within so much of each other count as one.
+_SCALES = 1.5
 # Said where a cache that stands behind another wrapper of batches often finds no history.
 MOVING = (
     "A node before this one asks for parts that change from step to step, such as windows that move: "
@@ -166,6 +170,7 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         stochastic=churned or (entry.stochastic and not silent),
         sums=entry.sums and not churned,
         carries=entry.carries,
+        path=entry.path and not silent,
     )
 
 
@@ -324,9 +329,28 @@ def _arranged(model_options: Any, session: Session) -> Any:
     for kind, first in ((WrappersMP.PREDICT_NOISE, True), (WrappersMP.SAMPLER_SAMPLE, False)):
         ours = {KEY: wrappers[kind].pop(KEY)}
         wrappers[kind] = {**ours, **wrappers[kind]} if first else {**wrappers[kind], **ours}
+    around = wrappers.get(WrappersMP.APPLY_MODEL, {})
+    if any(each for key, each in around.items() if key != KEY):
+        wrappers[WrappersMP.APPLY_MODEL] = below.arrange(around, session)
+    if session.about.scale is None:
+        hear = options.get("sampler_post_cfg_function", [])
+        options["sampler_post_cfg_function"] = [*hear, partial(_heard, session)]
     if any(active.cache.method.level is Level.BRANCHES for active in session.caches):
         branches.arrange(wrappers)
     return options
+
+
+def _heard(session: Session, guided: Mapping[str, Any]) -> torch.Tensor:
+    """A guider with scales of its own guides an evaluation: with some that are far from each other, what
+    it makes of the outputs is on no line."""
+    scale = guided.get("cond_scale")
+    size = None
+    if isinstance(scale, int | float) and 0 < scale < math.inf:
+        size = round(math.log(scale, _SCALES))
+    for active in session.caches:
+        if isinstance(active.run, OutputCache):
+            active.run.asked += (size,)
+    return guided["denoised"]
 
 
 def sampler_sample(

@@ -73,6 +73,20 @@ def test_counted_and_measured_agree_on_a_regular_sampler():
         assert counted.follows(Moment(here.step, sigma, first=False), sigma * 0.9)
 
 
+def test_a_counted_clock_learns_where_later_evaluations_lie():
+    """As the last computed step had them: in the middle of it, or at its end."""
+    sigmas = [16.0, 4.0, 1.0, 0.0]
+    for first_step, expected in ((8.0, 2.0), (4.0, 1.0)):
+        clock = Clock(sigmas, [2, 2, 1], apart=True)
+        clock.tick()
+        second = clock.tick()
+        assert (second.number, second.sigma) == (1, 16.0), "nothing is known yet"
+        assert clock.follows(second, first_step)
+        found = [clock.tick() for _ in range(3)]
+        assert [(m.step, m.number) for m in found] == [(1, 0), (1, 1), (2, 0)]
+        assert [m.sigma for m in found] == pytest.approx([4.0, expected, 1.0])
+
+
 def test_a_clock_refuses_what_it_cannot_walk():
     with pytest.raises(ValueError, match="sigmas"):
         Clock([1.0], None)

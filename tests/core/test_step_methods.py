@@ -276,4 +276,4 @@ def test_another_predictor_of_the_user_takes_the_place_of_eocs_own():
 
 def test_methods_have_names_of_their_own():
     names = [method.name for method in METHODS if method.level is Level.STEP]
-    assert len(set(names)) == len(names) == 6
+    assert len(set(names)) == len(names) == 9

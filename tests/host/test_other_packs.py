@@ -12,6 +12,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
 from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.predict.predictors import TURNED, UNKNOWN
+from scaling_cache.nodes.host.below import WHY_REPLACED
 from scaling_cache.nodes.host.sampling import MOVING
 from torch import Tensor
 
@@ -182,6 +184,78 @@ def test_the_worse_order_is_told(model: Any) -> None:
     assert found["behind"].computed == found["behind"].evaluations
     assert MOVING not in found["in front"].notes
     assert found["in front"].computed <= FEWER // 2 + 1
+
+
+def other_prompt(step: int) -> Any:
+    """Puts another prompt below all nodes, from a step of the schedule on."""
+
+    def applied(ex: Any, x: Tensor, t: Tensor, *args: Any, **kw: Any) -> Tensor:
+        concat, text, *rest = args
+        levels = rest[1]["sample_sigmas"]
+        asked = text.flip(1) if float(rest[1]["sigmas"][0]) <= float(levels[step]) else text
+        return ex(x, t, concat, asked, *rest, **kw)
+
+    return applied
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the cache", "behind the cache"])
+def test_a_prompt_that_is_replaced_below_the_cache(before: bool, model: Any) -> None:
+    """All is computed from where it is noticed, and the node says why; a wrapper that replaces nothing
+    costs nothing."""
+    computed: dict[int, int] = {}
+    for step in (0, FEWER, STEPS):
+        put = wrapped(WrappersMP.APPLY_MODEL, other_prompt(step))
+        runs: list[Any] = []
+        made = cached(put(model) if before else model, ScalingCache(2.0), runs)
+        result = run(made if before else put(made))
+        (report,) = [run.report for run in runs]
+        computed[step] = report.computed
+        assert any(WHY_REPLACED in note for note in report.notes) == (step < STEPS)
+        if step == 0:
+            assert torch.equal(result, run(put(model)))
+    assert computed[0] == STEPS
+    assert STEPS // 2 < computed[FEWER] < STEPS
+    assert computed[STEPS] == STEPS // 2
+
+
+@pytest.mark.parametrize("at", [FEWER, FEWER + 1])
+def test_a_text_that_is_replaced_in_its_place(at: int, model: Any) -> None:
+    """Computed at the step at which another node puts another text into a conditioning with its id."""
+    space = model.get_model_object("model_sampling")
+    level = float(comfy.samplers.calculate_sigmas(space, "simple", STEPS)[at])
+
+    class Replacing(comfy.samplers.CFGGuider):
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None):
+            if float(timestep[0]) <= level:
+                texts = [self.conds[name][0]["model_conds"] for name in ("positive", "negative")]
+                texts[0]["c_crossattn"] = texts[1]["c_crossattn"]
+            return super().predict_noise(x, timestep, model_options, seed)
+
+    run(cached(model, ScalingCache(2.0), runs := []), guider=Replacing)
+    assert at in [record.step for record in runs[0].report.records if record.computed]
+    assert runs[0].report.count(UNKNOWN) or runs[0].report.count(TURNED)
+
+
+def test_no_repair_between_scales_of_guidance(model: Any) -> None:
+    """A guider that takes a scale of 6 and one of 1.5 in turn comes nearer than fewer steps do, since
+    neither is repaired by the other's outputs."""
+
+    class InTurn(comfy.samplers.CFGGuider):
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None):
+            levels = model_options["transformer_options"]["sample_sigmas"]
+            step = int((levels > timestep[0]).sum())
+            conds = self.conds["negative"], self.conds["positive"]
+            options = {"model_options": model_options, "seed": seed}
+            scale = 1.5 if step % 2 else 6.0
+            return comfy.samplers.sampling_function(
+                self.inner_model, x, timestep, *conds, scale, **options
+            )
+
+    plain = run(model, guider=InTurn)
+    with_repair = run(cached(model, ScalingCache(2.0), runs := []), guider=InTurn)
+    without = run(cached(model, ScalingCache(2.0, corrects=False), []), guider=InTurn)
+    assert runs[0].report.computed == STEPS // 2
+    assert off(with_repair, plain) <= 1.2 * off(without, plain)
 
 
 # --- samplers

@@ -20,6 +20,8 @@ changes it, and then this list says which:
 
     node then First Block Cache: two caches on one model were both refused or ran the first alone; now the
     last one counts.
+    Scaling Cache with heun: the second evaluation of a skipped step was predicted as if it were at the
+    noise level of the first, from outputs of both. Recorded on another machine, so without bits.
 """
 
 from __future__ import annotations
@@ -655,7 +657,8 @@ def test_a_run_is_the_same(case: Case, bed: Bed, recorded: dict[str, Any]) -> No
     assert close(fresh.values, known["values"], CLOSE[case.way.dtype]), (
         f"{fresh.values} is not close to {known['values']}"
     )
-    if plain.bits == recorded["plain"][plain_id(case.family, case.way)]:
+    same_machine = plain.bits == recorded["plain"][plain_id(case.family, case.way)]
+    if same_machine and known["bits"]:
         assert fresh.bits == known["bits"], "close, but not the same bits"
 
 
