@@ -72,7 +72,7 @@ class State:
         reference: tensor that the signal is compared with.
         probe: change by the first blocks at the step under way, for predictors that align.
         step: step that was decided last.
-        stream: shape of the tokens that entered the blocks last.
+        tokens: shape of those that entered the blocks last, without the batch.
     """
 
     policies: dict[Span, Policy]
@@ -81,7 +81,7 @@ class State:
     reference: torch.Tensor | None = None
     probe: torch.Tensor | None = None
     step: int = -1
-    stream: torch.Size | None = None
+    tokens: torch.Size | None = None
 
     @property
     def nbytes(self) -> int:
@@ -214,10 +214,11 @@ class NetworkCall:
         Args:
             stream: shape of the tokens that enter the blocks.
         """
+        tokens = stream[1:]  # how many samples a branch has is in its key
         for state in self._states:
-            if state.stream != stream:
+            if state.tokens != tokens:
                 state.changes.clear()
-                state.stream, state.reference = stream, None
+                state.tokens, state.reference = tokens, None
 
     def decide(self, signal: torch.Tensor | None = None, probe: torch.Tensor | None = None) -> None:
         """Decide the spans of this call. Reads the device once, and only for a signal of data.

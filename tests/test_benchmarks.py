@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -327,10 +328,14 @@ def test_what_is_kept_of_result_files_is_small_and_all_that_pages_read(tmp_path:
     assert f"revision {environment['revision']}" in told
 
 
-def test_the_wrapped_measure_of_others_is_what_the_page_says(capsys: pytest.CaptureFixture[str]):
+def test_the_wrapped_measure_of_others_is_what_the_page_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
     text = page.PAGE.read_text(encoding="utf-8")
     code, said = re.findall(r"```python\n(.*?)# (.*?)\n```", text, re.DOTALL)[0]
-    exec(code, {})
+    lines = tmp_path / "wrapped.py"
+    lines.write_text(code)
+    runpy.run_path(str(lines))
     assert capsys.readouterr().out.strip() == said
 
 

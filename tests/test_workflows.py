@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cache_core.decide.policies import RunPlan, SamplerTraits
 from cache_core.planning.optimiser import target_steps
 from cli.convert import specs_of, to_api
 from demo.host.fetch import ROOT
@@ -153,6 +154,12 @@ def test_no_note_advises_to_compute_fewer_than_8_steps():
         (note,) = (
             n["widgets_values"][0] for n in read(path)["nodes"] if n["type"] == "MarkdownNote"
         )
+        if few := re.search(r"Of (\d+) steps (\d+) are computed", note):
+            steps = int(few[1])
+            traits = SamplerTraits("euler", (1,) * steps, stochastic=False, sums=True)
+            sigmas = tuple(1 - i / steps for i in range(steps + 1))
+            assert RunPlan(sigmas, traits, (0, steps)).worth == int(few[2]), path.stem
+            continue
         (steps,) = map(int, re.findall(r"of the (\d+) steps", note))
         for speedup in (1.5, 2.0, *map(float, advised.findall(note))):
             assert target_steps(steps, speedup) >= FEWEST, path.stem

@@ -12,22 +12,12 @@ from typing import ClassVar
 from ..decide.budget import Budget
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
-from ..planning.optimiser import LONGEST, Chains, best_chains, target_steps, within_error
+from ..planning.optimiser import Chains, best_chains, in_a_row, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
-from .base import (
-    FASTEST,
-    Few,
-    Method,
-    Model,
-    Page,
-    StepMethod,
-    as_listed,
-    check_range,
-    rising,
-    tell_less,
-)
+from . import base
+from .base import Few, Method, Model, Page, StepMethod
 from .spans import ScalingSpans
 
 # Computed steps at the start where nothing else tells how outputs bend.
@@ -35,8 +25,6 @@ WARMUP = 3
 # What is left in the result of errors of the outputs: pictures of the demo models are then alike at
 # one budget with and without coefficients.
 LEFT = 0.2
-# Targets above which more steps may be predicted in a row than `max_gap`.
-_FAR = 4.0
 
 
 class Mode(Enum):
@@ -94,11 +82,11 @@ class ScalingCache(StepMethod):
     few: Few = Few.AUTO
 
     def check(self) -> None:
-        check_range("speedup", self.speedup, 1.0, FASTEST)
-        check_range("budget", self.budget, 0.0, 1.0)
-        check_range("warmup", self.warmup, 0)
-        check_range("max_gap", self.max_gap, 1)
-        rising("computed_steps", self.listed)
+        base.check_range("speedup", self.speedup, 1.0, base.FASTEST)
+        base.check_range("budget", self.budget, 0.0, 1.0)
+        base.check_range("warmup", self.warmup, 0)
+        base.check_range("max_gap", self.max_gap, 1)
+        base.rising("computed_steps", self.listed)
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> ScalingCache:
@@ -142,7 +130,7 @@ class ScalingCache(StepMethod):
 
     def policy(self, plan: RunPlan) -> Policy:
         if self.listed:
-            return as_listed(plan, self.listed)
+            return base.as_listed(plan, self.listed)
         if self.mode is Mode.BUDGET:
             chains = self._chains(plan)
             if chains is not None:
@@ -155,7 +143,7 @@ class ScalingCache(StepMethod):
         asked = max(target_steps(plan.steps, self.target), least)
         taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
         computed = self._placed(plan, min(asked + taken, plan.steps))
-        tell_less(plan, self.target, asked, len(computed))
+        base.tell_less(plan, self.target, asked, len(computed))
         return Listed(computed)
 
     def _placed(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
@@ -195,8 +183,4 @@ class ScalingCache(StepMethod):
         return max(self.warmup or (1 if placed else WARMUP), self._least(plan))
 
     def _longest(self, plan: RunPlan) -> int:
-        if plan.traits.unknown:
-            return 1
-        # So few steps are spaced by what they cost, and not by a limit that is meant for more.
-        far = self.asked is not None and self.asked > _FAR
-        return max(self.max_gap, LONGEST) if far else self.max_gap
+        return 1 if plan.traits.unknown else in_a_row(self.asked, self.max_gap)
