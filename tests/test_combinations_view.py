@@ -23,7 +23,10 @@ def node(page: Page) -> Any:
     page.evaluate(
         """() => {
             app.graph.clear()
+            LiteGraph.closeAllContextMenus?.()
             window.node = LiteGraph.createNode('ScalingStepCacheAdvanced')
+            // Newer frontends remember the inputs of one that had its number before.
+            node.id = window.made = (window.made ?? 100) + 1
             node.pos = [500, 200]
             app.graph.add(node)
             app.canvas.ds.scale = 1
@@ -120,6 +123,7 @@ def test_only_the_inputs_that_a_setting_uses_are_seen(page: Page, node: Any, vue
                 """([kind, name, value]) => {
                     app.graph.clear()
                     window.node = LiteGraph.createNode(kind)
+                    node.id = ++window.made
                     const source = LiteGraph.createNode('UNETLoader')
                     node.pos = [500, 200]
                     for (const one of [source, node]) app.graph.add(one)
@@ -146,6 +150,7 @@ def test_only_the_inputs_that_a_setting_uses_are_seen(page: Page, node: Any, vue
                 """([kind, name, value]) => {
                     app.graph.clear()
                     window.node = LiteGraph.createNode(kind)
+                    node.id = ++window.made
                     node.pos = [500, 200]
                     app.graph.add(node)
                     choose(name, value)

@@ -221,7 +221,8 @@ class Clock:
         counts = enumerate(evaluations or ())
         self._order = [(step, i) for step, count in counts for i in range(count)]
         self.most = max(evaluations or (1,)) if apart else 1
-        self._apart = apart
+        # Added noise may put two steps of a sampler that asks once into one.
+        self._apart = apart and (evaluations is None or self.most > 1)
         # How far within a step its later evaluations lie, as the last computed ones told.
         self._within: dict[int, float] = {}
         self._evaluation = -1
