@@ -62,18 +62,22 @@ class PublishedSchedule(StepMethod):
         return self.speedup
 
     def policy(self, plan: RunPlan) -> Listed:
-        speeds = [(steps[-1] + 1) / len(steps) for steps in self.lists]
-        speed, steps = min(
-            zip(speeds, self.lists, strict=True),
-            key=lambda one: abs(math.log(one[0] / self.speedup)),
+        # Steps of a longer run may come to lie on one of a shorter run.
+        found = [
+            sorted({round(step * (plan.steps - 1) / steps[-1]) for step in steps})
+            for steps in self.lists
+        ]
+        speeds = [plan.steps / len(placed) for placed in found]
+        speed, placed = min(
+            zip(speeds, found, strict=True), key=lambda one: abs(math.log(one[0] / self.speedup))
         )
         if len(speeds) > 1 and f"{speed:.1f}" != f"{self.speedup:.1f}":
-            offered = ", ".join(f"{one:.1f}x" for one in sorted(speeds))
+            offered = ", ".join(f"{one:.1f}x" for one in sorted(set(speeds)))
             plan.note(f"Published for {offered}: the nearest to {self.speedup:.1f}x is taken")
-        if plan.steps != steps[-1] + 1:
+        searched = self.lists[0][-1] + 1
+        if plan.steps != searched:
             plan.note(
-                f"The schedule was searched on {steps[-1] + 1} steps: its places are taken over in "
+                f"The schedule was searched on {searched} steps: its places are taken over in "
                 f"proportion to {plan.steps}"
             )
-        placed = (round(step * (plan.steps - 1) / steps[-1]) for step in steps)
         return Listed({*placed, *plan.always()})

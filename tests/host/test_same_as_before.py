@@ -328,7 +328,7 @@ def further_caches() -> list[Cache]:
         for m in METHODS
         for predictor in m.predictors
     ]
-    return [*found, *_of_scaling_cache(), *_of_other_nodes(), *_chains()]
+    return [*found, *_of_scaling_cache(), *_of_other_nodes(), *_chains(), *_of_searched_steps()]
 
 
 def _advanced(method: Method, **more: Any) -> Node:
@@ -411,6 +411,16 @@ def _chains() -> list[Cache]:
         Cache("First Block Cache replaces TeaCache", (tea, first), INSIDE, file=True),
         Cache("node then First Block Cache", (step, first), INSIDE),
         Cache("LazyCache replaces node", (step, lazy)),
+    ]
+
+
+def _of_searched_steps() -> list[Cache]:
+    """Methods that were not there at a2997ef."""
+    schedule = {"method": "Published Schedule", "schedule": "FLUX.1-dev, MeanCache"}
+    return [
+        Cache("BudCache", (Node(ADVANCED, {"method": "BudCache"}),), file=True, quiet=True),
+        Cache("MeanCache", (Node(ADVANCED, {"method": "MeanCache"}),), file=True, quiet=True),
+        Cache("Published Schedule", (Node(ADVANCED, schedule),), ("sd3", "wan"), quiet=True),
     ]
 
 
