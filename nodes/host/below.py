@@ -5,6 +5,7 @@ in the place of what the host hands over, all is computed."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -25,18 +26,27 @@ class Watch:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._given: dict[str, torch.Tensor] = {}
+        # By thread: the host may make several calls at once, each on a device of its own.
+        self._given: dict[int, dict[str, torch.Tensor]] = {}
 
     def above(self, executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
-        self._given = _tensors(args, kwargs)
+        if self._session.caches:
+            self._session.caches[0].guard(self._hold, args, kwargs)
         return executor(x, t, *args, **kwargs)
 
     def below(self, executor: Any, x: Any, t: Any, *args: Any, **kwargs: Any) -> Any:
-        given = self._given
-        if any(asked is not given.get(name) for name, asked in _tensors(args, kwargs).items()):
+        if self._session.caches:
+            self._session.caches[0].guard(self._compare, args, kwargs)
+        return executor(x, t, *args, **kwargs)
+
+    def _hold(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self._given[get_ident()] = _tensors(args, kwargs)
+
+    def _compare(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        given, asked = self._given.pop(get_ident(), {}), _tensors(args, kwargs)
+        if any(tensor is not given.get(name) for name, tensor in asked.items()):
             for active in _of_steps(self._session):
                 active.guard(active.run.stop, WHY_REPLACED)
-        return executor(x, t, *args, **kwargs)
 
 
 def arrange(wrappers: dict[str, Any], session: Session) -> dict[str, Any]:
