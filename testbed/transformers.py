@@ -267,6 +267,8 @@ TRANSFORMERS: dict[str, Spec] = {
         "layers.2",
         "final_layer",
         "layers.0.attention.qkv",
+        # Older hosts count the tokens by their mask.
+        more={"attention_mask": torch.ones(1, 5, dtype=torch.long)},
     ),
     "hidream": Spec(
         "HiDream",

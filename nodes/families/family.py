@@ -211,7 +211,8 @@ def flux_modulated(network: Any, args: Mapping[str, Any]) -> torch.Tensor:
     """
     block = network.double_blocks[0]
     vec, tokens = args["vec"], args["img"].shape[1]
-    first = block.img_mod(vec)[0] if block.modulation else vec[0][0]
+    own = getattr(block, "img_mod", None)
+    first = vec[0][0] if own is None else own(vec)[0]
     parts = args.get("modulation_dims_img")
     if parts is None and first.scale.shape[1] == 2:
         shown = sum(args["transformer_options"]["reference_image_num_tokens"])

@@ -32,8 +32,9 @@ def _between(places: Sequence[tuple[int, int]], count: int) -> list[tuple[int, i
 
 
 def time_embedding(network: Any, timesteps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What modulates the blocks."""
-    return network.t_embedder((1.0 - timesteps) * network.time_scale, dtype=dtype)
+    """What modulates the blocks. Older hosts do not scale the time."""
+    scale = getattr(network, "time_scale", 1.0)
+    return network.t_embedder((1.0 - timesteps) * scale, dtype=dtype)
 
 
 def published(network: Any) -> Mapping[str, str]:
