@@ -180,14 +180,18 @@ def write(results: dict[str, Any], snapshot: bool) -> None:
     """
     OUT.parent.mkdir(exist_ok=True)
     # One row a line: a change of one row is a change of one line.
-    said = [{k: v for k, v in row.items() if v != ""} for row in results["rows"]]
-    rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in said)
+    rows = ",\n".join(json.dumps(written(row), separators=(",", ":")) for row in results["rows"])
     head = json.dumps({key: value for key, value in results.items() if key != "rows"}, indent=1)
     text = f'{head.removesuffix("}").rstrip()},\n "rows": [\n{rows}\n]}}\n'
     OUT.write_text(text, encoding="utf-8")
     if snapshot:
         compatibility_page.RESULTS.write_text(text, encoding="utf-8")
     compatibility_page.PAGE.write_text(compatibility_page.page(results), encoding="utf-8")
+
+
+def written(row: dict[str, Any]) -> dict[str, Any]:
+    """All of a row but what is empty."""
+    return {key: value for key, value in row.items() if value != ""}
 
 
 def _before() -> dict[str, Any]:

@@ -119,7 +119,7 @@ def test_loading_the_pack_is_fast_and_imports_no_model_of_the_host():
 import asyncio, json, sys, time
 from demo.host.inprocess import import_host, import_pack
 import_host()
-import nodes, folder_paths, comfy_api.latest
+import aiohttp.web, nodes, folder_paths, comfy_api.latest
 before = set(sys.modules)
 began = time.process_time()
 asyncio.run(asyncio.run(import_pack().comfy_entrypoint()).get_node_list())
