@@ -26,6 +26,12 @@ def write(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
     part.replace(path)
 
 
+def put_behind(page: Path, mark: str, text: str) -> None:
+    """Replace what a page has behind a mark."""
+    head, found, _ = page.read_text(encoding="utf-8").partition(mark)
+    page.write_text(head + found + text, encoding="utf-8")
+
+
 def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
     """Environment and rows of a result file."""
     content = json.loads(path.read_text(encoding="utf-8"))

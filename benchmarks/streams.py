@@ -65,8 +65,7 @@ def run(options: argparse.Namespace) -> None:
     rows = [asdict(row) for speed in SPEEDS for row in bench.rows(speed)]
     results.write(options.out, facts, rows)
     if options.out == FILE:
-        head, mark, _ = PAGE.read_text(encoding="utf-8").partition(_TABLE)
-        PAGE.write_text(head + mark + table(facts, rows), encoding="utf-8")
+        results.put_behind(PAGE, _TABLE, table(facts, rows))
 
 
 class _Bench:

@@ -431,6 +431,17 @@ def as_listed(plan: RunPlan, listed: Sequence[int]) -> Listed:
     return Listed({*listed, *plan.always(), 0})
 
 
+def uncalibrated(plan: RunPlan, name: str, instead: str = "") -> Listed:
+    """Computes every step, and notes that a method goes by coefficients that are not there.
+
+    Args:
+        name: of the method.
+        instead: what would do too, behind the sentence.
+    """
+    plan.note(f"{name} needs coefficients of this model: make them with Calibrate Cache{instead}")
+    return Listed(range(plan.steps))
+
+
 def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
     """Note why more steps are computed than a target asks for, and what would help.
 

@@ -20,7 +20,7 @@ from ..decide.policies import Listed, RunPlan
 from ..decide.schedules import even_steps
 from ..planning.gram import Floats, Steps
 from ..planning.optimiser import target_steps
-from .base import FASTEST, Model, Page, StepMethod, check_range
+from .base import FASTEST, Model, Page, StepMethod, check_range, uncalibrated
 
 # As published: moves that are tried, their temperatures as a share of what a run goes, best moves that
 # are made then, and steps that one goes.
@@ -69,11 +69,7 @@ class BudCache(StepMethod):
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:
-            plan.note(
-                "BudCache needs coefficients of this model: make them with Calibrate Cache, or take a "
-                "Published Schedule"
-            )
-            return Listed(range(plan.steps))
+            return uncalibrated(plan, self.name, ", or take a Published Schedule")
         sigmas = plan.sigmas[:-1]
         widths = np.diff(plan.sigmas) * plan.table.gains_on(sigmas)
         budget = target_steps(plan.steps, self.speedup)

@@ -29,7 +29,7 @@ from ..decide.policies import Listed, RunPlan
 from ..planning.gram import Floats
 from ..planning.optimiser import search, target_steps
 from ..predict.predictors import Known, Now, Predictor
-from .base import FASTEST, Model, Page, StepMethod, check_range
+from .base import FASTEST, Model, Page, StepMethod, check_range, uncalibrated
 
 # As published: steps that a mean goes over, gaps, and the power that suppresses peaks.
 SPANS, _GAP, _POWER = range(1, 7), 15, 4
@@ -77,11 +77,7 @@ class MeanCache(StepMethod):
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:
-            plan.note(
-                "MeanCache needs coefficients of this model: make them with Calibrate Cache, or take a "
-                "Published Schedule"
-            )
-            return Listed(range(plan.steps))
+            return uncalibrated(plan, self.name, ", or take a Published Schedule")
         return Listed(self._planned(plan)[0])
 
     def own_predictor(self, plan: RunPlan) -> Predictor:

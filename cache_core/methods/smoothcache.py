@@ -16,7 +16,7 @@ import numpy as np
 
 from ..decide.policies import Listed, RunPlan
 from ..planning.gram import Floats
-from .base import Model, Page, StepMethod, check_range
+from .base import Model, Page, StepMethod, check_range, uncalibrated
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ class SmoothCache(StepMethod):
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:
-            plan.note(
-                "SmoothCache needs coefficients of this model: make them with Calibrate Cache"
-            )
-            return Listed(range(plan.steps))
+            return uncalibrated(plan, self.name)
         forced = plan.always() | {0, plan.steps - 1}
         gram = plan.table.on(plan.sigmas[:-1])
         return Listed(smooth_steps(gram, self.threshold, forced, self.max_gap))
