@@ -49,7 +49,8 @@ class PublishedSchedule(Aimed):
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> PublishedSchedule:
-        listed = range(steps) if everything else (*range(0, steps - 1, 2), steps - 1)
+        last = max(steps - 1, 1)
+        listed = range(last + 1) if everything else (*range(0, last, 2), last)
         return cls(2.0, (tuple(listed),))
 
     def policy(self, plan: RunPlan) -> Listed:
