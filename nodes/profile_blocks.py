@@ -103,7 +103,7 @@ class ScalingProfileBlocks(io.ComfyNode):
         changes = mean_changes(profile.changes)
         order = skip_order(criterion, changes, preferences)
         chosen = blocks_to_skip(order, layout, skip)
-        lines = [f"Blocks to skip (*), by {criterion.value}"]
+        lines = [f"Blocks to skip (*), by {criterion.value}:"]
         if preferences is None:
             lines.insert(0, f"No foreground preference: {profile.why}")
         text = "\n".join([*lines, *table(layout, changes, preferences, chosen)])
