@@ -124,7 +124,8 @@ def page(host: Any) -> Iterator[Any]:
         page.set_default_timeout(30_000)
         page.errors = []
         page.on("console", lambda m: page.errors.append(m) if m.type == "error" else None)
-        page.goto(host.server.url)
+        # On a busy machine its scripts take a while.
+        page.goto(host.server.url, timeout=120_000)
         page.wait_for_function("window.app?.graph && window.app.extensionManager?.setting")
         yield page
         browser.close()

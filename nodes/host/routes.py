@@ -1,11 +1,13 @@
 """What the web extensions ask the host's server for, and who may ask.
 
-Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON.
+Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON;
+but for the translations, which are public.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +28,9 @@ from .progress import STATISTICS, log_fault
 
 PATH = "/scaling_cache/coefficients"
 RUNS = "/scaling_cache/runs"
+MESSAGES = "/scaling_cache/messages"
+# Of the pack. The host passes on of it what its own files have, to a page that may lose it.
+_LOCALES = Path(__file__).parents[2] / "locales"
 # A page of another site can send a form, but a header of its own only to a server that allows it.
 HEADER = "X-Scaling-Cache"
 # What the parts of a form take beside the file.
@@ -71,6 +76,7 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
     - `GET /scaling_cache/coefficients?name=...` sends a file that the nodes offer.
     - `POST /scaling_cache/coefficients` keeps the file of a form, field `file`; one form at a time.
     - `GET /scaling_cache/runs?prompt_id=...` says what caches did in a prompt, and where its runs stand.
+    - `GET /scaling_cache/messages?language=...` gives English sentences and their translations.
     """
     receiving = asyncio.Lock()
 
@@ -101,6 +107,20 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
     routes = (("GET", PATH, send_file), ("POST", PATH, receive_file), ("GET", RUNS, send_runs))
     for method, path, handler in routes:
         table.route(method, path)(_guarded(handler))
+
+    @table.get(MESSAGES)
+    async def send_messages(request: Any) -> web.StreamResponse:
+        return web.json_response(messages(request.query.get("language", "")))
+
+
+def messages(language: str) -> dict[str, str]:
+    """The catalogue of a language such as "zh": by English template with `{}` for what is put in, the
+    translation with `{0}`, `{1}`. Empty if there is none; without what is not translated yet."""
+    files = {file.parent.name: file for file in _LOCALES.glob("*/messages.json")}
+    if language not in files:
+        return {}
+    known = json.loads(files[language].read_text(encoding="utf-8"))
+    return {template: told for template, told in known.items() if told}
 
 
 def refusal(method: str, headers: Mapping[str, str]) -> str:
