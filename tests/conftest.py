@@ -125,7 +125,9 @@ def page(host: Any) -> Iterator[Any]:
         page.errors = []
         page.on("console", lambda m: page.errors.append(m) if m.type == "error" else None)
         # On a busy machine its scripts take a while.
-        page.goto(host.server.url, timeout=120_000)
-        page.wait_for_function("window.app?.graph && window.app.extensionManager?.setting")
+        patience = 120_000
+        page.goto(host.server.url, timeout=patience)
+        ready = "window.app?.graph && window.app.extensionManager?.setting"
+        page.wait_for_function(ready, timeout=patience)
         yield page
         browser.close()
