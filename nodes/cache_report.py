@@ -21,6 +21,7 @@ from ..cache_core.calibration.fidelity import (
 from ..cache_core.run.report import FinishedRun
 from . import inputs
 from .host.compat import schema
+from .host.language import language
 from .host.progress import ProgressText, node_of, runs_of, upstream
 from .report.facts import Facts, as_dict, text
 from .report.latents import frames, parts, preview
@@ -153,7 +154,7 @@ class ScalingCacheReport(io.ComfyNode):
         statistics = as_dict(facts)
         if metadata and isinstance(info, dict):
             info.setdefault(KEY, {})[node_of(cls) or ""] = statistics
-        picture, words = draw(facts, compared.pictures, compared.reference), text(facts)
+        picture, words = draw(facts, compared.pictures, compared.reference, language()), text(facts)
         shown = {
             **ui.PreviewImage(picture, cls=cls).as_dict(),
             **ui.PreviewText(words).as_dict(),

@@ -96,8 +96,8 @@ app.registerExtension({
     const specs = Object.entries({ ...required, ...optional });
     const told = Object.fromEntries(specs.map(([name, spec]) => [name, spec[1] ?? {}]));
     for (const widget of node.widgets ?? []) {
-      // Some frontends set the flag only in the widget's options.
-      widget.advanced ||= !!told[widget.name]?.scaling_cache_folds;
+      // Some frontends set the flag in the options alone, and show it on the canvas.
+      if (told[widget.name]?.scaling_cache_folds) widget.advanced = true;
       yields(node, widget);
     }
     const deciders = Object.entries(told).filter(([name, { uses }]) => uses && widgetOf(node, name));

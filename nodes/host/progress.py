@@ -163,12 +163,14 @@ class ProgressText:
         """
         if self._events is not None:
             self._events.stopped = stopped
-        where = f"stopped at step {len(report.records)} of {report.planned_steps}. "
-        self.finish(f"{method.name}: {where if stopped else ''}{method.counts}{report.summary()}")
+        said = report.summary(method.counts)
+        if stopped:
+            said = f"stopped at step {len(report.records)} of {report.planned_steps}\n{said}"
+        self.finish(f"{method.name}: {said}")
 
     def finish(self, text: str) -> None:
         """Leave the summary on the node and in the log."""
-        log.info("[Scaling Cache] %s", text)
+        log.info("[Scaling Cache] %s", text.replace("\n", ". "))
         self.show(text)
         if self._events is not None:
             self._post(self._events.closing())

@@ -1,13 +1,13 @@
 """What the web extensions ask the host's server for, and who may ask.
 
 Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON;
-but for the translations, which are public.
+but for the translations, which are public: of a pack's locale files the host passes on those of its own
+kinds alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +22,7 @@ import folder_paths
 from aiohttp import BodyPartReader, web
 
 from ...cache_core.calibration.files import LARGEST_FILE
+from ..report.words import messages
 from .coefficient_files import offered, receive
 from .coefficients import FOLDER, choices
 from .progress import STATISTICS, log_fault
@@ -29,8 +30,6 @@ from .progress import STATISTICS, log_fault
 PATH = "/scaling_cache/coefficients"
 RUNS = "/scaling_cache/runs"
 MESSAGES = "/scaling_cache/messages"
-# Of the pack. The host passes on of it what its own files have, to a page that may lose it.
-_LOCALES = Path(__file__).parents[2] / "locales"
 # A page of another site can send a form, but a header of its own only to a server that allows it.
 HEADER = "X-Scaling-Cache"
 # What the parts of a form take beside the file.
@@ -111,16 +110,6 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
     @table.get(MESSAGES)
     async def send_messages(request: Any) -> web.StreamResponse:
         return web.json_response(messages(request.query.get("language", "")))
-
-
-def messages(language: str) -> dict[str, str]:
-    """The catalogue of a language such as "zh": by English template with `{}` for what is put in, the
-    translation with `{0}`, `{1}`. Empty if there is none; without what is not translated yet."""
-    files = {file.parent.name: file for file in _LOCALES.glob("*/messages.json")}
-    if language not in files:
-        return {}
-    known = json.loads(files[language].read_text(encoding="utf-8"))
-    return {template: told for template, told in known.items() if told}
 
 
 def refusal(method: str, headers: Mapping[str, str]) -> str:
