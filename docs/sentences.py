@@ -34,6 +34,23 @@ WORDS = (
     "Sound SI-SDR",
     "Sound LSD",
 )
+# Short texts of the page, likewise; and tooltips to which it adds why a choice is not there.
+OF_THE_PAGE = (
+    "Step {} of {}",
+    "{} to go",
+    "Replaced. {}",
+    "Imported {}",
+    "Copied {}",
+    "computed",
+    "predicted",
+    "waiting",
+    "muted",
+    "bypassed",
+    "unknown",
+    "Nodes",
+    "What is left out: the whole step, or blocks inside the network.",
+    "How what is left out is predicted. Auto is the method's own way.",
+)
 # How sentences and words are put together. What is a name stays as it is, so they can be last.
 JOINTS = ("Not {}: {}.", "{}: {}; {}", "{}; {}", "{}: {}", "{} ({})")
 # What nobody reads in the browser: texts for the log, for the docs, and for Python.
@@ -48,8 +65,10 @@ def sentences() -> list[str]:
     for folder in ("cache_core", "nodes"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             found |= dict.fromkeys(_said(ast.parse(file.read_text(encoding="utf-8"))))
+    for file in sorted((ROOT / "web").rglob("*.js")):
+        found |= dict.fromkeys(_said_by_script(file.read_text(encoding="utf-8")))
     said = {line for text in found for line in text.split("\n") if _is_sentence(line)}
-    return [*sorted(said, key=_openness), *WORDS, *JOINTS]
+    return [*sorted(said, key=_openness), *OF_THE_PAGE, *WORDS, *JOINTS]
 
 
 def _openness(text: str) -> tuple[bool, int, str]:
@@ -79,6 +98,15 @@ def _said(node: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if not _is_elsewhere(child):
             yield from _said(child)
+
+
+def _said_by_script(code: str) -> Iterator[str]:
+    """Texts of a script of the page, as templates; without comments, and without words for the search."""
+    code = re.sub(
+        r"/\*.*?\*/|^\s*//.*?$|^const WORDS = .*?$", "", code, flags=re.DOTALL | re.MULTILINE
+    )
+    for plain, template in re.findall(r'"([^"\n]*)"|`([^`]*)`', code):
+        yield plain or re.sub(r"\$\{[^{}]*\}", "{}", template)
 
 
 def _is_elsewhere(node: ast.AST) -> bool:

@@ -38,10 +38,17 @@ class Catalogue:
         return text
 
 
+def messages(language: str) -> dict[str, str]:
+    """Translations of a language such as "zh", by English sentence, without what is not translated yet.
+    Empty if there are none."""
+    files = {file.parent.name: file for file in _LOCALES.glob("*/messages.json")}
+    if language not in files:
+        return {}
+    known = json.loads(files[language].read_text(encoding="utf-8"))
+    return {sentence: told for sentence, told in known.items() if told}
+
+
 @cache
 def catalogue(language: str) -> Catalogue:
-    """That of a language, such as "zh"; an empty one if there is none."""
-    path = _LOCALES / language / "messages.json"
-    if not re.fullmatch(r"[\w-]+", language) or not path.is_file():
-        return Catalogue({})
-    return Catalogue(json.loads(path.read_text(encoding="utf-8")))
+    """That of a language; an empty one if there is none."""
+    return Catalogue(messages(language))
