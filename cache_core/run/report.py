@@ -11,6 +11,8 @@ from typing import Any
 from ..decide.policies import ALWAYS
 from ..predict.predictors import TURNED, UNKNOWN
 
+# Said of the steps of a run that has no cache.
+PLAIN = "no cache"
 # A sampler that runs once per item of a list makes many runs in one prompt.
 _MOST = 64
 # A host keeps the history of more; these are numbers for who asks soon.
@@ -74,14 +76,13 @@ class RunReport:
         """The notes, and why steps were computed where they do not say so."""
         counts = {why: self.count(why) for why in (UNKNOWN, TURNED)}
         more = [f"{n} more computed than planned: {why}" for why, n in counts.items() if n]
-        if not (self.notes or more or self.predicted) and self.planned_steps == len(self.records):
-            more = [f"Every step was computed: {self._usual_reason()}"]
+        whole = self.records and self.planned_steps == len(self.records)
+        if whole and not (self.notes or more or self.predicted):
+            reasons = Counter(record.reason for record in self.records)
+            why = max(reasons, key=reasons.__getitem__)
+            if why != PLAIN:
+                more = [f"Every step was computed: {'by the settings' if why == ALWAYS else why}"]
         return [*self.notes, *more]
-
-    def _usual_reason(self) -> str:
-        reasons = Counter(record.reason for record in self.records)
-        why = max(reasons, key=reasons.__getitem__)
-        return "by the settings" if why == ALWAYS else why
 
     def count(self, reason: str) -> int:
         """Steps of which this was said."""
