@@ -21,6 +21,7 @@ from ..cache_core.calibration.fidelity import (
 from ..cache_core.run.report import FinishedRun
 from . import inputs
 from .host.compat import schema
+from .host.language import language
 from .host.progress import ProgressText, node_of, runs_of, upstream
 from .report.facts import Facts, as_dict, text
 from .report.latents import frames, parts, preview
@@ -153,13 +154,14 @@ class ScalingCacheReport(io.ComfyNode):
         statistics = as_dict(facts)
         if metadata and isinstance(info, dict):
             info.setdefault(KEY, {})[node_of(cls) or ""] = statistics
-        picture, words = draw(facts, compared.pictures, compared.reference), text(facts)
+        picture, words = draw(facts, compared.pictures, compared.reference, language()), text(facts)
         shown = {
             **ui.PreviewImage(picture, cls=cls).as_dict(),
             **ui.PreviewText(words).as_dict(),
             KEY: (statistics,),
         }
-        ProgressText(node_of(cls)).show(words)
+        pictures, which = compared.pair(cls)
+        ProgressText(node_of(cls)).show(f"{words}{which}", pictures)
         passed = [
             given if given is not None else ExecutionBlocker(None) for given in (images, audio)
         ]
@@ -183,6 +185,17 @@ class Compared:
     size: str
     kind: str
     streams: Sequence[float | None] = ()
+
+    def pair(self, cls: Any) -> tuple[list[dict[str, str]], str]:
+        """Those that differ most, stored for the page of a node, and a line on which they are. Both are
+        empty without a reference."""
+        if self.reference is None or self.fidelity is None:
+            return [], ""
+        worst, count = self.fidelity.worst, len(self.pictures)
+        both = torch.stack([self.reference[worst], self.pictures[worst]]).float() / 255
+        files = ui.PreviewImage(both, cls=cls).as_dict()["images"]
+        which = f"\nBelow: {self.kind} {worst + 1} of {count}, which differs most"
+        return files, which if count > 1 else ""
 
 
 def compare(

@@ -118,7 +118,7 @@ class ScalingCalibrateCache(io.ComfyNode):
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
         words, kept = ProgressText(node_of(cls)), [""]
         total = runs_of(len(positives), runs, steps, refine)
-        watch = Watch(total, lambda text: words.show(f"{text}.{kept[0]}"))
+        watch = Watch(total, lambda text: words.show(f"{text}\n{kept[0]}".strip()))
         seeds = [seed + i for i in range(runs)]
         plan = Plan(seeds, steps, cfg, sampler_name, scheduler, refine, watch)
 
@@ -126,18 +126,20 @@ class ScalingCalibrateCache(io.ComfyNode):
             target.keep(file)
             # It stays on the node if the calibration ends here.
             kept[0] = (
-                f" {done} of {runs * len(positives)} runs are kept in {target.unfinished.name}: choose "
+                f"{done} of {runs * len(positives)} runs are kept in {target.unfinished.name}: choose "
                 "it by name, or calibrate to the end"
             )
-            words.show(kept[0].strip())
+            words.show(kept[0])
 
         file = calibrate(model, positives, negative, latent_image, plan, keep)
         target.finish(file)
         made = file.provenance
-        text = (
+        how = (
             f"{target.path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
-            f"cfg {cfg:g}. {_use(file)}{_first_block(file)}{_steady_blocks(file, model)}"
+            f"cfg {cfg:g}"
         )
+        told = (how, _use(file), _first_block(file), _steady_blocks(file, model))
+        text = "\n".join(line for line in told if line)
         words.show(text)
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
@@ -145,10 +147,10 @@ class ScalingCalibrateCache(io.ComfyNode):
 def _use(file: CoefficientFile) -> str:
     """What Scaling Cache makes of a file."""
     if file.trial is None:
-        return "Scaling Cache uses it for this model with the predictor least squares."
+        return "Scaling Cache uses it for this model with the predictor least squares"
     if file.trial.wins:
-        return f"Scaling Cache uses it from now on for this model: {file.trial}."
-    return f"Scaling Cache goes on learning with this model, which was nearer: {file.trial}."
+        return f"Scaling Cache uses it from now on for this model: {file.trial}"
+    return f"Scaling Cache goes on learning with this model, which was nearer: {file.trial}"
 
 
 def _first_block(file: CoefficientFile) -> str:
@@ -156,8 +158,11 @@ def _first_block(file: CoefficientFile) -> str:
     changes = None if file.blocks is None else file.blocks.first_block
     if changes is None:
         return ""
-    found = [f"{first_block_threshold(changes, s):.2g} for {s:g}x" for s in SPEEDUPS]
-    return f" First Block Cache: residual_diff_threshold {', '.join(found)}."
+    low, high = (f"{first_block_threshold(changes, speedup):.2g}" for speedup in SPEEDUPS)
+    return (
+        f"First Block Cache: residual_diff_threshold {low} for {SPEEDUPS[0]:g}x, {high} for "
+        f"{SPEEDUPS[1]:g}x"
+    )
 
 
 def _steady_blocks(file: CoefficientFile, model: Any) -> str:
@@ -169,4 +174,4 @@ def _steady_blocks(file: CoefficientFile, model: Any) -> str:
     order = skip_order(RankBy.STABILITY, mean_changes(changes.mean(0)), None)
     chosen = blocks_to_skip(order, family.layout(model.model.diffusion_model), SKIPPED)
     lists = [f"{FIELDS[kind]} {format_ranges(found)}" for kind, found in chosen.items() if found]
-    return f" Delta Cache: {', '.join(lists)} change least."
+    return f"Delta Cache: {', '.join(lists)} change least"

@@ -103,10 +103,10 @@ class ScalingProfileBlocks(io.ComfyNode):
         changes = mean_changes(profile.changes)
         order = skip_order(criterion, changes, preferences)
         chosen = blocks_to_skip(order, layout, skip)
-        text = f"Blocks to skip (*), by {criterion.value}:\n"
+        lines = [f"Blocks to skip (*), by {criterion.value}:"]
         if preferences is None:
-            text = f"No foreground preference: {profile.why}.\n{text}"
-        text += table(layout, changes, preferences, chosen)
+            lines.insert(0, f"No foreground preference: {profile.why}")
+        text = "\n".join([*lines, *table(layout, changes, preferences, chosen)])
         picture = heat_map(profile, chosen)
         words.show(text)
         lists = [format_ranges(chosen.get(kind, ())) for kind in FIELDS]

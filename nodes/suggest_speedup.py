@@ -92,21 +92,21 @@ class ScalingSuggestSpeedup(io.ComfyNode):
                 cls,
                 1.0,
                 f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
-                "know.",
+                "know",
             )
         found = find_coefficients(coefficients, model, schedule, cfg)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
-            return _say(cls, 1.0, f"No suggestion: {why}. Calibrate Cache makes them.")
+            return _say(cls, 1.0, f"No suggestion: {why}\nCalibrate Cache makes coefficients")
         try:
             longest = 1 if traits.unknown else _DEFAULTS.max_gap
             chains = best_chains(found.guided, schedule, (), longest, traits.sums)
         except ValueError as error:
-            return _say(cls, 1.0, f"No suggestion: {error}.")
+            return _say(cls, 1.0, f"No suggestion: {error}")
         suggestion = suggest(chains, len(schedule) - 1)
         # The widget that it goes to moves in tenths; rounded up it would not be safe.
         safe = math.floor(suggestion.safe * 10 + 1e-6) / 10
-        return _say(cls, min(safe, FASTEST), f"{str(suggestion).capitalize()}. {found.note}.")
+        return _say(cls, min(safe, FASTEST), f"{suggestion}\n{found.note}")
 
 
 def _say(cls: Any, speedup: float, text: str) -> io.NodeOutput:

@@ -65,7 +65,7 @@ def work(rank: int, world: int, folder: str) -> None:
     if world == 4:
         found["groups"] = in_groups(model, rank)
     found["fault"] = fault(model, rank)
-    Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    Path(folder, f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
     dist.barrier()
     dist.destroy_process_group()
 

@@ -124,7 +124,10 @@ def page(host: Any) -> Iterator[Any]:
         page.set_default_timeout(30_000)
         page.errors = []
         page.on("console", lambda m: page.errors.append(m) if m.type == "error" else None)
-        page.goto(host.server.url)
-        page.wait_for_function("window.app?.graph && window.app.extensionManager?.setting")
+        # On a busy machine its scripts take a while.
+        patience = 120_000
+        page.goto(host.server.url, timeout=patience)
+        ready = "window.app?.graph && window.app.extensionManager?.setting"
+        page.wait_for_function(ready, timeout=patience)
         yield page
         browser.close()

@@ -52,7 +52,9 @@ def close_dialogs(page: Page) -> None:
 
 
 def open_workflow(page: Page, path: Path) -> None:
-    page.evaluate("workflow => app.loadGraphData(workflow)", json.loads(path.read_text()))
+    page.evaluate(
+        "workflow => app.loadGraphData(workflow)", json.loads(path.read_text(encoding="utf-8"))
+    )
 
 
 def test_search_finds_the_node(page: Page):
@@ -162,7 +164,7 @@ def test_a_template_opens(page: Page, name: str):
 
 
 def own_nodes(path: Path) -> int:
-    nodes = json.loads(path.read_text())["nodes"]
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
     return sum(node["type"].startswith("Scaling") for node in nodes)
 
 

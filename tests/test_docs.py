@@ -429,6 +429,7 @@ def test_troubleshooting_quotes_what_the_node_says(message: str):
     # Numbers, names of samplers and what is left out differ from run to run.
     parts = re.split(
         r"\.\.\.|\(\.\.\.\)|\d[\d.]*x?|\w+_\w+(?= is not known| adds)|OutOfMemoryError|Not cached\. "
+        r"|SmoothCache (?=needs)"
         r"|: (?=the model')",
         message,
     )

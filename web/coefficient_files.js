@@ -1,31 +1,30 @@
 // Coefficient files in and out by the menus of nodes, for those who cannot reach ComfyUI's folders.
-import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { api, app } from "./live/host.js";
+import { say } from "./live/language.js";
 import { make, widgetOf } from "./live/nodes.js";
 
 const ROUTE = "/scaling_cache/coefficients";
-// A page of another site cannot send it.
-const HEADERS = { "X-Scaling-Cache": "1" };
 const SUFFIX = ".safetensors";
 const CHOOSES = ["ScalingCache", "ScalingSuggestSpeedup"];
 const WRITES = "ScalingCalibrateCache";
 
-function say(severity, detail) {
-  app.extensionManager?.toast?.add({ severity, summary: "Scaling Cache", detail, life: 6000 });
+function tell(severity, text) {
+  const { toast } = app.extensionManager;
+  toast.add({ severity, summary: "Scaling Cache", detail: say(text), life: 6000 });
 }
 
 // The file that a node stands for, if it stands for one. A workflow may hold anything as a value.
 function fileOf(node) {
   const writes = node.comfyClass === WRITES;
   const value = widgetOf(node, writes ? "name" : "coefficients")?.value;
-  if (typeof value !== "string" || !value) return undefined;
+  if (typeof value !== "string" || !value) return null;
   if (value.endsWith(SUFFIX)) return value;
-  return writes ? value + SUFFIX : undefined;
+  return writes ? value + SUFFIX : null;
 }
 
 // What a proxy in between answers may be no JSON.
-async function ask(path, options) {
-  const answer = await api.fetchApi(path, { ...options, headers: HEADERS });
+async function ask(path, options = {}) {
+  const answer = await api.fetchApi(path, options);
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => null);
   throw new Error(told?.error ?? `ComfyUI answered ${answer.status} ${answer.statusText}`);
@@ -34,16 +33,18 @@ async function ask(path, options) {
 async function bring(node, file) {
   const body = new FormData();
   body.append("file", file);
-  const { name } = await (await ask(ROUTE, { method: "POST", body })).json();
+  // A page of another site cannot send it.
+  const headers = { "X-Scaling-Cache": "1" };
+  const { name } = await (await ask(ROUTE, { method: "POST", headers, body })).json();
   await app.refreshComboInNodes();
   const chooser = widgetOf(node, "coefficients");
   if (chooser) chooser.value = name;
-  say("success", `Imported ${name}`);
+  tell("success", `Imported ${name}`);
 }
 
 function choose(node) {
   const input = make("input", "", { type: "file", accept: SUFFIX });
-  input.onchange = () => input.files.length && orSay(bring(node, input.files[0]));
+  input.onchange = () => input.files.length && orTell(bring(node, input.files[0]));
   input.click();
 }
 
@@ -54,7 +55,7 @@ async function take(name) {
   setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
 
-const orSay = (done) => done.catch((error) => say("error", error.message));
+const orTell = (done) => done.catch((error) => tell("error", error.message));
 
 app.registerExtension({
   name: "ScalingCache.CoefficientFiles",
@@ -63,8 +64,8 @@ app.registerExtension({
     const file = fileOf(node);
     // The canvas takes the content of an entry for HTML, so no name may stand in it.
     return [
-      { content: "Import coefficient file", callback: () => choose(node) },
-      { content: "Export coefficient file", disabled: !file, callback: () => orSay(take(file)) },
+      { content: say("Import coefficient file"), callback: () => choose(node) },
+      { content: say("Export coefficient file"), disabled: !file, callback: () => orTell(take(file)) },
     ];
   },
 });

@@ -1,5 +1,6 @@
 // Puts caches where models go, by menus and commands; and lets the search find them.
-import { app } from "../../scripts/app.js";
+import { app } from "./live/host.js";
+import { say } from "./live/language.js";
 import { caches, widgetOf } from "./live/nodes.js";
 
 // In names where the host has no aliases, near their beginnings.
@@ -47,11 +48,10 @@ function speedUp(chosen) {
     if (!origin || caches(node) || cacheOf(node)) continue;
     const slot = node.getInputLink(input(node, "MODEL")).origin_slot;
     const key = `${origin.id} ${slot}`;
-    if (!made.has(key)) {
-      made.set(key, add(node.graph, CACHE, node));
-      origin.connect(slot, made.get(key), 0);
-    }
-    made.get(key).connect(0, node, input(node, "MODEL"));
+    const cache = made.get(key) ?? add(node.graph, CACHE, node);
+    if (!made.has(key)) origin.connect(slot, cache, 0);
+    made.set(key, cache);
+    cache.connect(0, node, input(node, "MODEL"));
   }
   return samplers;
 }
@@ -62,17 +62,16 @@ function compare(node) {
   if (!cache) return;
   const originals = [...chain(last)].flatMap((one) => [...new Set([taker(one), one])]);
   const below = 80 + Math.max(...originals.map((one) => one.size[1]));
-  const copies = new Map(originals.map((one) => [one, LiteGraph.createNode(one.type)]));
-  let plain;
+  for (const one of originals) {
+    const seed = widgetOf(one, "control_after_generate");
+    if (seed) seed.value = "fixed";
+  }
+  const copies = new Map(originals.map((one) => [one, one.clone()]));
   for (const [one, copy] of copies) {
     node.graph.add(copy);
     copy.pos = [one.pos[0], one.pos[1] + below];
-    for (const widget of one.widgets ?? []) {
-      if (widget.name === "control_after_generate") widget.value = "fixed";
-      const same = widgetOf(copy, widget.name);
-      if (same) same.value = widget.value;
-    }
   }
+  let plain;
   for (const [one, copy] of copies) {
     one.inputs.forEach((each, slot) => {
       const from = one.getInputNode(slot);
@@ -117,27 +116,28 @@ function chosen() {
   return selected.length ? selected : app.canvas.graph._nodes.filter(samples);
 }
 
-const command = (id, key, label, work) => ({
-  command: { id: `ScalingCache.${id}`, label, icon: "pi pi-bolt", function: () => change(work) },
-  key: { commandId: `ScalingCache.${id}`, combo: { key, alt: true, shift: true } },
-});
+const UP = say("Speed up with Scaling Cache");
+const BOTH = say("Compare with and without cache");
 const COMMANDS = [
-  command("SpeedUp", "s", "Speed up with Scaling Cache", () => speedUp(chosen())),
-  command("Compare", "c", "Compare with and without cache", () => compare(chosen().find(samples))),
-  command("Toggle", "x", "Switch all caches on or off", toggle),
-];
+  ["SpeedUp", "s", UP, () => speedUp(chosen())],
+  ["Compare", "c", BOTH, () => compare(chosen().find(samples))],
+  ["Toggle", "x", say("Switch all caches on or off"), toggle],
+].map(([name, key, label, work]) => ({ id: `ScalingCache.${name}`, key, label, work }));
 
 app.registerExtension({
   name: "ScalingCache.Insert",
-  commands: COMMANDS.map((one) => one.command),
-  keybindings: COMMANDS.map((one) => one.key),
-  menuCommands: [{ path: ["Extensions"], commands: COMMANDS.map((one) => one.command.id) }],
+  commands: COMMANDS.map(({ id, label, work }) => ({
+    ...{ id, label, icon: "pi pi-bolt" },
+    function: () => change(work),
+  })),
+  keybindings: COMMANDS.map(({ id, key }) => ({ commandId: id, combo: { key, alt: true, shift: true } })),
+  menuCommands: [{ path: ["Extensions"], commands: COMMANDS.map(({ id }) => id) }],
   getNodeMenuItems(node) {
-    const [up, both] = COMMANDS.map((one) => one.command.label);
+    const item = (content, work) => ({ content, callback: () => change(work) });
     const items = [];
-    if (samples(node) || loads(node)) items.push([up, () => speedUp([node])]);
-    if (samples(node)) items.push([both, () => compare(node)]);
-    return items.map(([content, work]) => ({ content, callback: () => change(work) }));
+    if (samples(node) || loads(node)) items.push(item(UP, () => speedUp([node])));
+    if (samples(node)) items.push(item(BOTH, () => compare(node)));
+    return items;
   },
   addCustomNodeDefs(defs) {
     for (const [id, words] of Object.entries(WORDS)) {

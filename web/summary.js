@@ -1,47 +1,61 @@
-// What a node said last, under it: a report, a calibration, and a cache where there is no live view.
-import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
-import { addRow, caches, fit, linesOf, make, nodeOf, remember, wanted, widgetOf } from "./live/nodes.js";
+// What a node said last, under it: a report and its pictures, a calibration, and a cache that has no live view.
+import { compare } from "./live/compare.js";
+import { api, app } from "./live/host.js";
+import { say } from "./live/language.js";
+import { caches, make, nodeOf, remember, wanted, widgetOf } from "./live/nodes.js";
+import { addRow, dropRow, fit, linesOf } from "./live/rows.js";
 
 const WIDGET = "scaling_cache_text";
 const LINE = 15;
 const MOST_LINES = 14;
-const texts = new Map();
+// Of the pictures, whatever the node's width.
+const HIGHEST = 480;
+const MARGIN = 6;
+const known = new Map();
 
 /** A message of the Python side. */
-function receive({ workflow, node, text }) {
-  remember(texts, workflow ?? app.graph.id, node, { text, fresh: true });
+function receive({ workflow, node, ...said }) {
+  remember(known, workflow ?? app.graph.id, node, { ...said, fresh: true });
   show();
 }
 
 function age() {
-  for (const said of texts.values()) said.fresh = false;
+  for (const said of known.values()) said.fresh = false;
   show();
 }
 
-/** Put the texts of the open graph under their nodes. */
+/** Put what is known under the nodes of the open graph. */
 function show() {
-  for (const said of texts.values()) {
-    const { text, fresh } = said;
+  for (const said of known.values()) {
     const node = nodeOf(said);
     if (!node?.addDOMWidget) continue;
-    const row = widgetOf(node, WIDGET);
     if (wanted.view && caches(node)) {
-      if (row) node.removeWidget(row);
+      dropRow(node, WIDGET);
       continue;
     }
-    const element = row?.element ?? add(node);
+    const { text, pictures, fresh } = said;
+    const element = widgetOf(node, WIDGET)?.element ?? add(node);
     element.classList.toggle("sc-live-stale", !fresh);
-    if (element.textContent === text) continue;
-    element.textContent = text;
+    const [words, old] = element.children;
+    if (words.textContent !== say(text)) words.textContent = say(text);
+    if (old?.pictures !== pictures) {
+      old?.remove();
+      if (pictures?.length) element.append(compare(pictures, () => fit(node)));
+    }
     fit(node);
   }
 }
 
 function add(node) {
-  const element = make("div", "sc-text", { role: "status" });
-  const height = () => LINE * Math.min(linesOf(element.textContent, node), MOST_LINES) + 6;
-  addRow(node, WIDGET, element, height, { getValue: () => element.textContent });
+  const words = make("div", "sc-text", { role: "status" });
+  const element = make("div", "sc-said");
+  element.append(words);
+  const height = () => {
+    const lines = Math.min(linesOf(words.textContent, node), MOST_LINES);
+    const ratio = words.nextSibling?.style.getPropertyValue("--sc-ratio");
+    return LINE * lines + 3 * MARGIN + (ratio ? Math.min(node.size[0] / ratio, HIGHEST) : 0);
+  };
+  addRow(node, WIDGET, element, height, { margin: MARGIN, getValue: () => words.textContent });
   return element;
 }
 

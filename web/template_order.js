@@ -1,5 +1,5 @@
 // Lists this pack's templates by name: the host has them in the order of the disk.
-import { api } from "../../scripts/api.js";
+import { api } from "./live/host.js";
 
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2));
 const templates = api.getWorkflowTemplates;

@@ -260,10 +260,10 @@ def _told(name: str) -> Iterator[None]:
         with np.errstate(all="ignore"):
             yield
     except OSError as error:
-        why = f"cannot read {name}: {error.strerror or error}"
-        raise CoefficientError(f"coefficients: {why}") from error
+        why = error.strerror or error
+        raise CoefficientError(f"coefficients: cannot read {name}: {why}") from error
     except _Damaged as error:
-        raise CoefficientError(f"coefficients: {name} {error}") from error
+        raise CoefficientError(str(error).format(name)) from error
     except ValueError as error:
         raise CoefficientError(f"coefficients: {name}: {_plain(str(error))}") from error
     except Exception as error:
@@ -272,7 +272,7 @@ def _told(name: str) -> Iterator[None]:
 
 
 class _Damaged(ValueError):
-    """What is wrong with a file as a whole, as the end of a sentence."""
+    """What is wrong with a file as a whole, with a place for its name."""
 
 
 def _plain(text: str) -> str:
@@ -288,9 +288,11 @@ def _size(path: Path) -> int:
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise _Damaged("is not a coefficient file")
+        raise _Damaged("coefficients: {} is not a coefficient file")
     if found.st_size > LARGEST_FILE:
-        raise _Damaged(f"has {found.st_size} bytes, a coefficient file at most {LARGEST_FILE}")
+        raise _Damaged(
+            f"coefficients: {{}} has {found.st_size} bytes, a coefficient file at most {LARGEST_FILE}"
+        )
     return found.st_size
 
 
@@ -315,16 +317,20 @@ def _header(data: bytes, size: int) -> Header:
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > size - 8:
-        raise _Damaged("is damaged: it ends too early")
+        raise _Damaged("coefficients: {} is damaged: it ends too early")
     if length > LARGEST_HEADER:
-        raise _Damaged(f"is not a coefficient file: a header has {LARGEST_HEADER} bytes at most")
+        raise _Damaged(
+            f"coefficients: {{}} is not a coefficient file: a header has {LARGEST_HEADER} bytes at most"
+        )
     text = data[8 : 8 + length]
     if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
-        raise _Damaged("is not a coefficient file: its header is nested too deeply")
+        raise _Damaged(
+            "coefficients: {} is not a coefficient file: its header is nested too deeply"
+        )
     try:
         raw = json.loads(text)
     except ValueError:
-        raise _Damaged("is damaged: its header is no JSON") from None
+        raise _Damaged("coefficients: {} is damaged: its header is no JSON") from None
     metadata = raw.pop("__metadata__", None) if isinstance(raw, dict) else None
     fields = metadata.get(_METADATA_KEY) if isinstance(metadata, dict) else None
     optional = _BLOCK_TENSORS | {_GAINS, _TRIAL, _FIRST, _EACH}
@@ -333,7 +339,7 @@ def _header(data: bytes, size: int) -> Header:
         or not isinstance(fields, str)
         or set(raw) - optional != _TENSORS
     ):
-        raise _Damaged("is not a coefficient file")
+        raise _Damaged("coefficients: {} is not a coefficient file")
     kinds = {name: _kind(name, entry) for name, entry in raw.items()}
     return Header(_parse(fields), metadata.get(_SIGNAL_KEY), kinds)
 

@@ -112,13 +112,14 @@ def table(
     changes: NDArray[np.float64],
     preferences: NDArray[np.float64] | None,
     chosen: Mapping[str, Sequence[int]],
-) -> str:
+) -> list[str]:
     """One line per block: both numbers, and a star if it can be skipped."""
     lines = []
     for kind, _ in layout.stacks:
         for index, number in enumerate(layout.numbers(kind)):
-            line = f"{kind} {index}: change {changes[number]:.3f}"
+            name = f"{kind} {index}{'*' * (index in chosen.get(kind, ()))}"
+            line = f"{name}: change {changes[number]:.3f}"
             if preferences is not None:
-                line += f", foreground {preferences[number]:.3f}"
-            lines.append(line + " *" * (index in chosen.get(kind, ())))
-    return "\n".join(lines)
+                line = f"{line}, foreground {preferences[number]:.3f}"
+            lines.append(line)
+    return lines

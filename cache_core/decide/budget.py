@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..planning.prior import influence, line_places
-from .policies import Decision, RunPlan
+from .policies import ALWAYS, Decision, RunPlan
 
 # Spacings that an error budget chooses from, each 7 % closer than the one before.
 _DISTANCES = 80
@@ -80,7 +80,7 @@ class Budget:
 
     def _judge(self, step: int, change: float | None) -> Decision:
         if step in self._forced:
-            return Decision(True, "always computed")
+            return Decision(True, ALWAYS)
         if change is None or self._curvature is None:
             return Decision(True, "not enough history")
         if self._row >= self._longest:

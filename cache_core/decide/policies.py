@@ -19,6 +19,8 @@ from ..planning.gram import GramTable
 from ..predict.predictors import Axis, snr_axis
 from ..predict.row import Stream
 
+# Said of steps that the settings keep.
+ALWAYS = "always computed"
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
 _TOLERANCE = 1e-3
 # Share of a short run, and steps of a long one, that have to be computed for a gain over fewer steps.
@@ -357,7 +359,7 @@ class Accumulating:
 
     def decide(self, step: int, change: float | None) -> Decision:
         if step in self._always:
-            return Decision(True, "always computed")
+            return Decision(True, ALWAYS)
         if change is None:
             return Decision(True, "nothing to compare with")
         if not math.isfinite(change):
@@ -401,7 +403,7 @@ class Distance:
 
     def decide(self, step: int, change: float | None) -> Decision:
         if step in self._always:
-            return Decision(True, "always computed")
+            return Decision(True, ALWAYS)
         if change is None:
             return Decision(True, "nothing to compare with")
         known = {"error": change, "limit": self._threshold}

@@ -453,14 +453,15 @@ def as_listed(plan: RunPlan, listed: Sequence[int]) -> Listed:
     return Listed({*listed, *plan.always(), 0})
 
 
-def uncalibrated(plan: RunPlan, name: str, instead: str = "") -> Listed:
+def uncalibrated(plan: RunPlan, name: str, searched: bool = False) -> Listed:
     """Computes every step, and notes that a method goes by coefficients that are not there.
 
     Args:
         name: of the method.
-        instead: what would do too, behind the sentence.
+        searched: whether steps that others have searched would do too.
     """
-    plan.note(f"{name} needs coefficients of this model: make them with Calibrate Cache{instead}")
+    needs = f"{name} needs coefficients of this model: make them with Calibrate Cache"
+    plan.note(f"{needs}, or take a Published Schedule" if searched else needs)
     return Listed(range(plan.steps))
 
 

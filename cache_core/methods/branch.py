@@ -21,7 +21,7 @@ class BranchCache(Method):
 
     name: ClassVar[str] = "Branch Cache"
     level: ClassVar[Level] = Level.BRANCHES
-    counts: ClassVar[str] = "ControlNets "
+    counts: ClassVar[str] = "ControlNets"
     # Fewer than leave it nothing are told when it starts.
     fewest: ClassVar[int] = 1
     page: ClassVar[Page] = Page(

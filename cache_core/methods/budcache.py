@@ -59,7 +59,7 @@ class BudCache(Aimed):
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:
-            return uncalibrated(plan, self.name, ", or take a Published Schedule")
+            return uncalibrated(plan, self.name, searched=True)
         sigmas = plan.sigmas[:-1]
         widths = np.diff(plan.sigmas) * plan.table.gains_on(sigmas)
         budget = target_steps(plan.steps, self.speedup)

@@ -26,7 +26,7 @@ class CfgCache(Method):
 
     name: ClassVar[str] = "CFG Cache"
     level: ClassVar[Level] = Level.NEGATIVE
-    counts: ClassVar[str] = "both conditionings "
+    counts: ClassVar[str] = "both conditionings"
     page: ClassVar[Page] = Page(
         leaves_out="negative conditioning",
         predictor="last difference from the positive output",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from ..predict.predictors import AUTO as OWN
 from ..predict.predictors import (
     LEAST_SQUARES,
@@ -19,6 +22,8 @@ from . import METHODS, Level, Method
 from .base import one_of
 
 AUTO = "auto"
+# Names that go together with a choice, and in a line each why others do not.
+Offer = tuple[list[str], str]
 _ALL = (REPEAT, SCALING, LEAST_SQUARES, ORDER_1, ORDER_2, TAYLOR_1, TAYLOR_2, TAYLOR_3, Align())
 PREDICTORS: dict[str, Predictor] = {predictor.name: predictor for predictor in _ALL}
 PREDICTOR_NAMES = (AUTO, *PREDICTORS)
@@ -80,35 +85,64 @@ def choose(name: str, granularity: str, predictor: str) -> type[Method]:
         wanted = Level(granularity)
     if wanted not in able:
         level = "inside the network" if able == (Level.BLOCKS,) else "on whole steps"
-        raise ValueError(
-            f"granularity: {name} works {level}, so it must be {able[0].value!r} or 'auto', "
-            f"got {granularity!r}"
+        why = f"{name} works {level}"
+        raise _Refused(
+            f"granularity: {why}, so it must be {able[0].value!r} or 'auto', got {granularity!r}",
+            why,
         )
     allowed = predictors(name, wanted)
     if predictor not in (AUTO, *allowed):
-        raise ValueError(
-            f"predictor: {_why_not(_OFFERED[name, wanted], PREDICTORS[predictor])}; with {name} and "
-            f"{wanted.value!r} it must be one of auto, {', '.join(allowed)}"
+        why = _why_not(_OFFERED[name, wanted], PREDICTORS[predictor])
+        raise _Refused(
+            f"predictor: {why}; with {name} and {wanted.value!r} it must be one of auto, "
+            f"{', '.join(allowed)}",
+            why,
         )
     return _OFFERED[name, wanted]
 
 
-def offers() -> dict[str, dict[str, dict[str, str]]]:
-    """Why a choice is refused, empty if it is not, by method, granularity and predictor."""
+class _Refused(ValueError):
+    """A choice that does not go together.
+
+    Attributes:
+        why: the reason alone.
+    """
+
+    def __init__(self, sentence: str, why: str) -> None:
+        super().__init__(sentence)
+        self.why = why
+
+
+def offers() -> dict[str, dict[str, Offer]]:
+    """What goes with each method, for the lists of the node: under `granularity` what it can leave out,
+    under each granularity its predictors."""
     return {
         method: {
-            level: {predictor: _refusal(method, level, predictor) for predictor in PREDICTOR_NAMES}
-            for level in GRANULARITIES
+            "granularity": _offer(GRANULARITIES, partial(_refusal, method, predictor=AUTO)),
+            **{
+                name: _offer(PREDICTOR_NAMES, partial(_refusal, method, name))
+                for name in GRANULARITIES
+            },
         }
         for method in METHOD_NAMES
     }
 
 
+def _offer(names: Sequence[str], refusal: Callable[[str], str]) -> Offer:
+    reasons = {name: refusal(name) for name in names}
+    lines = []
+    for why in filter(None, dict.fromkeys(reasons.values())):
+        refused = ", ".join(name for name, reason in reasons.items() if reason == why)
+        lines.append(f"Not {refused}: {why}.")
+    return [name for name, why in reasons.items() if not why], "\n".join(lines)
+
+
 def _refusal(method: str, granularity: str, predictor: str) -> str:
+    """The reason, empty if there is none; in it the predictor is "it", so that several share one."""
     try:
         choose(method, granularity, predictor)
-    except ValueError as error:
-        return str(error).partition(": ")[2]
+    except _Refused as error:
+        return error.why.replace(repr(predictor), "it")
     return ""
 
 

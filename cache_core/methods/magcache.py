@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..decide.layout import Layout, Span
-from ..decide.policies import Decision, RunPlan
+from ..decide.policies import ALWAYS, Decision, RunPlan
 from .base import BlockMethod, Inputs, Model, Page, check_range, middle_blocks
 
 
@@ -100,7 +100,7 @@ class MagnitudePolicy:
 
     def decide(self, step: int, change: float | None) -> Decision:
         if step in self._always:
-            return Decision(True, "always computed")
+            return Decision(True, ALWAYS)
         self._ratio *= self._ratios[step]
         self._row += 1
         self._error += abs(1 - self._ratio)
@@ -112,7 +112,7 @@ class MagnitudePolicy:
         if not (below or (method.inclusive and self._error == method.threshold)):
             return Decision(True, "threshold reached", **known)
         if step in self._never:
-            return Decision(True, "always computed", **known)
+            return Decision(True, ALWAYS, **known)
         scale = self._ratio if method.follow_magnitude else 1.0
         return Decision(False, "below the threshold", scale, **known)
 

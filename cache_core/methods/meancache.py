@@ -67,7 +67,7 @@ class MeanCache(Aimed):
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:
-            return uncalibrated(plan, self.name, ", or take a Published Schedule")
+            return uncalibrated(plan, self.name, searched=True)
         return Listed(self._planned(plan)[0])
 
     def own_predictor(self, plan: RunPlan) -> Predictor:

@@ -24,7 +24,7 @@ import torch
 
 from ..blocks import BlockCache, NetworkCall, State, Tokens
 from ..decide.layout import Layout, Span
-from ..decide.policies import Decision, Listed, Moment, RunPlan
+from ..decide.policies import ALWAYS, Decision, Listed, Moment, RunPlan
 from ..decide.signals import change_and_size, relative
 from ..negative import Guidance, why_plain
 from ..run.run import Keys, Outputs
@@ -147,7 +147,7 @@ class Mixture:
 
     def _judge(self, step: int) -> Choice:
         if step in self._always:
-            return Choice(None, "always computed")
+            return Choice(None, ALWAYS)
         if not self._begun:
             return Choice(None, "outputs still change too much")
         if self._gap >= self._method.max_gap:

@@ -28,7 +28,7 @@ class Suggestion:
     visible: float | None
 
     def __str__(self) -> str:
-        safe = f"at {self.steps} steps {self.safe:.1f}x is safe"
+        safe = f"At {self.steps} steps {self.safe:.1f}x is safe"
         if self.visible is None:
             return f"{safe}, and no speed-up up to the highest is plainly visible"
         return f"{safe}, {self.visible:.1f}x is visible"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from ..decide.policies import ALWAYS
 from ..predict.predictors import TURNED, UNKNOWN
 
+# Said of the steps of a run that has no cache.
+PLAIN = "no cache"
 # A sampler that runs once per item of a list makes many runs in one prompt.
 _MOST = 64
 # A host keeps the history of more; these are numbers for who asks soon.
@@ -69,9 +73,15 @@ class RunReport:
 
     @property
     def sentences(self) -> list[str]:
-        """The notes, and what was computed that was to be predicted."""
+        """The notes, and why steps were computed where they do not say so."""
         counts = {why: self.count(why) for why in (UNKNOWN, TURNED)}
         more = [f"{n} more computed than planned: {why}" for why, n in counts.items() if n]
+        whole = self.records and self.planned_steps == len(self.records)
+        if whole and not (self.notes or more or self.predicted):
+            reasons = Counter(record.reason for record in self.records)
+            why = max(reasons, key=reasons.__getitem__)
+            if why != PLAIN:
+                more = [f"Every step was computed: {'by the settings' if why == ALWAYS else why}"]
         return [*self.notes, *more]
 
     def count(self, reason: str) -> int:
@@ -123,21 +133,29 @@ class RunReport:
         to_come = self.planned_steps - len(self.records) + 1
         return sum(r.seconds for r in over) / len(over) * to_come if over else None
 
-    def summary(self) -> str:
-        """One paragraph after the run."""
+    def summary(self, counts: str = "") -> str:
+        """What is to be said after the run, a sentence a line.
+
+        Args:
+            counts: what the evaluations that are counted had.
+        """
         if not self.records:
-            return " ".join(self.notes) or "nothing was sampled"
-        line = f"computed {self.computed} of {self.evaluations} evaluations"
+            return "\n".join(self.notes) or "nothing was sampled"
+        computed, total = self.computed, self.evaluations
+        lines = [f"computed {computed} of {total} evaluations"]
+        if counts:
+            lines = [f"{counts} computed {computed} of {total} evaluations"]
         if self.predicted:
-            line += f", about {self.speedup:.2f}x"
-        computed, predicted = self.seconds_per_step(True), self.seconds_per_step(False)
-        if computed is not None and predicted is not None:
-            line += f" ({_time(computed)} per computed step, {_time(predicted)} per predicted step"
-            line += f", {self.seconds:.1f} s in all, {_size(self.cache_bytes)} cached)"
-            line += (
-                f". Computed steps: {format_ranges([r.step for r in self.records if r.computed])}"
-            )
-        return ". ".join([line, *self.sentences])
+            lines[0] = f"{lines[0]}, about {self.speedup:.2f}x"
+        full, skipped = self.seconds_per_step(True), self.seconds_per_step(False)
+        if full is not None and skipped is not None:
+            steps = format_ranges([r.step for r in self.records if r.computed])
+            lines += [
+                f"{_time(full)} per computed step, {_time(skipped)} per predicted step, "
+                f"{self.seconds:.1f} s in all, {_size(self.cache_bytes)} cached",
+                f"Computed steps: {steps}",
+            ]
+        return "\n".join([*lines, *self.sentences])
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready facts of the run."""

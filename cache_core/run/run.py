@@ -16,7 +16,7 @@ import torch
 
 from ..decide.policies import Clock, Decision, Moment
 from .agreement import Agree
-from .report import RunReport, StepRecord
+from .report import PLAIN, RunReport, StepRecord
 
 _FIRST = Decision(True, "not started")
 _STOPPED = Decision(True, "caching stopped")
@@ -143,7 +143,7 @@ class Run:
         return values if self.agree is None else self.agree(values)
 
     def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
-        return Decision(True, "no cache")
+        return Decision(True, PLAIN)
 
     def _say(self, decision: Decision, reason: str = "") -> None:
         """Put a decision into the record of the step under way."""

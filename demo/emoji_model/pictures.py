@@ -96,7 +96,7 @@ def main() -> None:
     rows = [f"{'-'.join(f'{ord(c):X}' for c in text)} {name}" for text, name in found().items()]
     head = '"""Code points and names of the emoji, written by demo.emoji_model.pictures."""'
     text = "\n".join([head, "", 'NAMES = """', *rows, '"""', ""])
-    Path(emoji_names.__file__).write_text(text)
+    Path(emoji_names.__file__).write_text(text, encoding="utf-8")
     print(f"{len(rows)} pictures")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cache_core import VERSION
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 REGISTRY_NAME = "scalingcache"
 HOST_VERSION = "0.3.75"
-COLUMN_GAP, ROW_GAP, TITLE = 40, 25, 30
+COLUMN_GAP, ROW_GAP, TITLE = 30, 15, 30
 # Below this pack's nodes: Nodes 2.0 does not fold their advanced inputs.
 ROOM_TO_UNFOLD = 40
 # The frontend's mode of a node that does not run.
@@ -25,9 +26,11 @@ Link = tuple[str, int]
 Places = dict[str, tuple[tuple[int, int], tuple[int, int]]]
 # The frontend's blue, for the nodes of this pack.
 OWN_COLOURS = {"color": "#223", "bgcolor": "#335"}
-# What the frontend fits a graph into in a window of 1600 x 1000, and what a usual note takes of it.
+# What the frontend fits a graph into in a window of 1600 x 1000; below a zoom of 0.57 it draws no text.
 WINDOW = 1200, 750
-ROOM_FOR_NOTE = 210
+READABLE = 0.6
+# Widths that nodes may have where they find no room as they are; wider ones show pictures.
+WIDTHS = 420, 340, 300
 # Pixels that a letter of a note takes at most.
 LETTER = 8
 # What the nodes of a subgraph link to for its inputs, and the frontend's number of it.
@@ -222,9 +225,7 @@ def properties(node: Node) -> dict[str, Any]:
 
 def note_node(graph: Graph, number: int, width: int) -> dict[str, Any]:
     """What the reader should know, above the graph and as wide, in a size that shows all of it."""
-    letters = width // LETTER
-    paragraphs = [paragraph for paragraph in graph.note.split("\n") if paragraph]
-    height = 60 + 26 * sum(1 + len(paragraph) // letters for paragraph in paragraphs)
+    height = note_height(graph.note, width)
     return {
         "id": number,
         "type": "MarkdownNote",
@@ -243,22 +244,72 @@ def note_node(graph: Graph, number: int, width: int) -> dict[str, Any]:
     }
 
 
+def note_height(note: str, width: int) -> int:
+    letters = width // LETTER
+    paragraphs = [paragraph for paragraph in note.split("\n") if paragraph]
+    return 60 + 26 * sum(1 + len(paragraph) // letters for paragraph in paragraphs)
+
+
 def layout(graph: Graph, object_info: dict[str, Any]) -> Places:
-    """Position and size of each node: columns from left to right, nodes below each other. Columns are as
-    high as lets the whole be largest in the window."""
-    sizes = {
-        name: (node.size[0], node.size[1] or height(node, object_info[node.kind]))
-        for name, node in graph.nodes.items()
-    }
-    tries = [_columns(graph, sizes, most) for most in range(600, 2400, 100)]
-    return max(tries, key=zoom)
+    """Position and size of each node: columns from left to right, nodes below each other. The first way
+    that can be read counts: a column for each stage, then stages below each other too, then the same with
+    nodes that are less wide."""
+    tries: list[Places] = []
+    for widest in WIDTHS:
+        sizes = {
+            name: (_width(node, widest), node.size[1] or height(node, object_info[node.kind]))
+            for name, node in graph.nodes.items()
+        }
+        for place in (_columns, _poured):
+            found = (place(graph, sizes, most) for most in range(500, 2400, 20))
+            tries.append(max(found, key=partial(zoom, graph.note)))
+            if zoom(graph.note, tries[-1]) >= READABLE:
+                return tries[-1]
+    return max(tries, key=partial(zoom, graph.note))
 
 
-def zoom(places: Places) -> float:
-    """How large a graph and its note open in a window of 1600 x 1000."""
+def _width(node: Node, widest: int) -> int:
+    return node.size[0] if node.size[0] > WIDTHS[0] else min(node.size[0], widest)
+
+
+def zoom(note: str, places: Places) -> float:
+    """How large a graph opens below its note in a window of 1600 x 1000."""
     width = max(x + w for (x, _), (w, _) in places.values())
-    tall = max(y + h for (_, y), (_, h) in places.values()) + ROOM_FOR_NOTE
-    return min(WINDOW[0] / width, WINDOW[1] / tall)
+    tall = max(y + h for (_, y), (_, h) in places.values())
+    above = note_height(note, width) + 2 * TITLE + ROW_GAP
+    return min(WINDOW[0] / width, WINDOW[1] / (above + tall))
+
+
+def _room(node: Node, size: tuple[int, int]) -> int:
+    """Height from a node to the next one below it."""
+    return size[1] + TITLE + ROW_GAP + (ROOM_TO_UNFOLD if is_own(node) else 0)
+
+
+def _poured(graph: Graph, sizes: dict[str, tuple[int, int]], most: int) -> Places:
+    """Places where a node stands below whatever has room for it, in the column of what it takes or in a
+    later one."""
+    columns: list[list[str]] = []
+    column_of: dict[str, int] = {}
+    tall: list[int] = []
+    for name, node in sorted(graph.nodes.items(), key=lambda item: item[1].column):
+        sources = [value[0] for value in node.inputs.values() if isinstance(value, tuple)]
+        first = max((column_of.get(source, 0) for source in sources), default=0)
+        needs = _room(node, sizes[name])
+        roomy = (i for i in range(first, len(columns)) if tall[i] + needs <= most)
+        here = column_of[name] = next(roomy, len(columns))
+        if here == len(columns):
+            columns.append([])
+            tall.append(0)
+        columns[here].append(name)
+        tall[here] += needs
+    places, left = {}, 0
+    for names in columns:
+        top = 0
+        for name in names:
+            places[name] = ((left, top), sizes[name])
+            top += _room(graph.nodes[name], sizes[name])
+        left += max(sizes[name][0] for name in names) + COLUMN_GAP
+    return places
 
 
 def _columns(graph: Graph, sizes: dict[str, tuple[int, int]], most: int) -> Places:
@@ -273,8 +324,7 @@ def _columns(graph: Graph, sizes: dict[str, tuple[int, int]], most: int) -> Plac
             if top and top + sizes[name][1] > most:
                 left, top, width = left + width + COLUMN_GAP, 0, 0
             places[name] = ((left, top), sizes[name])
-            top += sizes[name][1] + TITLE + ROW_GAP
-            top += ROOM_TO_UNFOLD if is_own(node) else 0
+            top += _room(node, sizes[name])
             width = max(width, sizes[name][0])
         left += width + COLUMN_GAP
     return places

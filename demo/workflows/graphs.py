@@ -148,7 +148,7 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
             f"{steps / least:.1f}x, and *speedup* above that changes nothing: with fewer, plain sampling "
             "with as few steps comes nearer. That was measured on the demo's own few-step models, not on "
             "this one; the page *few steps* in docs has the numbers.\n\n"
-            f"{hint}The text under the node says what was computed and how long it took."
+            f"{hint}The node shows what was computed and how long it took."
         )
     most = highest(steps, fewest)
     draft = f" Fast draft: {most}." if most > 2 else ""
@@ -160,7 +160,7 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
         f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {target_steps(steps, 2.0)} of the {steps} "
         "steps are computed and the others predicted. Closer to the full result: "
         f"1.5.{draft}{limit if target_steps(steps, most + 0.5) < fewest else ''} 1.0 is off.\n\n"
-        f"{hint}The text under the node says what was computed and how long it took."
+        f"{hint}The node shows what was computed and how long it took."
     )
 
 

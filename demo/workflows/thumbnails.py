@@ -65,7 +65,9 @@ PLAIN = """
 def draw(page: Page, path: Path) -> Image.Image:
     """The name and the graph of a workflow file, without its note."""
     width, height = ENLARGED * SIZE[0], ENLARGED * (SIZE[1] - BAND)
-    page.evaluate("workflow => app.loadGraphData(workflow)", json.loads(path.read_text()))
+    page.evaluate(
+        "workflow => app.loadGraphData(workflow)", json.loads(path.read_text(encoding="utf-8"))
+    )
     page.evaluate("app.graph.remove(app.graph._nodes.find(n => n.type === 'MarkdownNote'))")
     page.wait_for_timeout(600)
     page.evaluate(FIT, [width, height])

@@ -37,7 +37,7 @@ def compare_graph(graph: Graph, name: str, note: str) -> Graph:
                     "reference_model": link("off"),
                     "metadata": False,
                 },
-                (640, 1180),
+                (520, 900),
             ),
             "save": Node(
                 "SaveImage",

@@ -52,7 +52,7 @@ class Watch:
 def arrange(wrappers: dict[str, Any], session: Session) -> dict[str, Any]:
     """Other nodes' wrappers around the network between ours, where whole steps are left out."""
     watch = Watch(session)
-    ours = {f"{KEY} above": [watch.above]}, {f"{KEY} below": [watch.below]}
+    ours = {f"{KEY}_above": [watch.above]}, {f"{KEY}_below": [watch.below]}
     return {**ours[0], **wrappers, **ours[1]} if _of_steps(session) else wrappers
 
 

@@ -108,16 +108,15 @@ def _check_model(path: Path, known: Collection[str]) -> None:
         return
     try:
         made = read_provenance(path)
-        other = (
-            "" if made.fingerprint in known else f"is there and of another model ({made.family})"
-        )
+        if made.fingerprint in known:
+            return
+        other = f"{path.name} is there and of another model ({made.family})"
     except CoefficientError:
-        other = "is there and of something else"
-    if other:
-        raise ValueError(
-            f"name: {path.name} {other}, which a calibration does not replace: choose "
-            "another name, or take that file away"
-        )
+        other = f"{path.name} is there and of something else"
+    raise ValueError(
+        f"name: {other}, which a calibration does not replace: choose "
+        "another name, or take that file away"
+    )
 
 
 def _store(path: Path, file: CoefficientFile) -> bytes:

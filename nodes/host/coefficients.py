@@ -175,8 +175,9 @@ def _in_one(errors: Sequence[CoefficientError]) -> str:
     """One sentence for all files that cannot be read."""
     if not errors:
         return ""
-    more = f", and {len(errors) - 1} more files cannot be used" if errors[1:] else ""
-    return f"{errors[0]}{more}"
+    if errors[1:]:
+        return f"{errors[0]}, and {len(errors) - 1} more files cannot be used"
+    return str(errors[0])
 
 
 def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
@@ -208,7 +209,7 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
         if not found.trial:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
     elif noisy:
-        why = "made without the noise that this sampler adds, so it learns"
+        why = "made without the noise that this sampler adds or may add, so it learns"
     else:
         return found
     return Found(None, f"{found.note}: {why}")

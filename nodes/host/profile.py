@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ...cache_core.calibration.attention import AttentionStatistics
 from ...cache_core.calibration.block_tables import WatchRun, WatchStack
 from ...cache_core.decide.layout import Layout
 from ...cache_core.methods import DeltaCache
+from ..report.canvas import length, spoken, translation, write
+from ..report.gallery import ramp
+from ..report.words import catalogue
 from .attention_probe import watch
 from .block_hooks import why_refused
 from .cache import Cache, install, remove
 from .calibrating import Plan, sample
+from .language import language
 
-_CELL, _LEFT, _TOP, _GAP = 14, 64, 40, 10
+_CELL, _LEFT, _GAP, _TEXT = 28, 128, 20, 20
 # From steady to restless, sRGB; dark to bright, so that it reads without colours too.
 _COLOURS = np.array([[13, 8, 60], [96, 24, 110], [190, 55, 84], [247, 130, 60], [252, 240, 165]])
 
@@ -77,21 +81,26 @@ def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tens
     top = np.quantile(profile.changes[np.isfinite(profile.changes)], 0.95) or 1.0
     headings = [
         f"change of each block from step to step; bright: {top:.2g}",
-        "steps; * can be skipped",
+        "steps from left to right; blocks with * can be skipped",
     ]
     maps = [_cells(profile.changes / top)]
     if preferences is not None:
         low, high = preferences.min(), preferences.max()
-        headings[1] += f"; right: foreground, {low:.2f} to {high:.2f}"
+        headings.append(
+            f"column on the right: preference for the foreground, {low:.2f} to {high:.2f}"
+        )
         maps.append(_cells((preferences[:, None] - low) / ((high - low) or 1.0)))
-    longest = max(ImageFont.load_default().getlength(line) for line in headings)
+    translation.set(catalogue(language()).of)
+    headings = [spoken(line) for line in headings]
+    longest = max(length(line, _TEXT) for line in headings)
     width = max(sum(cells.shape[1] for cells in maps) + _GAP * len(maps), int(longest) + _GAP)
-    height = _TOP + _CELL * layout.total + _GAP * len(layout.stacks)
+    above = _CELL * len(headings) + _GAP
+    height = above + _CELL * layout.total + _GAP * len(layout.stacks)
     picture = Image.new("RGB", (_LEFT + width, height), "white")
     draw = ImageDraw.Draw(picture)
     for line, text in enumerate(headings):
-        draw.text((_LEFT, 4 + 16 * line), text, "black")
-    y = _TOP
+        write(draw, at=(_LEFT, _GAP / 2 + _CELL * line), text=text, size=_TEXT)
+    y = above
     for kind, count in layout.stacks:
         start = layout.numbers(kind).start
         x = _LEFT
@@ -101,7 +110,8 @@ def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tens
             x += cells.shape[1] + _GAP
         for index in range(count):
             mark = "*" if index in chosen.get(kind, ()) else " "
-            draw.text((6, y + index * _CELL), f"{kind[:6]} {index:2d}{mark}", "black")
+            at = (_GAP / 2, y + index * _CELL)
+            write(draw, at=at, text=f"{kind[:6]} {index}{mark}", size=_TEXT)
         y += count * _CELL + _GAP
     return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]
 
@@ -109,7 +119,6 @@ def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tens
 def _cells(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Pixels [rows, columns, 3] of values [blocks, steps], dark at 0, bright from 1 on, grey for NaN."""
     known = np.isfinite(values)
-    place = np.where(known, np.minimum(values, 1), 0) * (len(_COLOURS) - 1)
-    channels = [np.interp(place, range(len(_COLOURS)), _COLOURS[:, c]) for c in range(3)]
-    cells = np.where(known[..., None], np.stack(channels, -1), 60).astype(np.uint8)
+    colours = ramp(np.where(known, np.minimum(values, 1), 0), _COLOURS)
+    cells = np.where(known[..., None], colours, 60).astype(np.uint8)
     return cells.repeat(_CELL, 0).repeat(_CELL, 1)

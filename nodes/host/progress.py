@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from traceback import format_exception
@@ -28,6 +28,7 @@ from ...cache_core.run.report import (
     format_ranges,
 )
 from ...cache_core.run.run import Run
+from .captions import Told
 
 EVENT = "scaling_cache.run"
 # Of the runs in the history.
@@ -143,8 +144,10 @@ class ProgressText:
         """
         origin = self._origin()
         if origin is not None:
-            why = f"{name}{f' on node {node}' if node else ''} counts: it comes later on this model"
-            self._post(origin.message(run_number(), "replaced", reason=why))
+            where = f"{name} on node {node}" if node else name
+            why = f"{where} counts: it comes later on this model"
+            said = {"reason": why, "caption": f"Replaced. {why}"}
+            self._post(origin.message(run_number(), "replaced", **said))
 
     def off(self) -> None:
         """The node was executed and does nothing, as its settings ask for."""
@@ -160,23 +163,30 @@ class ProgressText:
         """
         if self._events is not None:
             self._events.stopped = stopped
-        where = f"stopped at step {len(report.records)} of {report.planned_steps}. "
-        self.finish(f"{method.name}: {where if stopped else ''}{method.counts}{report.summary()}")
+        said = report.summary(method.counts)
+        if stopped:
+            said = f"stopped at step {len(report.records)} of {report.planned_steps}\n{said}"
+        self.finish(f"{method.name}: {said}")
 
     def finish(self, text: str) -> None:
         """Leave the summary on the node and in the log."""
-        log.info("[Scaling Cache] %s", text)
+        log.info("[Scaling Cache] %s", text.replace("\n", ". "))
         self.show(text)
         if self._events is not None:
             self._post(self._events.closing())
 
-    def show(self, text: str) -> None:
-        """Put a text on the node; it stands under it until the next one."""
+    def show(self, text: str, pictures: Sequence[Mapping[str, str]] = ()) -> None:
+        """Put a text on the node; it stands under it until the next one.
+
+        Args:
+            pictures: files of two to compare, as the host names them: without the cache, and with it.
+        """
         if self._node_id is not None:
             STATISTICS.say(_here()[1], self._node_id, text)
         origin = self._origin()
         if origin is not None:
-            self._post(origin.message(run_number(), "text", text=text), TEXT)
+            said = {"text": text, "pictures": list(pictures)}
+            self._post(origin.message(run_number(), "text", **said), TEXT)
 
     def _post(self, message: Message, event: str = EVENT) -> None:
         server = _server()
@@ -299,6 +309,7 @@ class RunEvents:
     def closing(self) -> Message:
         """The whole report, so that a page that missed something is right again."""
         report = self._report
+        self._told = len(report.records)
         return self._message(
             "stopped" if self.stopped else "done",
             report.records,
@@ -314,6 +325,8 @@ class RunEvents:
     def _message(self, state: str, records: Sequence[StepRecord], **more: Any) -> Message:
         reasons = list(dict.fromkeys(r.reason for r in records))
         skipped = sum(not r.computed for r in self._report.records[: self._told])
+        counts = self._told - skipped, skipped
+        told = Told(state, self._name, self._report, *counts)
         return self._origin.message(
             self._run,
             state,
@@ -322,7 +335,10 @@ class RunEvents:
             asked=self._report.asked,
             speedup=_short(self._report.speedup),
             left=_short(self._report.seconds_left),
-            counts=[self._told - skipped, skipped],
+            counts=counts,
+            caption=told.caption,
+            speed=told.speed,
+            summary=told.summary,
             reasons=reasons,
             rows=[_row(r, reasons) for r in records],
             **more,
@@ -331,7 +347,7 @@ class RunEvents:
 
 def refusal(origin: Origin, reason: str, run: int) -> Message:
     """A run, or the node itself, does without the cache."""
-    return origin.message(run, "refused", reason=reason)
+    return origin.message(run, "refused", reason=reason, caption=f"Not cached. {reason}")
 
 
 def switched_off(origin: Origin, run: int) -> Message:

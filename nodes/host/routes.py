@@ -1,6 +1,8 @@
 """What the web extensions ask the host's server for, and who may ask.
 
-Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON.
+Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON;
+but for the translations, which are public: of a pack's locale files the host passes on those of its own
+kinds alone.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ import folder_paths
 from aiohttp import BodyPartReader, web
 
 from ...cache_core.calibration.files import LARGEST_FILE
+from ..report.words import messages
 from .coefficient_files import offered, receive
 from .coefficients import FOLDER, choices
 from .progress import STATISTICS, log_fault
 
 PATH = "/scaling_cache/coefficients"
 RUNS = "/scaling_cache/runs"
+MESSAGES = "/scaling_cache/messages"
 # A page of another site can send a form, but a header of its own only to a server that allows it.
 HEADER = "X-Scaling-Cache"
 # What the parts of a form take beside the file.
@@ -71,6 +75,7 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
     - `GET /scaling_cache/coefficients?name=...` sends a file that the nodes offer.
     - `POST /scaling_cache/coefficients` keeps the file of a form, field `file`; one form at a time.
     - `GET /scaling_cache/runs?prompt_id=...` says what caches did in a prompt, and where its runs stand.
+    - `GET /scaling_cache/messages?language=...` gives English sentences and their translations.
     """
     receiving = asyncio.Lock()
 
@@ -101,6 +106,10 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
     routes = (("GET", PATH, send_file), ("POST", PATH, receive_file), ("GET", RUNS, send_runs))
     for method, path, handler in routes:
         table.route(method, path)(_guarded(handler))
+
+    @table.get(MESSAGES)
+    async def send_messages(request: Any) -> web.StreamResponse:
+        return web.json_response(messages(request.query.get("language", "")))
 
 
 def refusal(method: str, headers: Mapping[str, str]) -> str:

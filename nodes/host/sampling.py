@@ -532,8 +532,9 @@ def plan(
         return why
     window = about.between(method.start_percent, method.end_percent)
     if window[0] >= window[1]:
-        verb = "predict" if method.level is Level.STEP else "skip"
-        return f"start_percent and end_percent leave no step to {verb}"
+        if method.level is Level.STEP:
+            return "start_percent and end_percent leave no step to predict"
+        return "start_percent and end_percent leave no step to skip"
     table = cache.table
     if cache.coefficients != coefficients.NONE:
         table = coefficients.table_for(cache, about, traits, agree, report.note)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import cache, partial
 from itertools import groupby
 
@@ -37,8 +38,16 @@ FONTS = (
     "DejaVuSans.ttf",
     "arial.ttf",
 )
+# Makes of a text what stands in the picture.
+translation: ContextVar[Callable[[str], str]] = ContextVar("translation", default=str)
 # Size at which signs are compared.
 _SAMPLE = 16
+
+
+def spoken(text: str) -> str:
+    """A text in the language of the picture, or in English where no font has the signs of that."""
+    told = translation.get()(text)
+    return told if printable(told) == told else printable(text)
 
 
 def length(text: str, size: float) -> float:
@@ -152,7 +161,7 @@ class Canvas:
         Args:
             anchor: Pillow's: l, m or r, then a for the top or s for the baseline.
         """
-        draw = partial(_write, at=at, text=printable(text), size=size, fill=fill, anchor=anchor)
+        draw = partial(write, at=at, text=spoken(text), size=size, fill=fill, anchor=anchor)
         self._texts.append(draw)
 
     def picture(self, at: tuple[int, int], picture: Image.Image) -> None:
@@ -164,8 +173,8 @@ class Canvas:
         for picture, at in self._pictures:
             done.paste(picture, at)
         draw = ImageDraw.Draw(done)
-        for write in self._texts:
-            write(draw)
+        for text in self._texts:
+            text(draw)
         return done
 
 
@@ -180,9 +189,16 @@ def stack(parts: Sequence[Image.Image], gap: int = 26) -> Image.Image:
     return sheet
 
 
-def _write(
-    draw: ImageDraw.ImageDraw, *, at: Point, text: str, size: float, fill: str, anchor: str
+def write(
+    draw: ImageDraw.ImageDraw,
+    *,
+    at: Point,
+    text: str,
+    size: float,
+    fill: str = INK,
+    anchor: str = "la",
 ) -> None:
+    """Write into any picture; see `Canvas.text`."""
     x, y = at
     x -= {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * length(text, size)
     own = ImageFont.load_default(size)

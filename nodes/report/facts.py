@@ -96,12 +96,12 @@ def fidelity_rows(facts: Facts) -> list[Row]:
     if fidelity is None:
         return []
     several = facts.count > 1
-    worst = f" ({facts.kind} {fidelity.worst + 1})"
+    worst = f"{decibels(min(fidelity.psnr_each))} ({named(facts.kind, fidelity.worst)})"
     found = [
         Row(
             "PSNR",
             decibels(fidelity.psnr),
-            decibels(min(fidelity.psnr_each)) + worst if several else "",
+            worst if several else "",
             "higher is nearer; from about 40 dB hard to see"
             if facts.kind == "picture"
             else "higher is nearer; peak: range of the reference",
@@ -146,9 +146,8 @@ def text(facts: Facts) -> str:
     """The report for the log, a text node or a terminal; one fact a line."""
     lines = []
     for row in rows(facts):
-        worst = f", worst {row.worst}" if row.worst else ""
-        meaning = f"; {row.meaning}" if row.meaning else ""
-        lines.append(f"{row.measure}: {row.value}{worst}{meaning}")
+        value = f"{row.value}, worst {row.worst}" if row.worst else row.value
+        lines.append(f"{row.measure}: {value}" + (f"; {row.meaning}" if row.meaning else ""))
     return "\n".join([*lines, *notes(facts)])
 
 
@@ -190,6 +189,19 @@ def as_dict(facts: Facts) -> dict[str, Any]:
     }
 
 
+def named(kind: str, index: int) -> str:
+    """One of several pictures or latents, in words."""
+    return f"picture {index + 1}" if kind == "picture" else f"latent {index + 1}"
+
+
+def counted(facts: Facts) -> str:
+    """How many pictures or latents there are, and how large."""
+    count, size = facts.count, facts.size
+    if facts.kind == "picture":
+        return f"{count} pictures of {size}" if count > 1 else f"one picture of {size}"
+    return f"{count} latents of {size}" if count > 1 else f"one latent of {size}"
+
+
 def decibels(value: float) -> str:
     return "identical" if value == math.inf else f"{value:.2f} dB"
 
@@ -202,8 +214,8 @@ def time(spent: float) -> str:
 
 def _computed(run: FinishedRun) -> Row:
     report = run.report
-    share = f"{report.computed} of {report.evaluations}"
-    return Row(run.name, f"{share} computed", meaning="evaluations of the model")
+    share = f"{report.computed} of {report.evaluations} computed"
+    return Row(run.name, share, meaning="evaluations of the model")
 
 
 def _against(facts: Facts) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...cache_core.calibration.fidelity import Fidelity
 from .canvas import INK, INNER, MARGIN, MUTED, Canvas
-from .facts import decibels
+from .facts import decibels, named
 
 _GAP, _LABEL = 14, 30
 _TALLEST = 460
@@ -62,9 +62,19 @@ def full_colour(differences: Sequence[NDArray[np.float32]]) -> int:
 
 def heat(differences: NDArray[np.float32], full: int) -> Image.Image:
     """A map of differences: white for none, dark red from `full` on."""
-    place = np.minimum(differences / full, 1) * (len(_HEAT) - 1)
-    channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, c]) for c in range(3)]
-    return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
+    return Image.fromarray(ramp(np.minimum(differences / full, 1), _HEAT).astype(np.uint8))
+
+
+def ramp(shares: NDArray[np.floating], colours: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Colours [..., 3] of shares, on a line through some colours.
+
+    Args:
+        shares: 0 for the first colour, 1 for the last.
+        colours: [colours, 3].
+    """
+    place = shares * (len(colours) - 1)
+    channels = [np.interp(place, range(len(colours)), colours[:, c]) for c in range(3)]
+    return np.stack(channels, -1)
 
 
 def gallery(
@@ -82,12 +92,13 @@ def gallery(
     strips = _strips(pictures[chosen], None if reference is None else reference[chosen])
     if len(chosen) == 1:
         return _in_one_row(strips)
-    names = [f"{kind} {i + 1}" for i in chosen]
+    names = [named(kind, i) for i in chosen]
     if fidelity is not None:
         names = [
             f"{n}: {decibels(fidelity.psnr_each[i])}" for n, i in zip(names, chosen, strict=True)
         ]
-        names[chosen.index(fidelity.worst)] += " (worst)"
+        worst = chosen.index(fidelity.worst)
+        names[worst] = f"{names[worst]}, worst"
     return _in_columns(strips, names)
 
 

@@ -20,12 +20,15 @@ from .canvas import (
     TILE,
     WIDTH,
     Canvas,
+    spoken,
     stack,
+    translation,
     wrap,
 )
-from .facts import Facts, Row, decibels, notes, rows, time
+from .facts import Facts, Row, counted, decibels, notes, rows, time
 from .gallery import COLUMNS, gallery
 from .timeline import nice_above, ticks, timeline
+from .words import catalogue
 
 # More runs than that are a list of pictures; their steps are alike.
 _MOST_TIMELINES = 3
@@ -33,13 +36,18 @@ _LINE = 30
 
 
 def draw(
-    facts: Facts, pictures: torch.Tensor, reference: torch.Tensor | None = None
+    facts: Facts,
+    pictures: torch.Tensor,
+    reference: torch.Tensor | None = None,
+    language: str = "en",
 ) -> torch.Tensor:
     """The report as the host takes pictures: float32 [1, height, width, 3], 0 to 1.
 
     Args:
         pictures, reference: uint8 [n, height, width, 3], of the same size.
+        language: of its words, as far as there is a catalogue and a font.
     """
+    translation.set(catalogue(language).of)
     fidelity = facts.fidelity
     parts = [header(facts)]
     if figures := tiles_of(facts):
@@ -60,9 +68,7 @@ def draw(
 def header(facts: Facts) -> Image.Image:
     canvas = Canvas(38)
     canvas.text((MARGIN, 0), "Cache Report", 32)
-    plural = "s" if facts.count > 1 else ""
-    what = f"{facts.count} {facts.kind}{plural}, {facts.size}"
-    canvas.text((WIDTH - MARGIN, 14), what, 16, MUTED, "ra")
+    canvas.text((WIDTH - MARGIN, 14), counted(facts), 16, MUTED, "ra")
     return canvas.image()
 
 
@@ -149,7 +155,7 @@ def table(lines: Sequence[Row]) -> Image.Image:
 
 def paragraphs(said: Sequence[str]) -> Image.Image:
     size, line = 15, 21
-    wrapped = [wrap(sentence, size, INNER) for sentence in said]
+    wrapped = [wrap(spoken(sentence), size, INNER) for sentence in said]
     canvas = Canvas(sum(len(lines) * line + 6 for lines in wrapped))
     y = 0
     for lines in wrapped:

@@ -22,6 +22,7 @@ from .canvas import (
     WIDTH,
     Canvas,
     length,
+    spoken,
 )
 
 _HEAD, _CURVE, _BAR, _AXIS = 62, 120, 34, 26
@@ -113,10 +114,10 @@ def ticks(count: int) -> range:
 def _head(canvas: Canvas, run: FinishedRun, curve: Curve | None) -> None:
     records = run.report.records
     computed = sum(r.computed > 0 for r in records)
-    at = f", node {run.node}" if run.node is not None else ""
+    name = run.name if run.node is None else f"{run.name}, node {run.node}"
     first, last = records[0].sigma, records[-1].sigma
     noise = f"sigma {first:.3g} to {last:.3g}" if math.isfinite(first + last) else ""
-    canvas.text((MARGIN, 0), f"{run.name}{at}: {len(records)} steps", 20)
+    canvas.text((MARGIN, 0), f"{name}: {len(records)} steps sampled", 20)
     canvas.text((_RIGHT, 2), noise, 14, MUTED, "ra")
     x: float = MARGIN
     for fill, edge, what in (
@@ -125,7 +126,7 @@ def _head(canvas: Canvas, run: FinishedRun, curve: Curve | None) -> None:
     ):
         canvas.box((x, 32, x + 16, 46), fill, edge, 3)
         canvas.text((x + 23, 31), what, 14)
-        x += 23 + length(what, 14) + 26
+        x += 23 + length(spoken(what), 14) + 26
     if curve is None:
         canvas.text((x, 31), "no error is estimated: the steps follow a plan", 14, MUTED)
     else:

@@ -112,6 +112,30 @@ def test_a_report_of_nothing():
     assert RunReport(10).summary() == "nothing was sampled"
 
 
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        (["always computed", "threshold reached", "threshold reached"], "threshold reached"),
+        (["always computed"] * 3, "by the settings"),
+        (["no cache"] * 3, ""),
+    ],
+)
+def test_a_run_without_predictions_says_why(why: list[str], said: str):
+    out = report([(True, 1.0)] * 3)
+    for record, reason in zip(out.records, why, strict=True):
+        record.reason = reason
+    assert out.sentences == ([f"Every step was computed: {said}"] if said else [])
+    assert out.as_dict()["notes"] == out.sentences
+    out.planned_steps = 4
+    assert out.sentences == [], "it goes on, or was stopped"
+    out.planned_steps = 3
+    out.note("Why")
+    assert out.sentences == ["Why"]
+    out.notes.clear()
+    out.records[1].computed = 0
+    assert out.sentences == []
+
+
 def test_notes_are_said_once():
     out = report([(True, 1.0)])
     out.note("Once")

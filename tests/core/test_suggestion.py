@@ -16,7 +16,7 @@ def test_the_shortest_safe_chain_and_the_longest_visible_one():
     found = suggest(chains(VISIBLE * 3, VISIBLE * 1.1, SAFE * 1.5, SAFE, SAFE / 2), 24)
     assert found.visible == pytest.approx(24 / 6)
     assert found.safe == pytest.approx(24 / 8)
-    assert str(found) == "at 24 steps 3.0x is safe, 4.0x is visible"
+    assert str(found) == "At 24 steps 3.0x is safe, 4.0x is visible"
 
 
 def test_where_nothing_is_visible_and_where_nothing_is_safe():

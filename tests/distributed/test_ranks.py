@@ -33,7 +33,10 @@ def results(world: int) -> list[dict[str, Any]]:
     """What each rank did. One start of the processes serves all tests of a size."""
     with TemporaryDirectory() as folder:
         mp.spawn(worker.work, (world, folder), nprocs=world)
-        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(world)]
+        return [
+            json.loads(Path(folder, f"{rank}.json").read_text(encoding="utf-8"))
+            for rank in range(world)
+        ]
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -238,7 +238,7 @@ def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Pat
         table.block_changes.mean(0)[:, 1:], profile.changes[:, 1:], rtol=1e-5
     )
     assert blocks
-    assert text.endswith(f" Delta Cache: blocks {blocks} change least.")
+    assert text.endswith(f"\nDelta Cache: blocks {blocks} change least")
 
 
 @pytest.mark.parametrize("name", ["hydit", "hunyuan3d_21"])

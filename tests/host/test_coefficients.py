@@ -106,7 +106,7 @@ def test_another_architecture_is_refused() -> None:
 
 def bytes_read() -> int:
     """By this process so far, of whatever file."""
-    lines = Path("/proc/self/io").read_text().splitlines()
+    lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
     return int(dict(line.split(": ") for line in lines)["rchar"])
 
 

@@ -13,9 +13,11 @@ import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrappersMP
+from fontTools.ttLib import TTFont
 from scaling_cache.cache_core.calibration.fidelity import Fidelity, SoundFidelity, compare_pictures
 from scaling_cache.cache_core.run.report import FinishedRun, RunReport, StepRecord
 from scaling_cache.nodes.cache_report import cached_runs, compare, compare_audio, plain_runs
+from scaling_cache.nodes.host.language import language
 from scaling_cache.nodes.host.progress import runs_of
 from scaling_cache.nodes.report import canvas, picture
 from scaling_cache.nodes.report.canvas import (
@@ -26,6 +28,7 @@ from scaling_cache.nodes.report.canvas import (
     Canvas,
     length,
     printable,
+    spoken,
     wrap,
 )
 from scaling_cache.nodes.report.facts import Facts, as_dict, text
@@ -33,6 +36,8 @@ from scaling_cache.nodes.report.gallery import choose, difference, full_colour, 
 from scaling_cache.nodes.report.latents import frames, parts, preview
 from scaling_cache.nodes.report.timeline import curve_of, nice_above, ticks
 from scaling_cache.nodes.scaling_cache import ScalingCache
+
+from demo.host.fetch import ROOT
 
 
 def make(marks: str, estimates: bool = False, missed: bool = False, **more: Any) -> FinishedRun:
@@ -181,6 +186,65 @@ def test_signs_of_other_scripts_are_drawn_with_a_font_that_has_them(
     monkeypatch.setattr(canvas, "FONTS", ("gone.ttf",))
     assert printable("Модель é") == "?????? ?"
     assert (drawn("м") == drawn("?")).all()
+
+
+@pytest.fixture
+def chinese_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A font that has a sign for every one of the catalogue, all of them alike."""
+    font = TTFont(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+    catalogue = (ROOT / "locales" / "zh" / "messages.json").read_text(encoding="utf-8")
+    signs = {ord(sign): "uni0416" for sign in set(catalogue) if not sign.isascii()}
+    for table in font["cmap"].tables:
+        if table.isUnicode() and table.format in (4, 12):
+            table.cmap.update(signs)
+    font.save(tmp_path / "signs.ttf")
+    monkeypatch.setattr(canvas, "FONTS", (str(tmp_path / "signs.ttf"),))
+
+
+def test_the_picture_is_in_the_language_of_the_user(chinese_font: None):
+    facts = Facts([make("ccc.c.")], fidelity=Fidelity(43.2, (43.2,)), notes=["No timeline: x"])
+    shown = pictures()[:1]
+    words = []
+
+    def drawn(chosen: str) -> Any:
+        made = picture.draw(facts, shown, shown, chosen)
+        words.append([spoken(text) for text in ("Time", "higher is nearer", "Caching stopped: x")])
+        return made
+
+    english, chinese, unknown = drawn("en"), drawn("zh"), drawn("xx")
+    assert words[0] == words[2] == ["Time", "higher is nearer", "Caching stopped: x"]
+    assert words[1] == ["耗时", "越高越接近", "缓存已停止：x"]
+    assert torch.equal(english, unknown)
+    assert not torch.equal(english[:, :200], chinese[:, :200])
+
+
+def test_a_language_without_a_font_is_english(monkeypatch: pytest.MonkeyPatch):
+    """Question marks would say nothing."""
+    monkeypatch.setattr(canvas, "FONTS", ())
+    facts, shown = Facts([make("ccc.c.")]), pictures()[:1]
+    english = picture.draw(facts, shown, language="en")
+    assert torch.equal(english, picture.draw(facts, shown, language="zh"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"Comfy.Locale": "zh"}', "zh"),
+        ('{"Comfy.Locale": 3}', "en"),
+        ("{}", "en"),
+        ("[1]", "en"),
+        ("{", "en"),
+        (None, "en"),
+    ],
+)
+def test_the_language_is_that_of_the_hosts_settings(
+    text: str | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("folder_paths.get_user_directory", lambda: str(tmp_path))
+    if text is not None:
+        (tmp_path / "default").mkdir()
+        (tmp_path / "default" / "comfy.settings.json").write_text(text, encoding="utf-8")
+    assert language() == found
 
 
 # --- table and JSON

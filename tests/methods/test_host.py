@@ -605,7 +605,7 @@ class TestProfile:
         for number, line in enumerate(lines):
             name = f"double_block {number}" if number < 2 else f"single_block {number - 2}"
             numbers = f"change {changes[number]:.3f}, foreground {preferences[number]:.3f}"
-            assert line == f"{name}: {numbers}{' *' if number in chosen else ''}"
+            assert line == f"{name}{'*' if number in chosen else ''}: {numbers}"
         assert len(lines) == 5
 
     def test_the_node_shows_picture_and_numbers(self, flux: Any) -> None:
@@ -647,10 +647,14 @@ class TestProfile:
         changes[:, 0] = np.nan
         plain = heat_map(Profile(changes, layout), {})[0].numpy()
         both = heat_map(Profile(changes, layout, np.array([0.75, 0.25, 0.5])), {})[0].numpy()
-        side, left, top, gap = 14, 64, 40, 10
+        side, left, gap = 28, 128, 20
+        # A line more says what the column is.
+        top = 3 * side + gap
         column = left + 30 * side + gap
-        assert both.shape == (plain.shape[0], plain.shape[1] + side + gap, 3)
-        np.testing.assert_array_equal(both[top:, : column - gap], plain[top:, : column - gap])
+        assert both.shape == (plain.shape[0] + side, plain.shape[1] + side + gap, 3)
+        np.testing.assert_array_equal(
+            both[top:, : column - gap], plain[top - side :, : column - gap]
+        )
         rows = [top, top + side, top + 2 * side + gap]
         for row, colour in zip(rows, ([252, 240, 165], [13, 8, 60], [190, 55, 84]), strict=True):
             cell = both[row : row + side, column : column + side]

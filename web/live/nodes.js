@@ -1,5 +1,5 @@
 // Nodes by the names that the Python side has for them, and what is known of them.
-import { app } from "../../../scripts/app.js";
+import { app } from "./host.js";
 
 // Kept for nodes that are made anew by undo or by coming back to a workflow.
 const MOST = 200;
@@ -28,25 +28,17 @@ function findNode(id) {
 }
 
 /** Whether a node puts a cache on its model, as it says itself. */
-export function caches(node) {
-  return !!node?.constructor.nodeData?.input?.required?.model?.[1]?.scaling_cache;
-}
+export const caches = (node) =>
+  !!node?.constructor.nodeData?.input?.required?.model?.[1]?.scaling_cache;
 
-export function linesOf(text, node) {
-  const fits = Math.max((node.size[0] - 40) / 6, 1);
-  return text.split("\n").reduce((sum, line) => sum + (Math.ceil(line.length / fits) || 1), 0);
-}
-
-/** A row of a node that is neither saved nor sent. */
-export function addRow(node, name, element, height, more = {}) {
-  const options = { serialize: false, getMinHeight: height, getMaxHeight: height, ...more };
-  node.addDOMWidget(name, name, element, options).serialize = false;
-}
-
-/** Make a node as high as its rows need, or as it should be at least. */
-export function fit(node, least = node.size[1]) {
-  node.setSize([node.size[0], Math.max(least, node.computeSize()[1])]);
-  node.setDirtyCanvas?.(true, true);
+/** Call a function after a method of an object. */
+export function after(object, name, then) {
+  const before = object[name];
+  object[name] = function (...args) {
+    const result = before?.apply(this, args);
+    then();
+    return result;
+  };
 }
 
 export function make(tag, className, attributes = {}, textContent = "") {

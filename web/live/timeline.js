@@ -1,6 +1,7 @@
 // Draws a run: a caption, one mark per step, and the estimate against its limit as a thin line.
+import { say } from "./language.js";
 import { give, make } from "./nodes.js";
-import { caption, describe, share, summary } from "./run.js";
+import { describe, share } from "./run.js";
 
 // Heights in the stylesheet: caption and marks, the line over the marks, a row of the notes.
 const HEIGHT = 34;
@@ -9,6 +10,9 @@ const ROW = 15;
 const MOST_ROWS = 3;
 // Share of the limit at the upper edge of the line's field.
 const TOP = 1.25;
+
+// Before the first message.
+const NONE = { state: "waiting", caption: "waiting", summary: "No steps yet", speed: "", notes: [], steps: [] };
 
 /** A view of one node. Show a run with `show`; put `element` where it should be seen. */
 export class Timeline {
@@ -22,7 +26,7 @@ export class Timeline {
   #plot = make("div", "sc-live-plot", {
     role: "img",
     tabindex: 0,
-    "aria-description": "Arrow keys name the steps, C copies the computed ones",
+    "aria-description": say("Arrow keys name the steps, C copies the computed ones"),
   });
   #line = draw("svg", { preserveAspectRatio: "none" });
   #marks = make("div", "sc-live-marks");
@@ -43,37 +47,35 @@ export class Timeline {
   }
 
   /** Show a run, or that there is none yet; `stale` says why it is not of now. */
-  show(run, stale = "", linesOf = () => 1) {
+  show(run, stale, linesOf) {
     const other = run?.id !== this.#run?.id;
     this.#run = run;
-    const { text, speedup = "", note = "" } = run ? caption(run) : { text: "waiting" };
-    const said = run ? summary(run) : "No steps yet";
-    this.#text.textContent = stale ? `${stale}: ${text}` : text;
+    const { caption, speed, notes, summary, steps, state, without } = run ?? NONE;
+    const said = say(summary);
+    const note = say(notes.join("\n"));
+    const head = stale && `${say(stale)}: `;
+    this.#text.textContent = head + say(caption);
     this.#caption.title = this.#note.title = said;
-    this.#speedup.textContent = speedup;
+    this.#speedup.textContent = say(speed);
     this.#note.textContent = note;
     this.#rows = note ? Math.min(linesOf(note), MOST_ROWS) : 0;
-    this.element.dataset.state = run?.state ?? "waiting";
+    this.element.dataset.state = state;
     this.element.classList.toggle("sc-live-stale", !!stale);
     // The plot says it all, where there is one.
-    const words = run?.state === "refused" || run?.state === "replaced";
-    for (const part of [this.#text, this.#speedup, this.#note]) {
-      part.setAttribute("aria-hidden", String(!words));
-    }
-    this.#plot.setAttribute("aria-label", stale ? `${stale}: ${said}` : said);
-    this.#drawMarks(run?.steps ?? [], run?.state === "running");
-    this.#drawLine(run?.steps ?? [], run?.state ?? "waiting");
+    for (const part of [this.#caption, this.#note]) give(part, { "aria-hidden": !without });
+    give(this.#plot, { "aria-label": head + said });
+    this.#drawMarks(steps, state === "running");
+    this.#drawLine(steps, state);
     if (other) {
       this.leave();
       this.#spoken.textContent = "";
-    }
-    else if (this.#active >= 0) this.#point(this.#active);
+    } else if (this.#active >= 0) this.#point(this.#active);
   }
 
   get seen() {
     const { left, right, top, bottom } = this.element.getBoundingClientRect();
-    const within = right > 0 && bottom > 0 && left < window.innerWidth && top < window.innerHeight;
-    return within && bottom - top > HEIGHT / 2;
+    const inside = right > 0 && bottom > 0 && left < window.innerWidth && top < window.innerHeight;
+    return inside && bottom - top > HEIGHT / 2;
   }
 
   /** Take the tooltip away. */
@@ -90,8 +92,7 @@ export class Timeline {
     const next = running ? steps.findLastIndex((step) => step) + 1 : -1;
     steps.forEach((step, index) => {
       const pending = index === next ? "next" : "pending";
-      const kind = step ? (step.computed ? "computed" : "predicted") : pending;
-      if (marks.children[index].dataset.kind !== kind) marks.children[index].dataset.kind = kind;
+      marks.children[index].dataset.kind = step ? (step.computed ? "computed" : "predicted") : pending;
     });
     marks.style.setProperty("--sc-steps", steps.length || 1);
   }
@@ -110,36 +111,33 @@ export class Timeline {
 
   #listen() {
     const plot = this.#plot;
-    plot.addEventListener("pointermove", (event) => this.#point(this.#at(event.clientX)));
-    plot.addEventListener("pointerleave", () => this.leave());
-    plot.addEventListener("focus", () => {
-      if (plot.matches(":focus-visible")) this.#walk(Math.max(this.#active, 0));
-    });
-    plot.addEventListener("blur", () => this.leave());
-    plot.addEventListener("keydown", (event) => {
+    plot.onpointermove = (event) => this.#point(this.#at(event.clientX));
+    plot.onpointerleave = plot.onblur = () => this.leave();
+    plot.onfocus = () => plot.matches(":focus-visible") && this.#walk(Math.max(this.#active, 0));
+    plot.onkeydown = (event) => {
       const last = this.#marks.children.length - 1;
       const here = this.#active;
       const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
       if (event.key === "Escape" && here >= 0) this.leave();
       else if (event.key === "c" && this.#run?.computed_steps) this.#copy(this.#run.computed_steps);
-      else if (to !== undefined && last >= 0) this.#walk(Math.min(Math.max(to, 0), last));
+      else if (to !== undefined && last >= 0) this.#walk(within(to, 0, last));
       else return;
       // The canvas has meanings of its own for these keys.
       event.preventDefault();
       event.stopPropagation();
-    });
+    };
   }
 
   async #copy(steps) {
     await navigator.clipboard?.writeText(steps);
-    this.#spoken.textContent = `Copied ${steps}`;
+    this.#spoken.textContent = say(`Copied ${steps}`);
   }
 
   /** Step under a place on the screen, whatever the zoom. */
   #at(x) {
-    const box = this.#marks.getBoundingClientRect();
+    const { left, width } = this.#marks.getBoundingClientRect();
     const count = this.#marks.children.length;
-    return Math.min(Math.max(Math.floor(((x - box.left) / box.width) * count), 0), count - 1);
+    return within(Math.floor(((x - left) / width) * count), 0, count - 1);
   }
 
   /** Go to a step with the keyboard: it is also spoken. */
@@ -149,24 +147,26 @@ export class Timeline {
   }
 
   #point(index) {
+    this.leave();
     const mark = this.#marks.children[index];
-    if (!mark) return this.leave();
-    this.#marks.children[this.#active]?.classList.remove("sc-live-active");
+    if (!mark) return;
     mark.classList.add("sc-live-active");
     this.#active = index;
     this.#tip.replaceChildren(...describe(this.#run, index).map((line) => make("div", "", {}, line)));
     // On the page and not in the node, whose neighbours would cover it and whose zoom would shrink it.
-    if (!this.#tip.isConnected) document.body.append(this.#tip);
+    document.body.append(this.#tip);
     place(this.#tip, mark.getBoundingClientRect(), this.element.getBoundingClientRect());
   }
 }
+
+const within = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /** Over the view, at a mark and within the window; below the view where there is no room above it. */
 function place(tip, mark, view) {
   const { width, height } = tip.getBoundingClientRect();
   const left = mark.left + mark.width / 2 - width / 2;
   const above = view.top - height - 4;
-  tip.style.left = `${Math.min(Math.max(left, 4), window.innerWidth - width - 4)}px`;
+  tip.style.left = `${within(left, 4, window.innerWidth - width - 4)}px`;
   tip.style.top = `${above < 4 ? view.bottom + 4 : above}px`;
 }
 
@@ -176,10 +176,7 @@ function track(shares) {
   return points.map((point, i) => point && `${points[i - 1] ? "" : `M${point}`}L${point}`).filter(Boolean).join("");
 }
 
-function path(name, d) {
-  return draw("path", { class: name, d, "vector-effect": "non-scaling-stroke" });
-}
+const path = (name, d) => draw("path", { class: name, d, "vector-effect": "non-scaling-stroke" });
 
-function draw(tag, attributes) {
-  return give(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-}
+const draw = (tag, attributes) =>
+  give(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
