@@ -1,6 +1,5 @@
 """The pack in another language than English: what it says on its nodes, in its menus and in a toast."""
 
-
 from __future__ import annotations
 
 import json
