@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from demo.host.fetch import ROOT
 
+from .conftest import start
 from .test_live_view import NODE, plot, spoken, view
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
@@ -37,8 +38,7 @@ def english(text: str) -> set[str]:
 def chinese(page: Page) -> Iterator[Page]:
     """The page as it opens for a user who has chosen the language."""
     page.evaluate(SET, ["Comfy.Locale", "zh"])
-    page.reload()
-    page.wait_for_function("window.app?.graph && window.app.extensionManager?.setting")
+    start(page, page.url)
     yield page
     page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])
     page.evaluate(SET, ["Comfy.Locale", "en"])
