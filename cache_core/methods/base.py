@@ -422,6 +422,28 @@ def middle_blocks(layout: Layout, first: int = 0, last: int = 0) -> tuple[Span, 
     return layout.cut(range(first, layout.total - last))
 
 
+@dataclass(frozen=True)
+class Aimed(StepMethod):
+    """A method whose computed steps are planned for a speed-up.
+
+    Attributes:
+        speedup: steps over computed steps.
+    """
+
+    speedup: float = 2.0
+
+    def check(self) -> None:
+        check_range("speedup", self.speedup, 1.0, FASTEST)
+
+    @property
+    def off(self) -> bool:
+        return self.speedup == 1.0
+
+    @property
+    def asked(self) -> float:
+        return self.speedup
+
+
 def as_listed(plan: RunPlan, listed: Sequence[int]) -> Listed:
     """The user's list of steps, the first step, and those outside the window."""
     beyond = [step for step in listed if step >= plan.steps]

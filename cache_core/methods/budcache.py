@@ -20,7 +20,7 @@ from ..decide.policies import Listed, RunPlan
 from ..decide.schedules import even_steps
 from ..planning.gram import Floats, Steps
 from ..planning.optimiser import target_steps
-from .base import FASTEST, Model, Page, StepMethod, check_range, uncalibrated
+from .base import Aimed, Model, Page, check_range, uncalibrated
 
 # As published: moves that are tried, their temperatures as a share of what a run goes, best moves that
 # are made then, and steps that one goes.
@@ -29,11 +29,10 @@ _CLIMBS, _FAR = 20, 3
 
 
 @dataclass(frozen=True)
-class BudCache(StepMethod):
+class BudCache(Aimed):
     """The rule as settings.
 
     Attributes:
-        speedup: steps over computed steps.
         warmup: steps at the start that are always computed.
     """
 
@@ -48,24 +47,15 @@ class BudCache(StepMethod):
         source="arXiv 2606.13496, Westlake-AGI-Lab/BudCache",
     )
 
-    speedup: float = 2.0
     warmup: int = 3
 
     def check(self) -> None:
-        check_range("speedup", self.speedup, 1.0, FASTEST)
+        super().check()
         check_range("warmup", self.warmup, 0)
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> BudCache:
         return cls(2.0, warmup=steps if everything else 1)
-
-    @property
-    def off(self) -> bool:
-        return self.speedup == 1.0
-
-    @property
-    def asked(self) -> float:
-        return self.speedup
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:

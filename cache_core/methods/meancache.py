@@ -29,18 +29,17 @@ from ..decide.policies import Listed, RunPlan
 from ..planning.gram import Floats
 from ..planning.optimiser import search, target_steps
 from ..predict.predictors import Known, Now, Predictor
-from .base import FASTEST, Model, Page, StepMethod, check_range, uncalibrated
+from .base import Aimed, Model, Page, check_range, uncalibrated
 
 # As published: steps that a mean goes over, gaps, and the power that suppresses peaks.
 SPANS, _GAP, _POWER = range(1, 7), 15, 4
 
 
 @dataclass(frozen=True)
-class MeanCache(StepMethod):
+class MeanCache(Aimed):
     """The rule as settings.
 
     Attributes:
-        speedup: steps over computed steps.
         warmup: steps at the start that are always computed.
     """
 
@@ -56,24 +55,15 @@ class MeanCache(StepMethod):
         source="arXiv 2601.19961, UnicomAI/MeanCache",
     )
 
-    speedup: float = 2.0
     warmup: int = 5
 
     def check(self) -> None:
-        check_range("speedup", self.speedup, 1.0, FASTEST)
+        super().check()
         check_range("warmup", self.warmup, 0)
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> MeanCache:
         return cls(2.0, warmup=steps if everything else 2)
-
-    @property
-    def off(self) -> bool:
-        return self.speedup == 1.0
-
-    @property
-    def asked(self) -> float:
-        return self.speedup
 
     def policy(self, plan: RunPlan) -> Listed:
         if plan.table is None:

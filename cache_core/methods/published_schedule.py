@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..decide.policies import Listed, RunPlan
-from .base import FASTEST, Inputs, Model, Page, StepMethod, check_range, one_of, rising
+from .base import Aimed, Inputs, Model, Page, one_of, rising
 
 
 @dataclass(frozen=True)
-class PublishedSchedule(StepMethod):
+class PublishedSchedule(Aimed):
     """The lists for one model, and how fast a run should be.
 
     Attributes:
@@ -32,11 +32,10 @@ class PublishedSchedule(StepMethod):
         "UnicomAI/MeanCache",
     )
 
-    speedup: float = 2.0
     lists: tuple[tuple[int, ...], ...] = ((0, 1),)
 
     def check(self) -> None:
-        check_range("speedup", self.speedup, 1.0, FASTEST)
+        super().check()
         for steps in self.lists:
             rising("schedule", steps)
         if not all(len(steps) > 1 and steps[0] == 0 for steps in self.lists) or not self.lists:
@@ -50,16 +49,9 @@ class PublishedSchedule(StepMethod):
 
     @classmethod
     def example(cls, everything: bool, steps: int, model: Model) -> PublishedSchedule:
-        listed = range(steps) if everything else (*range(0, steps - 1, 2), steps - 1)
+        last = max(steps - 1, 1)
+        listed = range(last + 1) if everything else (*range(0, last, 2), last)
         return cls(2.0, (tuple(listed),))
-
-    @property
-    def off(self) -> bool:
-        return self.speedup == 1.0
-
-    @property
-    def asked(self) -> float:
-        return self.speedup
 
     def policy(self, plan: RunPlan) -> Listed:
         # Steps of a longer run may come to lie on one of a shorter run.

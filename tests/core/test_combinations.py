@@ -5,7 +5,14 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from scaling_cache.cache_core.methods import METHODS, DeepCache, Level, StepTaylorSeer, TaylorSeer
+from scaling_cache.cache_core.methods import (
+    METHODS,
+    DeepCache,
+    Level,
+    Method,
+    StepTaylorSeer,
+    TaylorSeer,
+)
 from scaling_cache.cache_core.methods.combinations import (
     AUTO,
     GRANULARITIES,
@@ -98,3 +105,12 @@ def test_the_table_of_methods_is_up_to_date():
     assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {m.name}" for m in METHODS]
     assert all(len(line.split(" | ")) == len(lines[0].split(" | ")) for line in lines)
     assert all("page" in vars(method) for method in METHODS), "each says its own"
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("everything", [True, False])
+def test_every_method_has_an_example_for_runs_of_any_length(
+    method: type[Method], steps: int, everything: bool
+):
+    method.example(everything, steps, MODEL)  # which checks its own settings
