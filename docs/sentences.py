@@ -34,7 +34,7 @@ WORDS = (
     "Sound SI-SDR",
     "Sound LSD",
 )
-# Short texts of the page, likewise; and tooltips to which it adds why a choice is not there.
+# Short texts of the page, likewise; and what it adds to inputs.
 OF_THE_PAGE = (
     "Step {} of {}",
     "{} to go",
@@ -48,11 +48,14 @@ OF_THE_PAGE = (
     "bypassed",
     "unknown",
     "Nodes",
+    "0 is {}",
+    "threshold {}",
+    "Not {}: {}.",
     "What is left out: the whole step, or blocks inside the network.",
     "How what is left out is predicted. Auto is the method's own way.",
 )
 # How sentences and words are put together. What is a name stays as it is, so they can be last.
-JOINTS = ("Not {}: {}.", "{}: {}; {}", "{}; {}", "{}: {}", "{} ({})")
+JOINTS = ("{}: {}; {}", "{}; {}", "{}: {}", "{} ({})")
 # What nobody reads in the browser: texts for the log, for the docs, and for Python.
 _ELSEWHERE = {"log_fault", "debug", "info", "warning", "Page", "compile", "TypeVar"}
 # Texts of nodes and their inputs have a catalogue of the host's, nodeDefs.json.
@@ -68,7 +71,7 @@ def sentences() -> list[str]:
     for file in sorted((ROOT / "web").rglob("*.js")):
         found |= dict.fromkeys(_said_by_script(file.read_text(encoding="utf-8")))
     said = {line for text in found for line in text.split("\n") if _is_sentence(line)}
-    return [*sorted(said, key=_openness), *OF_THE_PAGE, *WORDS, *JOINTS]
+    return [*sorted(said | {*OF_THE_PAGE}, key=_openness), *WORDS, *JOINTS]
 
 
 def _openness(text: str) -> tuple[bool, int, str]:

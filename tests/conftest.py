@@ -110,6 +110,13 @@ def chromium() -> str:
     pytest.fail("Chromium is needed: apt-get install chromium")
 
 
+def start(page: Any, url: str) -> None:
+    """Load the frontend. On a busy machine its scripts take a while."""
+    page.goto(url, timeout=120_000)
+    ready = "window.app?.graph && window.app.extensionManager?.setting"
+    page.wait_for_function(ready, timeout=120_000)
+
+
 @pytest.fixture(scope="module")
 def page(host: Any) -> Iterator[Any]:
     """The real frontend in real Chromium; what its console says is in `errors`."""
@@ -124,10 +131,6 @@ def page(host: Any) -> Iterator[Any]:
         page.set_default_timeout(30_000)
         page.errors = []
         page.on("console", lambda m: page.errors.append(m) if m.type == "error" else None)
-        # On a busy machine its scripts take a while.
-        patience = 120_000
-        page.goto(host.server.url, timeout=patience)
-        ready = "window.app?.graph && window.app.extensionManager?.setting"
-        page.wait_for_function(ready, timeout=patience)
+        start(page, host.server.url)
         yield page
         browser.close()

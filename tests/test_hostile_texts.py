@@ -260,18 +260,23 @@ def test_the_live_view(clean: Page, text: str):
         "speedup": 2,
         "steps": 2,
         "rows": rows,
+        "caption": text,
+        "speed": text,
+        "summary": text,
     }
     tell(clean, state="done", name=text, reasons=[text, f"{text}!"], notes=[text], **done)
     view = clean.locator(".sc-live")
     plot = view.locator(".sc-live-plot")
     assert text in (plot.get_attribute("aria-label") or "")
+    assert text == clean.locator(".sc-live-text").last.text_content()
+    assert text == clean.locator(".sc-live-speedup").last.text_content()
     plot.focus()
     clean.keyboard.press("ArrowLeft")
     tip = clean.get_by_role("tooltip").filter(has_text="Step 1 of 2")
     expect(tip).to_be_visible()
     assert f"computed: {text}" in (tip.text_content() or "")
     assert text in (view.get_by_role("status").text_content() or "")
-    tell(clean, state="refused", reason=text, run=2)
+    tell(clean, state="refused", caption=f"Not cached. {text}", run=2)
     assert f"Not cached. {text}" == clean.locator(".sc-live-text").last.text_content()
     tell(
         clean,
@@ -401,7 +406,7 @@ def test_a_value_that_is_refused(clean: Page, kind: str, widget: str, text: str)
 @RENDERINGS
 def test_the_title_of_a_node(clean: Page, text: str, vue: bool):
     clean.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    tell(clean, state="refused", reason="x")
+    tell(clean, state="refused", caption="Not cached. x")
     clean.evaluate("text => { node.title = text; app.canvas.draw(true, true) }", text)
     assert clean.evaluate("node.title") == text
     expect(clean.locator(".sc-live")).to_be_visible()

@@ -513,10 +513,11 @@ def test_a_page_for_those_who_hear_it(live: Page):
 
 
 def test_a_page_that_missed_steps_is_told_how_many(live: Page):
-    """As after a reload in mid-run."""
+    """As after a reload in mid-run: the words are of all steps, the marks of those that it knows."""
     queue(live, 12)
     finish(live)
-    detail = live.evaluate("({ ...told[0], run: told[0].run + 1, counts: [6, 4], left: 2 })")
+    said = "caption: 'step 10 of 12, 2.0 s left'"
+    detail = live.evaluate(f"({{ ...told[0], run: told[0].run + 1, {said} }})")
     live.evaluate(
         "detail => window.comfyAPI.api.api.dispatchEvent("
         "new CustomEvent('scaling_cache.run', { detail }))",

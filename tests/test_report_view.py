@@ -135,8 +135,8 @@ def test_by_keys_and_for_those_who_hear_it(page: Page, report: Any, vue: bool):
     assert ("slider", BOTH) in heard
     assert {("image", "with the cache"), ("image", "without the cache")} <= heard
     assert page.evaluate("told.text").endswith(f" of {FRAMES}, which differs most")
-    (said,) = {name for role, name in heard if role == "StaticText" and name.startswith("PSNR: ")}
-    assert said in page.evaluate("told.text")
+    (said,) = {name for role, name in heard if role == "StaticText" and "PSNR: " in name}
+    assert said.split() == page.evaluate("told.text").split()
 
 
 def test_they_are_the_two_that_differ_most(page: Page, report: Any, host: Any):
@@ -163,6 +163,73 @@ def test_it_is_not_saved_and_goes_with_the_next_report(page: Page, report: Any):
             { detail: { ...told, pictures: [] } }))"""
     )
     expect(slider).to_have_count(0)
+
+
+def add(page: Page, kind: str) -> None:
+    """A node of its own in the middle; it is `window.node`."""
+    page.evaluate(
+        """kind => {
+            app.graph.clear()
+            window.node = LiteGraph.createNode(kind)
+            node.pos = [500, 200]
+            app.graph.add(node)
+            app.canvas.ds.scale = 1
+            app.canvas.ds.offset = [0, 0]
+            app.canvas.draw(true, true)
+        }""",
+        kind,
+    )
+
+
+@RENDERINGS
+@pytest.mark.parametrize(
+    "kind", ["ScalingCalibrateCache", "ScalingSuggestSpeedup", "ScalingProfileBlocks"]
+)
+def test_what_a_tool_says_is_heard(page: Page, vue: bool, kind: str):
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    add(page, kind)
+    said = ["run 1 of 2, 3:05 min left", "demo.safetensors: Wan, 20 samples"]
+    for line in said:
+        page.evaluate(
+            """line => window.comfyAPI.api.api.dispatchEvent(new CustomEvent('scaling_cache.text',
+                { detail: { workflow: app.graph.id, node: String(node.id), text: line } }))""",
+            line,
+        )
+        expect(page.get_by_role("status").filter(has_text=line)).to_be_visible()
+        assert ("StaticText", line, "") in spoken(page)
+    # One place, whose text changes: that is what a screen reader reads out.
+    assert page.locator(".sc-text").count() == 1
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])
+
+
+def test_the_menu_of_a_node_is_heard(page: Page):
+    add(page, "ScalingCache")
+    page.wait_for_timeout(500)
+    x, y = page.evaluate(
+        """() => {
+            const { left, top } = app.canvas.canvas.getBoundingClientRect()
+            return [left + node.pos[0] + 60, top + node.pos[1] - 12]
+        }"""
+    )
+    page.mouse.click(x, y, button="right")
+    expect(page.get_by_text("Import coefficient file")).to_be_visible()
+    heard = {name for role, name, _ in spoken(page) if role in ("menuitem", "StaticText")}
+    assert {"Import coefficient file", "Export coefficient file"} <= heard
+    page.keyboard.press("Escape")
+    page.evaluate("LiteGraph.closeAllContextMenus(window)")
+
+
+def test_the_commands_have_names_and_keys(page: Page):
+    known = page.evaluate(
+        """() => app.extensionManager.command.commands
+            .filter(c => c.id.startsWith('ScalingCache.'))
+            .map(c => [c.label, c.keybinding?.combo.toString()])"""
+    )
+    assert sorted(known) == [
+        ["Compare with and without cache", "Alt + Shift + c"],
+        ["Speed up with Scaling Cache", "Alt + Shift + s"],
+        ["Switch all caches on or off", "Alt + Shift + x"],
+    ]
 
 
 def test_no_errors_from_this_pack(page: Page):

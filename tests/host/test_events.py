@@ -13,6 +13,7 @@ from scaling_cache.cache_core.methods import ScalingCache
 from scaling_cache.cache_core.run.report import RunReport, StepRecord
 from scaling_cache.nodes.host import progress as events
 from scaling_cache.nodes.host.cache import Cache, install
+from scaling_cache.nodes.host.captions import duration
 
 # A message stays under this, in bytes of JSON.
 MOST = 2000
@@ -85,3 +86,61 @@ def test_a_script_sends_nothing(tiny: Any, sample: Any, monkeypatch: Any, node: 
     monkeypatch.setattr(events.Origin, "message", build)
     assert torch.equal(sample(cached, steps=12), plain)
     sample(cached, steps=7)  # refused
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.0004, "0 ms"), (0.34, "340 ms"), (2.06, "2.1 s"), (42.4, "42 s"), (185.2, "3:05 min")],
+)
+def test_a_time_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_words_of_a_run_under_way_count_all_that_was_told() -> None:
+    report, told = make(12)
+    report.asked = 2.0
+    for step in range(11):
+        grow(report, step, "scheduled")
+    message = told.news()
+    assert message["counts"] == (10, 0)
+    assert message["caption"] == "step 10 of 12, 200 ms left"
+    assert message["speed"] == "asked 2.0x"
+    assert message["summary"].splitlines() == [
+        "First Block Cache: 10 of 12 steps computed, 0 predicted",
+        "2 to go",
+        "asked 2.0 times",
+    ]
+
+
+def test_words_of_a_run_that_is_over() -> None:
+    report, told = make(4)
+    report.asked, report.cache_bytes = 2.0, 3 * 2**20
+    for step in range(4):
+        computed = step % 2 == 0
+        report.records.append(
+            StepRecord(step, 1.0, "why", None, None, 1, computed, 1.0 if computed else 0.25)
+        )
+    report.note("A note")
+    message = told.closing()
+    assert message["caption"] == "2 of 4 computed, saved 1.5 s"
+    assert message["speed"] == "asked 2.0x, about 1.6x"
+    assert message["summary"].splitlines() == [
+        "First Block Cache: 2 of 4 steps computed, 2 predicted",
+        "2.5 s",
+        "about 1.60 times faster",
+        "asked 2.0 times",
+        "1.0 s per computed step, 250 ms per predicted step",
+        "3 MiB held",
+        "A note",
+    ]
+    told.stopped = True
+    assert told.closing()["caption"] == "Stopped at step 4 of 4"
+
+
+def test_a_run_of_which_nothing_was_predicted_has_no_speed() -> None:
+    report, told = make(2)
+    report.asked = 2.0
+    for step in range(2):
+        grow(report, step, "scheduled")
+    message = told.closing()
+    assert (message["caption"], message["speed"]) == ("Nothing predicted", "")
