@@ -143,6 +143,7 @@ def test_a_toast_is_in_it(chinese: Page):
 
 
 def test_a_sentence_that_is_not_known_stays(chinese: Page):
+    run(chinese, "demo_video_on")
     chinese.evaluate(
         f"""() => window.comfyAPI.api.api.dispatchEvent(new CustomEvent('scaling_cache.run', {{
             detail: {{ workflow: app.graph.id, node: String({NODE}.id), run: 1e15, state: 'refused',
@@ -152,10 +153,8 @@ def test_a_sentence_that_is_not_known_stays(chinese: Page):
 
 
 def test_english_comes_back_without_a_reload(chinese: Page):
+    """The page is told of another language before the setting holds it."""
     chinese.evaluate(SET, ["Comfy.Locale", "en"])
-    chinese.wait_for_function(
-        "fetch('/scaling_cache/messages?language=en').then(r => r.json()).then(m => !m.length)"
-    )
     run(chinese, "demo_video_on")
     expect(view(chinese)).to_contain_text("8 of 10 computed")
 

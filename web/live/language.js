@@ -20,13 +20,12 @@ function shapeOf(template) {
   return new RegExp(`^${parts.join("(.+?)")}$`);
 }
 
-async function load() {
-  const language = app.extensionManager.setting.get("Comfy.Locale");
+async function load(language) {
   const answer = await api.fetchApi(`/scaling_cache/messages?language=${language}`);
   const catalogue = Object.entries(await answer.json());
   sentences = catalogue.map(([template, told]) => [shapeOf(template), told]);
 }
 
-app.ui.settings.addEventListener("Comfy.Locale.change", load);
+app.ui.settings.addEventListener("Comfy.Locale.change", ({ detail }) => load(detail.value));
 // Names of commands and settings are told once. Without a catalogue they are English.
-await load().catch(console.warn);
+await load(app.extensionManager.setting.get("Comfy.Locale")).catch(console.warn);
