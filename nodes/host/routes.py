@@ -1,8 +1,6 @@
 """What the web extensions ask the host's server for, and who may ask.
 
-Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON;
-but for the translations, which are public: of a pack's locale files the host passes on those of its own
-kinds alone.
+Each route passes one check, `refusal`, and answers what goes wrong with a status and a sentence as JSON.
 """
 
 from __future__ import annotations
@@ -75,7 +73,8 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
     - `GET /scaling_cache/coefficients?name=...` sends a file that the nodes offer.
     - `POST /scaling_cache/coefficients` keeps the file of a form, field `file`; one form at a time.
     - `GET /scaling_cache/runs?prompt_id=...` says what caches did in a prompt, and where its runs stand.
-    - `GET /scaling_cache/messages?language=...` gives English sentences and their translations.
+    - `GET /scaling_cache/messages?language=...` gives English sentences and their translations, as of a
+      pack's locale files the host passes on those of its own kinds alone.
     """
     receiving = asyncio.Lock()
 
@@ -103,13 +102,17 @@ def add_routes(table: web.RouteTableDef, limits: Limits) -> None:
             raise ValueError("prompt_id: is missing")
         return web.json_response(STATISTICS.of(prompt))
 
-    routes = (("GET", PATH, send_file), ("POST", PATH, receive_file), ("GET", RUNS, send_runs))
-    for method, path, handler in routes:
-        table.route(method, path)(_guarded(handler))
-
-    @table.get(MESSAGES)
     async def send_messages(request: Any) -> web.StreamResponse:
         return web.json_response(messages(request.query.get("language", "")))
+
+    routes = (
+        ("GET", PATH, send_file),
+        ("POST", PATH, receive_file),
+        ("GET", RUNS, send_runs),
+        ("GET", MESSAGES, send_messages),
+    )
+    for method, path, handler in routes:
+        table.route(method, path)(_guarded(handler))
 
 
 def refusal(method: str, headers: Mapping[str, str]) -> str:

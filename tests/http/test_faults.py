@@ -186,7 +186,8 @@ def test_progress_while_sampling_and_a_summary_after(host, workflow):
     assert (runs[-1]["asked"], runs[-1]["state"]) == (2.0, "done")
     assert texts[-1].startswith("Scaling Cache: computed 8 of 10 evaluations")
     assert "ms per predicted step" in texts[-1]
-    assert f"[Scaling Cache] {texts[-1]}" in host.server.log_text()
+    in_one_line = texts[-1].replace("\n", ". ")
+    assert f"[Scaling Cache] {in_one_line}" in host.server.log_text()
 
 
 def test_under_4_steps_it_steps_aside_and_says_so(host, workflow, latent):

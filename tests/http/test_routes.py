@@ -21,6 +21,7 @@ pytestmark = pytest.mark.host
 
 PATH = "/scaling_cache/coefficients"
 RUNS = "/scaling_cache/runs"
+MESSAGES = "/scaling_cache/messages"
 OURS = {"X-Scaling-Cache": "1"}
 HOST = "127.0.0.1:8188"
 NAME = "mine.safetensors"
@@ -153,7 +154,8 @@ def ours(host: Any) -> list[tuple[str, str]]:
 
 def test_the_router_names_the_routes_that_these_tests_ask(host: Any):
     """A new one needs its request in `ask`, below."""
-    methods = {PATH: ("GET", "HEAD", "POST"), RUNS: ("GET", "HEAD")}
+    reading = ("GET", "HEAD")
+    methods = {PATH: (*reading, "POST"), RUNS: reading, MESSAGES: reading}
     assert set(ours(host)) == {
         (method, before + path)
         for before in ("", "/api")
