@@ -15,7 +15,7 @@ help: ## list the targets
 setup: ## install packages into .venv and the host into .host
 	@$(PYTHON) -m demo.setup
 
-demo: setup ## pictures in the real host, plain and cached, in minutes; PROMPT="red circle left night"
+demo: setup ## pictures in the real host, plain and cached, in minutes; PROMPT="grinning cat"
 	@$(RUN) -m demo.show $(if $(findstring command,$(origin PROMPT)),"$(PROMPT)")
 
 demo-video: setup ## every method on the demo video model, and one table; most of an hour

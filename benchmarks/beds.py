@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from demo.emoji_model import evaluate as emoji
+from demo.emoji_model.networks import COEFFICIENTS as EMOJI_COEFFICIENTS
 from demo.host.inprocess import import_host, import_pack
 from demo.host.server import COEFFICIENTS as VIDEO_COEFFICIENTS
 from demo.image_model import evaluate as image
 from demo.image_model.networks import COEFFICIENTS as IMAGE_COEFFICIENTS
 from demo.model import evaluate as video
 from demo.model.clips import FRAMES
+from demo.nodes import emoji as names
 from demo.nodes.vocabulary import held_out_prompts, training_prompts
 from demo.unet_model import networks as unet
 from testbed.coefficient_folder import look_in
@@ -116,6 +119,17 @@ class Plan:
 
 
 BEDS = {
+    "demo_emoji": Bed(
+        "demo_emoji",
+        emoji.load_model,
+        emoji.load_vae,
+        emoji.LATENT,
+        EMOJI_COEFFICIENTS,
+        16,
+        emoji.conditioning,
+        held_out=names.held_out_prompts,
+        training=names.training_prompts,
+    ),
     "demo_image": Bed(
         "demo_image", image.load_model, image.load_vae, image.LATENT, IMAGE_COEFFICIENTS, 16
     ),

@@ -21,18 +21,18 @@ from .sections.calibration import by_bed, calibrated, picture_of
 from .sections.common import SHORT, by_plan
 from .sections.cost import costs
 from .sections.fidelity import sections, short
-from .sections.further import again, samplers, video
+from .sections.further import again, samplers, shapes, video
 from .standings import standing
 
 RESULTS = Path(__file__).parent / "results"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 CALIBRATED = ROOT / "docs" / "results_calibration.md"
 IMAGES = ROOT / "docs" / "images"
-FIDELITY, SAMPLERS = "fidelity.json", "fidelity_samplers.json"
+FIDELITY, SHAPES, SAMPLERS = "fidelity.json", "fidelity_shapes.json", "fidelity_samplers.json"
 VIDEO, VIDEO_ALL = "fidelity_video.json", "fidelity_video_all.json"
 AGAIN = "fidelity_again.json"
 # Files of which pages compare prompt by prompt, and FLIP.
-PER_PROMPT = (FIDELITY, VIDEO, VIDEO_ALL)
+PER_PROMPT = (FIDELITY, SHAPES, VIDEO, VIDEO_ALL)
 # Columns of one bed and plan alone.
 _DRAWN = ("setting", "seconds", "evaluations", "work", "samples", "ssim", "truth_psnr", "curve")
 CALIBRATION, COST = "calibration.json", "cost.json"
@@ -108,11 +108,15 @@ def run(options: argparse.Namespace) -> None:
     if (path := options.results / FIDELITY).exists():
         environment, rows = results.read(path)
         draw(rows)
-        videos = results.read(path)[1] if (path := options.results / VIDEO).exists() else []
-        page = filled(page, "aims", aimed([*rows, *videos]))
         page = filled(page, "fidelity", sections(environment, rows))
         readme = filled(README.read_text(encoding="utf-8"), "results", short(environment, rows))
         README.write_text(readme, encoding="utf-8")
+        others = [options.results / name for name in (SHAPES, VIDEO)]
+        more = [row for path in others if path.exists() for row in results.read(path)[1]]
+        page = filled(page, "aims", aimed([*rows, *more]))
+    if (path := options.results / SHAPES).exists():
+        environment, rows = results.read(path)
+        page = filled(page, "shapes", shapes(environment, rows))
         if (path := options.results / AGAIN).exists():
             page = filled(page, "again", again(rows, *results.read(path)))
     if (path := options.results / SAMPLERS).exists():

@@ -15,7 +15,7 @@ from .host.fetch import ROOT, FetchError
 from .host.server import ServerError, place, serve
 
 PACK = "scalingcache-demo"
-WORKFLOW = "demo_video_on"
+WORKFLOW = "demo_emoji_on"
 
 
 def show(port: int | None) -> None:

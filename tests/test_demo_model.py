@@ -54,7 +54,7 @@ def test_samples_move(quality: dict[str, Any]):
 def test_weights_are_small():
     """Of each model, the ControlNet, the students and video with sound included."""
     folders = [*(ROOT / "demo").glob("*/*weights")]
-    assert len(folders) == 6
+    assert len(folders) == 7
     for folder in folders:
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 30 * 2**20
 

@@ -1,9 +1,12 @@
-"""The emoji model's language and network, and `make demo` in a real host; nothing here needs the font."""
+"""The emoji model: its language, its network, what it draws, and `make demo` in a real host; nothing here
+needs the font."""
 
 from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from PIL import Image
 from demo import show
 from demo.emoji_model.networks import make_sd3
 from demo.emoji_model.train_dit import some
+from demo.host.fetch import ROOT
 from demo.host.loaders import load_shifted, sample_euler
 from demo.model.networks import export
 from demo.nodes.emoji import (
@@ -95,15 +99,33 @@ def test_the_hosts_loader_knows_the_network_and_the_words_reach_it(tmp_path: Pat
     assert (latents[0] - latents[2]).abs().max() > 0.01
 
 
+def test_it_draws_what_it_is_asked_for():
+    """Read by a classifier that knows the font's pictures and not the networks."""
+    command = [
+        sys.executable,
+        "-m",
+        "demo.emoji_model.evaluate",
+        "--samples",
+        "60",
+        "--steps",
+        "20",
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr[-2000:]
+    quality = json.loads(result.stdout.splitlines()[-1])
+    assert quality["first"] >= 0.9
+    assert quality["half"] <= 34
+
+
 def test_the_demo_shows_plain_cached_and_fewer_steps_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(show, "STEPS", 20)
     monkeypatch.setattr(show, "OUT", tmp_path)
-    show.run(["red circle left night"])
+    show.run(["grinning cat"])
     said = capsys.readouterr().out
     for title in ("all steps", "cache 2x", "cache 3x", "fewer steps"):
-        assert f"red circle left night: {title}" in said
+        assert f"grinning cat: {title}" in said
     rows = json.loads((tmp_path / "report.json").read_text())["rows"]
     plain, twice, half, thrice, third = rows
     assert plain["computed"] == 20

@@ -27,6 +27,7 @@ LONG = (
     "tests/test_browser.py::test_a_template_opens",
     "tests/test_convert.py::test_it_is_what_the_page_would_queue",
     "tests/test_demo_model.py",
+    "tests/test_emoji.py::test_it_draws",
     "tests/test_emoji.py::test_the_demo",
     "tests/test_foreign_pages.py",
     "tests/test_hostile_texts.py::test_the_live_view",

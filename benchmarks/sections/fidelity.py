@@ -27,8 +27,10 @@ from .common import (
     with_interval,
 )
 
+# Of a row, its title, and how it is shown.
+_Column = tuple[str, str, str]
 # Measures with weights.
-_LEARNT = (("st_lpips", "ST-LPIPS", ".4f"), ("jod", "JOD", ".2f"))
+_LEARNT: Sequence[_Column] = (("st_lpips", "ST-LPIPS", ".4f"), ("jod", "JOD", ".2f"))
 # Measures of another seed that are told.
 _FLOOR = (
     ("psnr", "PSNR", ".1f"),
@@ -117,8 +119,7 @@ def details(rows: list[Row], speed: float) -> str:
     found = sorted(at_speed(rows, speed).values(), key=lambda row: -row["psnr"])
     if not found:
         return ""
-    # Where they were measured.
-    learnt = [one for one in _LEARNT if any(row.get(one[0]) is not None for row in found)]
+    learnt = _measured(_LEARNT, found)
     lines = [
         [
             *("method", "setting", "computed", "with probes", "measured", "PSNR dB [95 %]"),
@@ -141,6 +142,11 @@ def details(rows: list[Row], speed: float) -> str:
     plain = next((row["truth_psnr"] for row in rows if row["target"] is None), None)
     against = "" if plain is None else f" All steps are {plain:.1f} dB from 400 steps."
     return f"At {speed:g}x:{against}\n\n{table(lines)}"
+
+
+def _measured(columns: Sequence[_Column], rows: Sequence[Row]) -> list[_Column]:
+    """Those of some measures that there are."""
+    return [one for one in columns if any(row.get(one[0]) is not None for row in rows)]
 
 
 def gains(rows: list[Row]) -> str:
@@ -174,16 +180,12 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
     """For README: the pack's own methods and the best of the others, of the first bed and plan, at
     the default speed."""
     _, rows = by_plan(rows)[0]
-    head = [
-        "method",
-        "computed",
-        "measured",
-        "PSNR (worst)",
-        "FLIP",
-        "PSNR against 400 steps",
-    ]
-    lines = [head]
     picked = [row for row in standing(rows, SHORT[0]).values() if row is not None]
+    clock = timed(picked)
+    learnt = _measured(_LEARNT, picked)
+    times = ["measured"] if clock else []
+    head = ["method", "computed", *times, "PSNR (worst)", "FLIP", *(name for _, name, _ in learnt)]
+    lines = [head]
     for row in sorted(picked, key=lambda row: -row["psnr"]):
         name = plots.name_of(row["method"])
         if row["group"] == Group.PUBLISHED.value:
@@ -193,10 +195,10 @@ def short(environment: dict[str, Any], rows: list[Row]) -> str:
             [
                 f"**{name}**" if own else name,
                 f"{row['computed']:.1f} of {row['steps']}",
-                measured(row),
+                *([measured(row)] if clock else []),
                 f"{row['psnr']:.1f} dB ({row['psnr_worst']:.1f})",
                 number(row["perceptual"], ".4f"),
-                "-" if row["truth_psnr"] is None else f"{row['truth_psnr']:.1f} dB",
+                *(number(row[column], form) for column, _, form in learnt),
             ]
         )
     return f"`{rows[0]['bed']}`, {plan(rows[0])}; {origin(environment, rows)}\n\n{table(lines)}"

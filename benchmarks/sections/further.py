@@ -1,4 +1,5 @@
-"""The sections of further comparisons: other samplers, the video model, other seeds."""
+"""The sections of further comparisons: the models of shapes, other samplers, the video model, other
+seeds."""
 
 from __future__ import annotations
 
@@ -12,6 +13,19 @@ from ..results import Row
 from ..standings import OTHERS, OWN, label, standing
 from .common import SHORT, by_plan, folded, origin, own_name, speeds_of, table, with_interval
 from .fidelity import by_speed, gains, overview
+
+
+def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
+    """The same comparison on the image model of shapes and the UNet."""
+    groups = by_plan(rows)
+    return "\n".join(
+        [
+            "## On pictures of shapes\n",
+            origin(environment, rows) + "\n",
+            overview(groups),
+            *(folded(title, [by_speed(mine), gains(mine)]) for title, mine in groups),
+        ]
+    )
 
 
 def samplers(environment: dict[str, Any], rows: list[Row]) -> str:

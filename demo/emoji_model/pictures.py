@@ -25,6 +25,7 @@ from ..nodes.emoji import words_of
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 SIZE = 128
 _BITMAPS = 109  # the one size that the font has
+_SHOWN = 118  # pixels of its width in a rendering
 _WIDE = (136, 128)  # of a picture; a longer row is a sequence that the font does not join
 _JOINER = "\N{ZERO WIDTH JOINER}"
 _SIGNS = {"woman": "\N{FEMALE SIGN}", "man": "\N{MALE SIGN}"}
@@ -52,17 +53,14 @@ def glyph(text: str) -> Image.Image | None:
 
 
 def render(text: str, draw: random.Random) -> Tensor:
-    """One rendering [3, 128, 128], 0 to 1: turned by up to 10 degrees, 85 to 110 pixels wide, anywhere it
-    fits, on one pale colour. None of it is in the words, so the noise decides it."""
+    """One rendering [3, 128, 128], 0 to 1: in the middle, on a pale colour that only noise decides."""
     picture = glyph(text)
     assert picture is not None, text
-    width = draw.randint(85, 110)
-    turned = picture.rotate(draw.uniform(-10, 10), Image.Resampling.BICUBIC, expand=True)
-    small = turned.resize((width, width * turned.height // turned.width), Image.Resampling.LANCZOS)
+    small = picture.resize((_SHOWN, _SHOWN * _WIDE[1] // _WIDE[0]), Image.Resampling.LANCZOS)
     colour = colorsys.hsv_to_rgb(draw.random(), draw.uniform(0.0, 0.4), draw.uniform(0.9, 1.0))
     page = Image.new("RGB", (SIZE, SIZE), tuple(round(255 * c) for c in colour))
-    place = [draw.randint(2, max(2, SIZE - side - 2)) for side in small.size]
-    page.paste(small, (place[0], place[1]), small)
+    left, top = ((SIZE - side) // 2 for side in small.size)
+    page.paste(small, (left, top), small)
     pixels = torch.frombuffer(bytearray(page.tobytes()), dtype=torch.uint8)
     return pixels.view(SIZE, SIZE, 3).permute(2, 0, 1) / 255
 

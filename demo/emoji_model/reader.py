@@ -1,10 +1,10 @@
 """A small classifier that says which emoji a picture shows, to measure what the model draws.
 
-    python -m demo.emoji_model.reader --steps 4000
+    python -m demo.emoji_model.reader --steps 2500
 
 It learns from renderings of the font on 64x64 pixels, of which it sees random crops, blurred and noisy by
-chance, as a sampled picture is neither sharp nor in place. It is tried on renderings with other sizes,
-turns, places and colours than it has seen, cropped likewise; it prints the share it reads rightly.
+chance, as a sampled picture is neither sharp nor in place. It is tried on renderings on other colours,
+cropped likewise; it prints the share it reads rightly.
 """
 
 from __future__ import annotations

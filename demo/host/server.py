@@ -17,7 +17,9 @@ import requests
 from .fetch import ROOT, host_path, host_python
 
 PACK_NAME = "ComfyUI-ScalingCache"
-COEFFICIENTS = ROOT / "demo" / "model" / "coefficients" / "scalingcache_demo.safetensors"
+_MODELS = [ROOT / "demo" / name for name in ("model", "emoji_model")]
+COEFFICIENTS = _MODELS[0] / "coefficients" / "scalingcache_demo.safetensors"
+_VAES = ("vae", "taesd")
 # What the host loads of the repository.
 PACK_PARTS = (
     *("__init__.py", "cache_core", "nodes", "coefficients"),
@@ -67,7 +69,7 @@ def serve(
         port: loopback port, default a free one.
         arguments: further arguments of the host.
         threads: CPU threads of the host, default as many as it likes.
-        calibrated: give it the demo model's coefficient file.
+        calibrated: give it the coefficient files of the demo's models.
         clone: install this pack from this folder.
 
     Raises:
@@ -77,7 +79,9 @@ def serve(
     prepare(base, node_packs or {}, clone)
     if calibrated:
         # With the record of what was calibrated; links into the folder are not followed.
-        shutil.copytree(COEFFICIENTS.parent, base / "models" / "scaling_cache", dirs_exist_ok=True)
+        for model in _MODELS:
+            target = base / "models" / "scaling_cache" / model.name
+            shutil.copytree(model / "coefficients", target, dirs_exist_ok=True)
     log = base / "host.log"
     command = [
         host_python(),
@@ -119,11 +123,10 @@ def prepare(base: Path, node_packs: dict[str, Path], clone: bool) -> None:
             place(ROOT / name, pack / name)
     for name, source in node_packs.items():
         place(source, base / "custom_nodes" / name)
-    weights = ROOT / "demo" / "model" / "weights"
-    for kind, stem in (("diffusion_models", "wan"), ("vae", "vae")):
-        (base / "models" / kind).mkdir(parents=True, exist_ok=True)
-        file = weights / f"scalingcache_demo_{stem}.safetensors"
-        if file.exists():
+    for model in _MODELS:
+        for file in (model / "weights").glob("*.safetensors"):
+            kind = "vae" if file.stem.endswith(_VAES) else "diffusion_models"
+            (base / "models" / kind).mkdir(parents=True, exist_ok=True)
             place(file, base / "models" / kind / file.name)
 
 

@@ -167,27 +167,26 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
 # --- graphs
 
 
-def demo_graph(cached: bool) -> Graph:
-    prompt = "ScalingCacheDemoPrompt"
+def demo_parts(
+    cached: bool, model: str, vae: str, prompt: str, text: str, latent: Node, cfg: float
+) -> dict[str, Node]:
+    """What the graphs of both demo models have in common, from the loaders to the decoder.
+
+    Args:
+        model, vae: names of files.
+        prompt: the node that encodes a text.
+    """
     nodes = {
-        "unet": Node(
-            "UNETLoader",
-            0,
-            {"unet_name": "scalingcache_demo_wan.safetensors", "weight_dtype": "default"},
-        ),
-        "vae": Node("VAELoader", 0, {"vae_name": "scalingcache_demo_vae.safetensors"}),
-        "prompt": Node(prompt, 0, {"text": "red circle bouncing night"}, title="Prompt"),
+        "unet": Node("UNETLoader", 0, {"unet_name": model, "weight_dtype": "default"}),
+        "vae": Node("VAELoader", 0, {"vae_name": vae}),
+        "prompt": Node(prompt, 0, {"text": text}, title="Prompt"),
         "nothing": Node(prompt, 0, {"text": ""}, title="No Prompt"),
-        "latent": Node(
-            "EmptyHunyuanLatentVideo",
-            0,
-            {"width": 128, "height": 128, "length": 17, "batch_size": 1},
-        ),
+        "latent": latent,
         "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 3.0}),
         "cache": scaling_cache(link("shift")),
         "sampler": sampler(
             50,
-            4.0,
+            cfg,
             "euler",
             "simple",
             model=link("cache" if cached else "shift"),
@@ -195,27 +194,48 @@ def demo_graph(cached: bool) -> Graph:
             negative=link("nothing"),
         ),
         "decode": decoder(link("vae")),
-        "frames": Node(
-            "SaveImage", 3, {"images": link("decode"), "filename_prefix": "demo/frame"}, (320, 270)
-        ),
-        "clip": Node(
-            "SaveAnimatedWEBP",
-            3,
-            {
-                "images": link("decode"),
-                "filename_prefix": "demo/clip",
-                "fps": 12.0,
-                "lossless": False,
-                "quality": 90,
-                "method": "default",
-            },
-            (320, 420),
-        ),
     }
     if not cached:
         del nodes["cache"]
+    return nodes
+
+
+def emoji_graph(cached: bool) -> Graph:
+    names = (f"scalingcache_demo_emoji{part}.safetensors" for part in ("", "_taesd"))
+    latent = picture_latent("EmptySD3LatentImage", 128)
+    text = "christmas tree"
+    nodes = demo_parts(cached, *names, "ScalingCacheDemoEmoji", text, latent, 5.0)
+    save = Node("SaveImage", 3, {"images": link("decode"), "filename_prefix": "demo/emoji"})
     note = (
-        "**Demo model**\n\nA small video model that `make demo` brings along. Words: a colour, a "
+        "**Demo model**\n\nA small model that draws emoji. The prompt takes up to eight words of their "
+        "names, such as *grinning cat* or *red apple*."
+    )
+    return Graph(f"demo_emoji_{'on' if cached else 'off'}", DEMO, {**nodes, "picture": save}, note)
+
+
+def demo_graph(cached: bool) -> Graph:
+    names = (f"scalingcache_demo_{part}.safetensors" for part in ("wan", "vae"))
+    size = {"width": 128, "height": 128, "length": 17, "batch_size": 1}
+    latent, text = Node("EmptyHunyuanLatentVideo", 0, size), "red circle bouncing night"
+    nodes = demo_parts(cached, *names, "ScalingCacheDemoPrompt", text, latent, 4.0)
+    nodes["frames"] = Node(
+        "SaveImage", 3, {"images": link("decode"), "filename_prefix": "demo/frame"}, (320, 270)
+    )
+    nodes["clip"] = Node(
+        "SaveAnimatedWEBP",
+        3,
+        {
+            "images": link("decode"),
+            "filename_prefix": "demo/clip",
+            "fps": 12.0,
+            "lossless": False,
+            "quality": 90,
+            "method": "default",
+        },
+        (320, 420),
+    )
+    note = (
+        "**Demo model**\n\nA small video model that `make demo-video` samples. Words: a colour, a "
         "shape, a motion and a background."
     )
     return Graph(f"demo_video_{'on' if cached else 'off'}", DEMO, nodes, note)

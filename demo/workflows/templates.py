@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .file_format import Graph, Node, link
-from .graphs import ace_step_graph, demo_graph, flux_graph, lumina2_graph, wan_graph
+from .graphs import ace_step_graph, demo_graph, emoji_graph, flux_graph, lumina2_graph, wan_graph
 from .today import TODAY, Model, today_graph
 from .twice import compare_graph, compare_note, hunt_graph, hunt_note
 
@@ -18,6 +18,8 @@ def graphs() -> list[Graph]:
     wan, flux = wan_graph(), flux_graph()
     today = {model.name: today_graph(model) for model in TODAY}
     return [
+        emoji_graph(False),
+        emoji_graph(True),
         demo_graph(False),
         demo_graph(True),
         compare_graph(demo_graph(True), "demo_video_compare", compare_note("the demo model")),
