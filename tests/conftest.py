@@ -117,6 +117,22 @@ def start(page: Any, url: str) -> None:
     page.wait_for_function(ready, timeout=120_000)
 
 
+def put_alone(page: Any, kind: str) -> None:
+    """Nothing but a new node of a kind, which is `window.node`, in the middle of the page."""
+    page.evaluate(
+        """kind => {
+            app.graph.clear()
+            window.node = LiteGraph.createNode(kind)
+            node.pos = [500, 200]
+            app.graph.add(node)
+            app.canvas.ds.scale = 1
+            app.canvas.ds.offset = [0, 0]
+            app.canvas.draw(true, true)
+        }""",
+        kind,
+    )
+
+
 @pytest.fixture(scope="module")
 def page(host: Any) -> Iterator[Any]:
     """The real frontend in real Chromium; what its console says is in `errors`."""

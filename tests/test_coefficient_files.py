@@ -13,6 +13,8 @@ from scaling_cache.cache_core.calibration.files import LARGEST_FILE, load
 
 from testbed.coefficient_folder import coefficient_file
 
+from .conftest import put_alone
+
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
 OURS = {"X-Scaling-Cache": "1"}
@@ -107,15 +109,6 @@ def test_only_files_that_the_nodes_offer_are_sent(url: str, coefficients: Path, 
     assert "name: there is no file" in answer.json()["error"]
 
 
-ADD = """kind => {
-    app.graph.clear()
-    window.node = LiteGraph.createNode(kind)
-    node.pos = [500, 200]
-    app.graph.add(node)
-    app.canvas.ds.scale = 1
-    app.canvas.ds.offset = [0, 0]
-    app.canvas.draw(true, true)
-}"""
 MENU = "name => app.collectNodeMenuItems(node).find(item => item.content.startsWith(name))"
 
 
@@ -140,7 +133,7 @@ def bring(page: Page, file: Path) -> None:
 def test_the_menu_of_a_node_brings_a_file_and_takes_it_away(
     page: Page, coefficients: Path, mine: Path, tmp_path: Path
 ):
-    page.evaluate(ADD, "ScalingCache")
+    put_alone(page, "ScalingCache")
     assert page.evaluate(f"({MENU})('Export').disabled")
     bring(page, mine)
     expect(page.get_by_text(f"Imported {mine.name}")).to_be_visible()
@@ -174,7 +167,7 @@ WRONG = {
 def test_the_page_says_what_went_wrong(
     page: Page, mine: Path, answer: dict[str, Any] | None, said: str
 ):
-    page.evaluate(ADD, "ScalingCalibrateCache")
+    put_alone(page, "ScalingCalibrateCache")
     address = "**/scaling_cache/coefficients*"
     page.route(address, lambda route: route.fulfill(**answer) if answer else route.abort())
     toasts = page.locator(".p-toast-detail").filter(has_text=said)
@@ -190,13 +183,13 @@ def test_a_file_too_large_is_said_on_the_page(page: Page, coefficients: Path, tm
     large = tmp_path / "large.safetensors"
     with large.open("wb") as file:
         file.truncate(LARGEST_FILE + 2**20)
-    page.evaluate(ADD, "ScalingCache")
+    put_alone(page, "ScalingCache")
     bring(page, large)
     expect(page.get_by_text(f"file: must have {LARGEST_FILE} bytes at most")).to_be_visible()
 
 
 def test_a_calibration_can_be_taken_away_and_other_nodes_have_no_such_menu(page: Page):
-    page.evaluate(ADD, "ScalingCalibrateCache")
+    put_alone(page, "ScalingCalibrateCache")
     assert not page.evaluate(f"({MENU})('Export').disabled")
     page.evaluate("window.node = LiteGraph.createNode('ScalingTeaCache')")
     assert page.evaluate(f"({MENU})('Export')") is None

@@ -18,6 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from demo.host.fetch import ROOT
 
+from .conftest import put_alone
 from .test_live_view import spoken
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
@@ -165,29 +166,13 @@ def test_it_is_not_saved_and_goes_with_the_next_report(page: Page, report: Any):
     expect(slider).to_have_count(0)
 
 
-def add(page: Page, kind: str) -> None:
-    """A node of its own in the middle; it is `window.node`."""
-    page.evaluate(
-        """kind => {
-            app.graph.clear()
-            window.node = LiteGraph.createNode(kind)
-            node.pos = [500, 200]
-            app.graph.add(node)
-            app.canvas.ds.scale = 1
-            app.canvas.ds.offset = [0, 0]
-            app.canvas.draw(true, true)
-        }""",
-        kind,
-    )
-
-
 @RENDERINGS
 @pytest.mark.parametrize(
     "kind", ["ScalingCalibrateCache", "ScalingSuggestSpeedup", "ScalingProfileBlocks"]
 )
 def test_what_a_tool_says_is_heard(page: Page, vue: bool, kind: str):
     page.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    add(page, kind)
+    put_alone(page, kind)
     said = ["run 1 of 2, 3:05 min left", "demo.safetensors: Wan, 20 samples"]
     for line in said:
         page.evaluate(
@@ -203,7 +188,7 @@ def test_what_a_tool_says_is_heard(page: Page, vue: bool, kind: str):
 
 
 def test_the_menu_of_a_node_is_heard(page: Page):
-    add(page, "ScalingCache")
+    put_alone(page, "ScalingCache")
     page.wait_for_timeout(500)
     x, y = page.evaluate(
         """() => {

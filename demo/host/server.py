@@ -19,7 +19,13 @@ from .fetch import ROOT, host_path, host_python
 PACK_NAME = "ComfyUI-ScalingCache"
 _MODELS = [ROOT / "demo" / name for name in ("model", "emoji_model")]
 COEFFICIENTS = _MODELS[0] / "coefficients" / "scalingcache_demo.safetensors"
-_VAES = ("vae", "taesd")
+# Of the demo's models: where the host looks for them, whose they are, and the ends of their names.
+_WEIGHTS = (
+    ("diffusion_models", "model", "wan"),
+    ("vae", "model", "vae"),
+    ("diffusion_models", "emoji_model", "emoji"),
+    ("vae", "emoji_model", "emoji_taesd"),
+)
 # What the host loads of the repository.
 PACK_PARTS = (
     *("__init__.py", "cache_core", "nodes", "coefficients"),
@@ -123,10 +129,10 @@ def prepare(base: Path, node_packs: dict[str, Path], clone: bool) -> None:
             place(ROOT / name, pack / name)
     for name, source in node_packs.items():
         place(source, base / "custom_nodes" / name)
-    for model in _MODELS:
-        for file in (model / "weights").glob("*.safetensors"):
-            kind = "vae" if file.stem.endswith(_VAES) else "diffusion_models"
-            (base / "models" / kind).mkdir(parents=True, exist_ok=True)
+    for kind, model, stem in _WEIGHTS:
+        (base / "models" / kind).mkdir(parents=True, exist_ok=True)
+        file = ROOT / "demo" / model / "weights" / f"scalingcache_demo_{stem}.safetensors"
+        if file.exists():
             place(file, base / "models" / kind / file.name)
 
 
