@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from demo.host.client import PromptRefused
@@ -185,7 +187,7 @@ def test_progress_while_sampling_and_a_summary_after(host, workflow):
     assert any(run["left"] and sum(run["counts"]) for run in runs if run["state"] == "running")
     assert (runs[-1]["asked"], runs[-1]["state"]) == (2.0, "done")
     assert texts[-1].startswith("Scaling Cache: computed 8 of 10 evaluations")
-    assert "ms per predicted step" in texts[-1]
+    assert re.search(r"\d m?s per computed step, [\d.]+ m?s per predicted step", texts[-1])
     in_one_line = texts[-1].replace("\n", ". ")
     assert f"[Scaling Cache] {in_one_line}" in host.server.log_text()
 
