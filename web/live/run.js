@@ -6,7 +6,7 @@ const OVER = new Set(["done", "stopped"]);
 
 /** Merge a message into the run it belongs to: gives a new run, or the old one if it is the later one. */
 export function merge(run, message) {
-  const same = run?.id === message.run && run.prompt === message.prompt_id;
+  const same = run?.id === message.run && run?.prompt === message.prompt_id;
   if (run && !same && message.run < run.id) return run;
   const { prompt_id: prompt, run: id, state, rows, reasons, ...more } = message;
   // A cache may be replaced on the way to one sampler, and sample with another.
