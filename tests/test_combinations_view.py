@@ -114,7 +114,7 @@ SEEN = {
     ),
 }
 # Whether the row of an input has a hint behind it.
-HINTS = """hint => [...document.querySelectorAll('.lg-node-widgets *')].some(
+HINTS = """hint => [...document.querySelectorAll('.lg-node .lg-node-widget')].some(
     row => getComputedStyle(row, '::after').content === JSON.stringify(hint))"""
 # The threshold that is recommended, before a run.
 RECOMMENDED = {
