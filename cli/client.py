@@ -161,7 +161,7 @@ def standing(statistics: dict[str, Any]) -> str:
         if run["state"] == "running":
             left = run["seconds_left"]
             more = "" if left is None else f", about {left:.0f} s left"
-            return f"{run['method']}, run {number}: step {run['step']} of {run['steps']}{more}"
+            return f"{run['method']}, run {number}: {run['step']} of {run['steps']} steps{more}"
     return next(reversed(list(statistics.get("texts", {}).values())), "")
 
 

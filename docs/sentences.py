@@ -36,7 +36,7 @@ WORDS = (
 )
 # Short texts of the page, likewise; and what it adds to inputs.
 OF_THE_PAGE = (
-    "Step {} of {}",
+    "Step {} of 0-{}",
     "{} to go",
     "Replaced. {}",
     "Imported {}",

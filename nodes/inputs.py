@@ -160,8 +160,8 @@ def coefficients(names: Sequence[str]) -> io.Input:
 
 def computed_steps() -> io.Input:
     words = (
-        "Steps to compute, such as 0-2, 5, 8, in place of a target. The node names those of a run "
-        "after it: copy and edit them. Empty for none."
+        "Steps to compute, such as 0-2, 5, 8, in place of a target. The first step is 0. The node names "
+        "those of a run after it: copy and edit them. Empty for none."
     )
     return text("computed_steps", words, folded=True)
 
@@ -280,7 +280,7 @@ def off(cls: Any, model: Any) -> io.NodeOutput:
     Its runs are timed, for a report that compares with them.
     """
     ProgressText(node_of(cls)).off()
-    return io.NodeOutput(install(model, Cache(Plain())))
+    return io.NodeOutput(install(model, Cache(Plain(), off=node_of(cls))))
 
 
 def refused(cls: Any, model: Any, why: str) -> io.NodeOutput:

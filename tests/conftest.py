@@ -133,6 +133,13 @@ def put_alone(page: Any, kind: str) -> None:
     )
 
 
+def toasts(page: Any, said: str) -> Any:
+    """The frontend's messages in the corner that say this: those with a button that closes them, and not
+    the one for screen readers alone."""
+    closed = page.get_by_role("alert").filter(has=page.get_by_role("button"))
+    return closed.filter(has_text=said)
+
+
 @pytest.fixture(scope="module")
 def page(host: Any) -> Iterator[Any]:
     """The real frontend in real Chromium; what its console says is in `errors`."""

@@ -202,7 +202,8 @@ def test_the_help_page(page: Page):
     open_workflow(page, ROOT / "workflows" / "Scaling Cache - FLUX.1 dev.json")
     close_dialogs(page)
     page.evaluate(f"app.canvas.selectNode({NODES}[0])")
-    page.get_by_test_id("info-button").click()
+    named = page.get_by_role("button", name="Node Info", exact=True)
+    named.or_(page.get_by_test_id("info-button")).first.click()
     expect(page.get_by_text("When not to use it")).to_be_visible()
     look(page, "help")
 

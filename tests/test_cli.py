@@ -488,9 +488,9 @@ def test_the_run_that_goes_on_is_told_with_its_number_and_time_left():
     going = {**done, "state": "running", "step": 12, "steps": 20, "seconds_left": 33.6}
     texts = {"7": "computed 3 of 5", "9": "1 of 4 runs are kept"}
     answer = {"runs": [done, going], "texts": texts}
-    assert standing(answer) == "Scaling Cache, run 2: step 12 of 20, about 34 s left"
+    assert standing(answer) == "Scaling Cache, run 2: 12 of 20 steps, about 34 s left"
     answer["runs"] = [{**going, "seconds_left": None}]
-    assert standing(answer) == "Scaling Cache, run 1: step 12 of 20"
+    assert standing(answer) == "Scaling Cache, run 1: 12 of 20 steps"
     assert standing({"runs": [done], "texts": texts}) == "1 of 4 runs are kept"
     assert standing({}) == ""
 

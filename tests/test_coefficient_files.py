@@ -13,7 +13,7 @@ from scaling_cache.cache_core.calibration.files import LARGEST_FILE, load
 
 from testbed.coefficient_folder import coefficient_file
 
-from .conftest import put_alone
+from .conftest import put_alone, toasts
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
@@ -170,12 +170,12 @@ def test_the_page_says_what_went_wrong(
     put_alone(page, "ScalingCalibrateCache")
     address = "**/scaling_cache/coefficients*"
     page.route(address, lambda route: route.fulfill(**answer) if answer else route.abort())
-    toasts = page.locator(".p-toast-detail").filter(has_text=said)
-    known = toasts.count()
+    told = toasts(page, said)
+    known = told.count()
     page.evaluate(f"({MENU})('Export').callback()")
-    expect(toasts).to_have_count(known + 1)
+    expect(told).to_have_count(known + 1)
     bring(page, mine)
-    expect(toasts).to_have_count(known + 2)
+    expect(told).to_have_count(known + 2)
     page.unroute(address)
 
 

@@ -16,6 +16,8 @@ from scaling_cache.cache_core.planning.gram import GramTable
 
 from demo.host.fetch import ROOT
 
+from .conftest import toasts
+
 np = pytest.importorskip("numpy")
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
@@ -272,7 +274,7 @@ def test_the_live_view(clean: Page, text: str):
     assert text == clean.locator(".sc-live-speedup").last.text_content()
     plot.focus()
     clean.keyboard.press("ArrowLeft")
-    tip = clean.get_by_role("tooltip").filter(has_text="Step 1 of 2")
+    tip = clean.get_by_role("tooltip").filter(has_text="Step 0 of 0-1")
     expect(tip).to_be_visible()
     assert f"computed: {text}" in (tip.text_content() or "")
     assert text in (view.get_by_role("status").text_content() or "")
@@ -324,8 +326,8 @@ def test_the_menu_of_a_node_in_a_workflow(
     expect(entry).to_be_visible()
     entry.click()
     # Those of earlier tests may still be shown.
-    told = clean.locator(".p-toast-detail", has_text="there is no file")
-    toast = told.filter(has_text=text.split("'")[0].split('"')[0]).last
+    told = toasts(clean, "there is no file").filter(has_text=text.split("'")[0].split('"')[0])
+    toast = told.last.get_by_text("there is no file")
     expect(toast).to_be_visible()
     assert toast.locator("*").count() == 0
 
@@ -346,7 +348,7 @@ def test_a_file_that_is_imported(clean: Page, coefficients: Path, text: str):
         clean.get_by_text("Import coefficient file").click()
     name = f"{text.replace('/', '')}.safetensors"
     chooser.value.set_files({"name": name, "mimeType": "text/html", "buffer": IMAGE.encode()})
-    toast = clean.locator(".p-toast-detail", has_text="name: ").last
+    toast = toasts(clean, "name: ").last.get_by_text("name: ")
     expect(toast).to_be_visible()
     assert "onerror" in (toast.text_content() or "") or "javascript" in (toast.text_content() or "")
     assert toast.locator("*").count() == 0

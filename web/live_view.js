@@ -22,6 +22,8 @@ let prompt = null;
 let last = null;
 // Node of the run that is told of now.
 let told = null;
+// What views say that wait.
+let waits;
 
 /** A message of the Python side. Those of other prompts than the one under way are too late. */
 function receive(message) {
@@ -29,7 +31,9 @@ function receive(message) {
   // A prompt of a program names no workflow: it is taken for the one that is open.
   const workflow = message.workflow ?? app.graph.id;
   told = keyOf(workflow, message.node);
-  const run = message.state === "off" ? null : merge(runs.get(told)?.run ?? null, message);
+  const off = message.state === "off";
+  waits = (off && message.caption) || "waiting";
+  const run = off ? null : merge(runs.get(told)?.run ?? null, message);
   remember(runs, workflow, message.node, { run });
   refresh();
 }
@@ -38,6 +42,7 @@ function receive(message) {
 function begin(started) {
   prompt = last = started;
   told = null;
+  waits = "waiting";
   refresh();
 }
 
@@ -54,11 +59,11 @@ function refresh() {
   for (const known of wanted.view ? runs.values() : []) {
     const { run } = known;
     const node = nodeOf(known);
-    if (!caches(node) || (idle && !run)) continue;
+    if (!caches(node) || !run) continue;
     shown.add(node);
-    const own = idle || run?.prompt === prompt || MODES[node.mode];
-    const old = last !== null && run?.prompt !== last;
-    show(node, own ? run : null, MODES[node.mode] ?? (own && old ? "earlier run" : ""));
+    const own = idle || run.prompt === prompt || MODES[node.mode];
+    const old = last !== null && run.prompt !== last;
+    show(node, own ? run : merge(null, { state: "waiting", caption: waits }), MODES[node.mode] ?? (own && old ? "earlier run" : ""));
   }
   for (const node of views.keys()) if (!shown.has(node)) hide(node);
 }

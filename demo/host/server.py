@@ -32,7 +32,8 @@ PACK_PARTS = (
     *("web", "workflows", "subgraphs", "locales"),
 )
 _FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models")
-_START_SECONDS = 180
+# For a host that hangs: one that ends is seen at once. Newer ones took over 180 s on two busy cores.
+_START_SECONDS = 600
 
 
 class ServerError(RuntimeError):

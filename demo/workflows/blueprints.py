@@ -128,6 +128,9 @@ def blueprint_format(blueprint: Blueprint, object_info: dict[str, Any]) -> dict[
     graph, number = blueprint.graph, numbers(blueprint.graph)
     places = layout(graph, object_info)
     nodes, links = saved(graph, object_info, places)
+    for node in nodes:
+        if node["type"] == "CFGGuider":  # the input shows its value
+            node["widgets_values"] = [CFG]
     by_id = {node["id"]: node for node in nodes}
     for slot, (kind, (source, out)) in enumerate(blueprint.outputs.values()):
         links.append([len(links) + 1, number[source], out, OUTPUTS, slot, kind])
@@ -160,8 +163,9 @@ def blueprint_format(blueprint: Blueprint, object_info: dict[str, Any]) -> dict[
         "extra": {},
     }
     set_here = [*blueprint.shown, *(k for k in blueprint.inputs.values() if k in WIDGET_TYPES)]
+    # None has the number of another, inside or out: newer frontends then find the widgets.
     node = {
-        "id": 1,
+        "id": len(nodes) + 1,
         "type": inside["id"],
         "pos": [0, 0],
         "size": [340, 60 + ROW * len(blueprint.inputs) + WIDGET_ROW * len(set_here)],
@@ -175,14 +179,15 @@ def blueprint_format(blueprint: Blueprint, object_info: dict[str, Any]) -> dict[
         ],
         "outputs": [{"name": name, "type": kind, "links": []} for name, kind in given.items()],
         "properties": {"proxyWidgets": [[str(number[name]), key] for name, key in blueprint.shown]},
-        "widgets_values": [CFG] if "cfg" in blueprint.inputs else [],
+        # Values stand in the nodes: frontends do not agree on whose those here are.
+        "widgets_values": [],
         "title": graph.name,
         **OWN_COLOURS,
     }
     return {
         "id": identity(f"{graph.name} alone"),
         "revision": 0,
-        "last_node_id": 1,
+        "last_node_id": node["id"],
         "last_link_id": 0,
         "nodes": [node],
         "links": [],

@@ -29,6 +29,7 @@ class Cache:
     Attributes:
         method: what decides, with its settings.
         node_id: node to report on, None for scripts.
+        off: in its place, the node that is switched off and so samples plainly.
         coefficients: "auto", "none" or the name of a coefficient file.
         predictor: in place of the method's own.
         table: calibrated products of the guided outputs, in place of a file's.
@@ -46,6 +47,7 @@ class Cache:
     to_host: bool = False
     notes: tuple[str, ...] = ()
     on_close: Callable[[Run], None] | None = None
+    off: str | None = None
     log: RunLog = field(default_factory=RunLog, compare=False, repr=False)
 
     @property

@@ -31,11 +31,11 @@ class Told:
         left = self.report.seconds_left
         saved = self.report.plain_seconds - self.report.seconds
         if self.state == "stopped":
-            return f"Stopped at step {done} of {total}"
+            return f"Stopped after {done} steps of {total}"
         if self.state == "running" and left:
-            return f"step {done} of {total}, {duration(left)} left"
+            return f"{done} of {total} steps, {duration(left)} left"
         if self.state == "running":
-            return f"step {done} of {total}"
+            return f"{done} of {total} steps"
         if not self.predicted:
             return "Nothing predicted"
         if saved > 0:

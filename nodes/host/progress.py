@@ -108,6 +108,8 @@ class ProgressText:
     view, and a text at the end for pages that show no view."""
 
     _node_id: str | None
+    # A node that is switched off: of its plain runs only views that wait are told.
+    _off: str | None = None
     _events: RunEvents | None = field(default=None, init=False)
 
     def start(self, name: str, report: RunReport) -> None:
@@ -119,7 +121,8 @@ class ProgressText:
         """
         origin = self._origin()
         if origin is not None:
-            self._events = RunEvents(origin, name, report, run_number())
+            kind = PlainEvents if self._node_id is None else RunEvents
+            self._events = kind(origin, name, report, run_number())
             self._post(self._events.opening())
 
     def update(self, report: RunReport) -> None:
@@ -165,7 +168,7 @@ class ProgressText:
             self._events.stopped = stopped
         said = report.summary(method.counts)
         if stopped:
-            said = f"stopped at step {len(report.records)} of {report.planned_steps}\n{said}"
+            said = f"stopped after {len(report.records)} steps of {report.planned_steps}\n{said}"
         self.finish(f"{method.name}: {said}")
 
     def finish(self, text: str) -> None:
@@ -181,8 +184,9 @@ class ProgressText:
         Args:
             pictures: files of two to compare, as the host names them: without the cache, and with it.
         """
-        if self._node_id is not None:
-            STATISTICS.say(_here()[1], self._node_id, text)
+        if self._node_id is None:
+            return
+        STATISTICS.say(_here()[1], self._node_id, text)
         origin = self._origin()
         if origin is not None:
             said = {"text": text, "pictures": list(pictures)}
@@ -195,13 +199,14 @@ class ProgressText:
 
     def _origin(self) -> Origin | None:
         """Where a run that starts now belongs, None without a node or a browser to tell."""
+        node = self._node_id or self._off
         # Looking for the server imports it, which a process without one can do without.
-        server = None if self._node_id is None else _server()
-        if self._node_id is None or server is None:
+        server = None if node is None else _server()
+        if node is None or server is None:
             return None
         context = get_executing_context()
         prompt = None if context is None else context.prompt_id
-        return Origin(self._node_id, prompt, _workflow(server, prompt))
+        return Origin(node, prompt, _workflow(server, prompt))
 
 
 def _server() -> Any:
@@ -345,14 +350,29 @@ class RunEvents:
         )
 
 
+class PlainEvents(RunEvents):
+    """Of a run without a cache: where it stands, for views of caches that wait for it."""
+
+    def opening(self) -> Message:
+        return self.news()
+
+    def news(self) -> Message:
+        over = max(len(self._report.records) - 1, 0)
+        where = Told("running", self._name, self._report, over, 0).caption
+        return switched_off(self._origin, self._run, caption=f"plain run first: {where}")
+
+    def closing(self) -> Message:
+        return switched_off(self._origin, self._run)
+
+
 def refusal(origin: Origin, reason: str, run: int) -> Message:
     """A run, or the node itself, does without the cache."""
     return origin.message(run, "refused", reason=reason, caption=f"Not cached. {reason}")
 
 
-def switched_off(origin: Origin, run: int) -> Message:
+def switched_off(origin: Origin, run: int, **more: Any) -> Message:
     """The node caches nothing from now on: what it showed is of settings that are gone."""
-    return origin.message(run, "off")
+    return origin.message(run, "off", **more)
 
 
 def _row(record: StepRecord, reasons: list[str]) -> list[float | int | None]:

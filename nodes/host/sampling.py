@@ -486,7 +486,7 @@ def _start(cache: Any, about: Sampling) -> Active | None:
     if isinstance(planned, str):
         _without(cache, planned)
         return None
-    progress = ProgressText(cache.node_id)
+    progress = ProgressText(cache.node_id, cache.off)
     report = planned[0].report
     tell(progress.start, cache.method.name, report)
     tell(lambda: STATISTICS.begin(finished(cache.method.name, report, cache.node_id)))

@@ -103,7 +103,7 @@ def test_words_of_a_run_under_way_count_all_that_was_told() -> None:
         grow(report, step, "scheduled")
     message = told.news()
     assert message["counts"] == (10, 0)
-    assert message["caption"] == "step 10 of 12, 200 ms left"
+    assert message["caption"] == "10 of 12 steps, 200 ms left"
     assert message["speed"] == "asked 2.0x"
     assert message["summary"].splitlines() == [
         "First Block Cache: 10 of 12 steps computed, 0 predicted",
@@ -134,7 +134,7 @@ def test_words_of_a_run_that_is_over() -> None:
         "A note",
     ]
     told.stopped = True
-    assert told.closing()["caption"] == "Stopped at step 4 of 4"
+    assert told.closing()["caption"] == "Stopped after 4 steps of 4"
 
 
 def test_a_run_of_which_nothing_was_predicted_has_no_speed() -> None:

@@ -6,7 +6,7 @@ const OVER = new Set(["done", "stopped"]);
 
 /** Merge a message into the run it belongs to: gives a new run, or the old one if it is the later one. */
 export function merge(run, message) {
-  const same = run?.id === message.run && run.prompt === message.prompt_id;
+  const same = run?.id === message.run && run?.prompt === message.prompt_id;
   if (run && !same && message.run < run.id) return run;
   const { prompt_id: prompt, run: id, state, rows, reasons, ...more } = message;
   // A cache may be replaced on the way to one sampler, and sample with another.
@@ -28,10 +28,10 @@ export function share(step) {
   return known ? Math.max(step.error / step.limit, 0) : null;
 }
 
-/** A step in words, as a headline and the lines below it. */
+/** A step in words, counted from 0 as inputs count them: a headline and the lines below it. */
 export function describe({ steps, state }, index) {
   const step = steps[index];
-  const lines = [`Step ${index + 1} of ${steps.length}`];
+  const lines = [`Step ${index} of 0-${steps.length - 1}`];
   if (!step) lines.push(OVER.has(state) ? "not sampled" : "still to come");
   else {
     lines.push(`sigma ${number(step.sigma)}`);

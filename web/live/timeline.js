@@ -11,9 +11,6 @@ const MOST_ROWS = 3;
 // Share of the limit at the upper edge of the line's field.
 const TOP = 1.25;
 
-// Before the first message.
-const NONE = { state: "waiting", caption: "waiting", summary: "No steps yet", speed: "", notes: [], steps: [] };
-
 /** A view of one node. Show a run with `show`; put `element` where it should be seen. */
 export class Timeline {
   #run = null;
@@ -46,11 +43,11 @@ export class Timeline {
     return HEIGHT + (this.element.dataset.line ? LINE : 0) + ROW * this.#rows;
   }
 
-  /** Show a run, or that there is none yet; `stale` says why it is not of now. */
+  /** Show a run; `stale` says why it is not of now. */
   show(run, stale, linesOf) {
     const other = run?.id !== this.#run?.id;
     this.#run = run;
-    const { caption, speed, notes, summary, steps, state, without } = run ?? NONE;
+    const { caption, speed, notes, summary, steps, state, without } = run;
     const said = say(summary);
     const note = say(notes.join("\n"));
     const head = stale && `${say(stale)}: `;
@@ -119,7 +116,7 @@ export class Timeline {
       const here = this.#active;
       const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
       if (event.key === "Escape" && here >= 0) this.leave();
-      else if (event.key === "c" && this.#run?.computed_steps) this.#copy(this.#run.computed_steps);
+      else if (event.key === "c" && this.#run.computed_steps) this.#copy(this.#run.computed_steps);
       else if (to !== undefined && last >= 0) this.#walk(within(to, 0, last));
       else return;
       // The canvas has meanings of its own for these keys.
@@ -143,7 +140,7 @@ export class Timeline {
   /** Go to a step with the keyboard: it is also spoken. */
   #walk(index) {
     this.#point(index);
-    this.#spoken.textContent = this.#run ? describe(this.#run, index).join(", ") : "";
+    if (this.#active >= 0) this.#spoken.textContent = describe(this.#run, index).join(", ");
   }
 
   #point(index) {
@@ -153,7 +150,7 @@ export class Timeline {
     mark.classList.add("sc-live-active");
     this.#active = index;
     this.#tip.replaceChildren(...describe(this.#run, index).map((line) => make("div", "", {}, line)));
-    // On the page and not in the node, whose neighbours would cover it and whose zoom would shrink it.
+    // On the page: in the node, its neighbours would cover it and its zoom would shrink it.
     document.body.append(this.#tip);
     place(this.#tip, mark.getBoundingClientRect(), this.element.getBoundingClientRect());
   }
