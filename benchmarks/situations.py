@@ -37,9 +37,9 @@ plain sampling that evaluates the model as often as the cached run did. Differen
 nothing over so few prompts. Bold where the cache is more than {nothing} dB below.
 
 What no node announces (*unseen*) is a prompt that another node replaces in a wrapper around the network:
-a skipped step would not hear of it, so all is computed; rows of it that skip are from before that. The 12
-prompts are one batch here, judged together. Detail Daemon, windows and res_2s stand for nodes of other
-packs, written anew for this page.
+a skipped step would not hear of it, so all is computed. The {count} prompts are one batch here, judged
+together. Detail Daemon, windows and res_2s stand for nodes of other packs, written anew for this page. A
+situation takes half a minute of one core.
 
 | situation | at | computed | cached | worst prompt | fewer | the node says |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -65,6 +65,7 @@ class Graph:
         evaluations: of the model in each step but the last.
         cfg: scale of the guidance.
         mask: of the latent, where only a part is sampled.
+        samplers: that share the steps, each with a run of its own.
     """
 
     bed: Bed
@@ -78,6 +79,7 @@ class Graph:
     evaluations: int = 1
     cfg: float = CFG
     mask: Tensor | None = None
+    samplers: int = 1
 
     def sample(self, model: Any, steps: int) -> Tensor:
         """Latents."""
@@ -94,16 +96,21 @@ class Graph:
         guider = (self.guider or comfy.samplers.CFGGuider)(model)
         guider.set_conds(self.positive, self.negative)
         guider.set_cfg(self.cfg)
-        with torch.inference_mode():
-            return guider.sample(
-                noise,
-                torch.zeros_like(noise),
-                sampler,
-                sigmas,
-                denoise_mask=self.mask,
-                disable_pbar=True,
-                seed=SEED,
-            )
+        latents = torch.zeros_like(noise)
+        ends = [steps * i // self.samplers for i in range(self.samplers + 1)]
+        for first, last in pairwise(ends):
+            with torch.inference_mode():
+                latents = guider.sample(
+                    noise,
+                    latents,
+                    sampler,
+                    sigmas[first : last + 1],
+                    denoise_mask=self.mask,
+                    disable_pbar=True,
+                    seed=SEED,
+                )
+            noise = torch.zeros_like(noise)
+        return latents
 
 
 @dataclass(frozen=True)
@@ -505,6 +512,15 @@ def masked(graph: Graph) -> None:
     graph.mask[..., : graph.bed.latent[-1] // 2] = 1.0
 
 
+def strong(graph: Graph) -> None:
+    graph.cfg = 7.0
+
+
+def in_turn(graph: Graph) -> None:
+    """Two samplers share the steps, as of a model for much noise and one for little."""
+    graph.samplers = 2
+
+
 def nothing_changes(graph: Graph) -> None:
     """Plain sampling."""
 
@@ -534,6 +550,8 @@ SITUATIONS = {
         Situation("Detail Daemon 1.0", daemon(1.0)),
         Situation("moving windows", windows_of_frames),
         Situation("a part of the picture", masked),
+        Situation("two samplers in turn", in_turn),
+        Situation("cfg 7", strong),
         Situation("res_2s_ode", res_2s),
         Situation("heun", sampler("heun", 2)),
         Situation("dpm_2", sampler("dpm_2", 2)),

@@ -129,6 +129,8 @@ _SAMPLERS: Mapping[str, _Entry] = {
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
 # It samples one part of a video after the other, see `MEMORY`.
 _IN_PARTS = "ar_video"
+# Places of the denoising by which it is told how much of it a run goes through.
+_PLACES = 40
 # Scales of guidance within so much of each other count as one.
 _SCALES = 1.5
 # Said where a cache that stands behind another wrapper of batches often finds no history.
@@ -273,6 +275,14 @@ class Sampling:
         """Bytes of a number in the network."""
         base = self.patcher.model
         return (base.manual_cast_dtype or base.get_dtype()).itemsize
+
+    @property
+    def covers(self) -> float:
+        """Share of the whole denoising that the schedule goes through, 0 to 1."""
+        to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
+        levels = [float(to_sigma((i + 0.5) / _PLACES)) for i in range(_PLACES)]
+        first, last = self.schedule[0] * (1 + 1e-3), self.schedule[-1]
+        return sum(last <= level <= first for level in levels) / _PLACES
 
     @property
     def breaks(self) -> tuple[int, ...]:
@@ -550,6 +560,7 @@ def plan(
             about.breaks,
             about.scale,
             streams_of(about.patcher, about.schedule, about.shapes),
+            about.covers,
         ),
         report,
         agree,

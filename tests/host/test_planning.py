@@ -77,6 +77,29 @@ def test_the_window_holds_the_steps_from_start_to_end(tiny: Any):
     assert beyond(0.0, 1.0) == (0, 2)
 
 
+@pytest.mark.parametrize(("sigmas", "share"), [
+    ((1.0, 0.5, 0.0), 1.0),
+    ((1.0, 0.75, 0.5), 0.5),
+    ((0.25, 0.1, 0.0), 0.25),
+    ((0.5, 0.5), 0.0),
+])  # fmt: skip
+def test_how_much_of_the_denoising_a_run_goes_through(
+    tiny: Any, sigmas: tuple[float, ...], share: float
+):
+    assert about(tiny, sigmas, model_sampling=Even()).covers == pytest.approx(share)
+
+
+def test_two_samplers_that_share_the_steps_each_reach_the_target(tiny: Any):
+    """Ten steps of half of the denoising are as fine as twenty of all of it."""
+    for sigmas in (even(20)[:11], even(20)[10:]):
+        half = about(tiny, sigmas, model_sampling=Even())
+        found = plan(Cache(ScalingCache(), coefficients="none"), half, None)
+        assert not isinstance(found, str)
+        decisions = [found[0].policy.decide(step, None) for step in range(10)]
+        assert sum(decision.compute for decision in decisions) == 5
+        assert not found[0].report.notes
+
+
 def test_a_plan_is_told_to_the_run(tiny: Any):
     method = ScalingCache(start_percent=0.25, end_percent=0.75, max_gap=1000)
     found = plan(Cache(method, coefficients="none"), about(tiny, even(20)), None)
