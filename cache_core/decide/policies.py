@@ -118,8 +118,8 @@ class RunPlan:
         breaks: steps from which on the model is asked something else, rising.
         scale: of the guidance, None if it is not known or not the same all along.
         streams: of the row that is sampled, where it holds several; none else. `log_snr` is the first's.
-        covers: share of the whole denoising that the schedule goes through, 0 to 1: less where a run
-            begins from a picture, or two samplers share the steps.
+        covers: share of the whole denoising that the schedule goes through, 0 to 1: less where samplers
+            share the steps.
     """
 
     sigmas: tuple[float, ...]

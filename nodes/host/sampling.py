@@ -237,6 +237,7 @@ class Sampling:
         shape: of the latent, [batch, channels, ...]; of the first one where several are sampled together.
         caches: that the model carries.
         shapes: of all latents that are sampled together.
+        goes_on: whether no noise is added, as where another sampler has begun.
     """
 
     guider: Any
@@ -245,6 +246,7 @@ class Sampling:
     shape: tuple[int, ...]
     caches: Sequence[Any] = ()
     shapes: Sequence[Sequence[int]] = ()
+    goes_on: bool = False
 
     @cached_property
     def schedule(self) -> tuple[float, ...]:
@@ -278,10 +280,12 @@ class Sampling:
 
     @property
     def covers(self) -> float:
-        """Share of the whole denoising that the schedule goes through, 0 to 1."""
+        """Share of the whole denoising that this is a part of, 0 to 1. What begins from another picture
+        changes as much as a whole run does."""
         to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
         levels = [float(to_sigma((i + 0.5) / _PLACES)) for i in range(_PLACES)]
-        first, last = self.schedule[0] * (1 + 1e-3), self.schedule[-1]
+        first = self.schedule[0] * (1 + 1e-3) if self.goes_on else math.inf
+        last = self.schedule[-1]
         return sum(last <= level <= first for level in levels) / _PLACES
 
     @property
@@ -314,6 +318,7 @@ def outer_sample(
     first = next(filter(math.prod, shapes), shapes[0])
     session = Session(Sampling(guider, sampler, sigmas, first, caches, shapes))
     try:
+        session.about = replace(session.about, goes_on=not bool(noise.any()))
         session.caches = begin(session.about)
         options = _arranged(saved, session)
         _hooked(options, session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -77,22 +78,25 @@ def test_the_window_holds_the_steps_from_start_to_end(tiny: Any):
     assert beyond(0.0, 1.0) == (0, 2)
 
 
-@pytest.mark.parametrize(("sigmas", "share"), [
-    ((1.0, 0.5, 0.0), 1.0),
-    ((1.0, 0.75, 0.5), 0.5),
-    ((0.25, 0.1, 0.0), 0.25),
-    ((0.5, 0.5), 0.0),
+@pytest.mark.parametrize(("sigmas", "goes_on", "share"), [
+    ((1.0, 0.5, 0.0), False, 1.0),
+    ((1.0, 0.75, 0.5), False, 0.5),
+    ((0.25, 0.1, 0.0), True, 0.25),
+    ((0.25, 0.1, 0.0), False, 1.0),
+    ((0.5, 0.5), True, 0.0),
 ])  # fmt: skip
 def test_how_much_of_the_denoising_a_run_goes_through(
-    tiny: Any, sigmas: tuple[float, ...], share: float
+    tiny: Any, sigmas: tuple[float, ...], goes_on: bool, share: float
 ):
-    assert about(tiny, sigmas, model_sampling=Even()).covers == pytest.approx(share)
+    """From a picture with new noise it is as much as all of it."""
+    found = replace(about(tiny, sigmas, model_sampling=Even()), goes_on=goes_on)
+    assert found.covers == pytest.approx(share)
 
 
 def test_two_samplers_that_share_the_steps_each_reach_the_target(tiny: Any):
     """Ten steps of half of the denoising are as fine as twenty of all of it."""
     for sigmas in (even(20)[:11], even(20)[10:]):
-        half = about(tiny, sigmas, model_sampling=Even())
+        half = replace(about(tiny, sigmas, model_sampling=Even()), goes_on=sigmas[0] < 1)
         found = plan(Cache(ScalingCache(), coefficients="none"), half, None)
         assert not isinstance(found, str)
         decisions = [found[0].policy.decide(step, None) for step in range(10)]
