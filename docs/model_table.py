@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from cache_core.planning.optimiser import target_steps
-from demo.workflows.graphs import FEWEST, FEWEST_MULTISTEP, highest
+from demo.workflows.graphs import FEWEST, FEWEST_MULTISTEP, highest, strong
 from demo.workflows.official import Unfolded, index
 from demo.workflows.today import MULTISTEP
 
@@ -82,13 +82,17 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Run:
-    """An official template that samples: what people run of it."""
+    """An official template that samples: what people run of it.
+
+    Attributes:
+        more: whether it needs more computed steps than others.
+    """
 
     name: str
     usage: int
     steps: int
     networks: frozenset[str]
-    multistep: bool
+    more: bool
 
 
 @cache
@@ -103,9 +107,10 @@ def runs() -> tuple[Run, ...]:
         if steps > FEWEST:
             names = {part.inputs.get("sampler_name") for part in template.parts.values()}
             # Of two models in turn each predicts from its own steps alone.
-            short = bool(names & MULTISTEP) or len(paired) > 1
+            guided = strong(part.inputs for part in template.parts.values())
+            more = bool(names & MULTISTEP) or len(paired) > 1 or guided
             files = frozenset(template.networks())
-            found.append(Run(name, entry.get("usage", 0), steps, files, short))
+            found.append(Run(name, entry.get("usage", 0), steps, files, more))
     return tuple(found)
 
 
@@ -130,7 +135,7 @@ def table(language: str, alike: bool = False) -> str:
     models: dict[tuple[str, ...], list[str]] = {}
     for row in ROWS:
         run = max(of(row), key=lambda run: run.usage)
-        most = highest(run.steps, FEWEST_MULTISTEP if run.multistep else FEWEST)
+        most = highest(run.steps, FEWEST_MULTISTEP if run.more else FEWEST)
         usual, fast = (f"{s} ({target_steps(run.steps, s)})" for s in (min(2.0, most), most))
         setting = str(run.steps), usual + (draft.format(fast) if most > 2 else "")
         models.setdefault(setting if alike else (*setting, row.model), []).append(row.model)

@@ -24,6 +24,7 @@ KEPT = (
     "Detail Daemon 0.3",
     "moving windows",
     "a part of the picture",
+    "two samplers in turn",
     "res_2s_ode",
     "dpm_2",
 )

@@ -27,7 +27,10 @@ _TOLERANCE = 1e-3
 _WORTH, _WORTH_NOISY = 3 / 4, 7 / 8
 # Of one of any length where few steps come near: on the demo model 1.5x was 2 dB nearer, 2x 2 dB further.
 _WORTH_PATH = 2 / 3
-_ENOUGH, _ENOUGH_HIGHER = 8, 10
+_ENOUGH, _ENOUGH_MORE = 8, 10
+# Scale of the guidance above which early errors grow so much that the least is the larger one: at cfg 7
+# the demo model was 1 dB further than plain sampling with 8 of 20 steps computed, 1 dB nearer with 10.
+STRONG = 5.0
 # Computed steps before and behind a break.
 _BEFORE, _BEHIND = 1, 3
 
@@ -115,6 +118,8 @@ class RunPlan:
         breaks: steps from which on the model is asked something else, rising.
         scale: of the guidance, None if it is not known or not the same all along.
         streams: of the row that is sampled, where it holds several; none else. `log_snr` is the first's.
+        covers: share of the whole denoising that the schedule goes through, 0 to 1: less where samplers
+            share the steps.
     """
 
     sigmas: tuple[float, ...]
@@ -127,6 +132,7 @@ class RunPlan:
     breaks: tuple[int, ...] = ()
     scale: float | None = None
     streams: tuple[Stream, ...] = ()
+    covers: float = 1.0
 
     @property
     def steps(self) -> int:
@@ -139,8 +145,11 @@ class RunPlan:
         if self.traits.path:
             return math.ceil(_WORTH_PATH * self.steps)
         share = _WORTH_NOISY if self.traits.stochastic else _WORTH
-        enough = _ENOUGH_HIGHER if self.traits.higher else _ENOUGH
-        return min(math.ceil(share * self.steps), enough)
+        strong = self.guidance and (self.scale is None or self.scale > STRONG)
+        enough = _ENOUGH_MORE if self.traits.higher or strong else _ENOUGH
+        # A part of the denoising in as many steps is a finer run, but begins without a history: of two
+        # halves 4 of 10 steps each were level with plain sampling, 5 of 10 were 9 dB nearer.
+        return math.ceil(min(share * self.steps, enough, enough * self.covers + 1))
 
     @property
     def falls(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cache_core.decide.policies import STRONG
 from cache_core.planning.optimiser import target_steps
 
 from ..host.fetch import ROOT
@@ -17,7 +19,8 @@ WAN_FILES = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_file
 FLUX_FILES = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
 ACE_FILES = f"{HUB}/Comfy-Org/ACE-Step_ComfyUI_repackaged/resolve/main/all_in_one"
 LUMINA_FILES = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files"
-# With fewer computed steps, plain sampling with as few is about as near; multistep samplers need more.
+# With fewer computed steps, plain sampling with as few is about as near; multistep samplers and strong
+# guidance need more.
 FEWEST, FEWEST_MULTISTEP = 8, 10
 
 
@@ -133,6 +136,12 @@ def highest(steps: int, fewest: int = FEWEST) -> float:
     """The highest speed-up, in halves and up to 3, that still computes enough steps."""
     choices = (3.0, 2.5, 2.0, 1.5)
     return next((s for s in choices if target_steps(steps, s) >= fewest), 1.0)
+
+
+def strong(inputs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether any of some nodes, by their inputs, guides so strongly that more steps must be computed."""
+    scales = [each.get("cfg") for each in inputs]
+    return any(isinstance(scale, int | float) and scale > STRONG for scale in scales)
 
 
 def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -> str:

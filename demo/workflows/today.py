@@ -13,6 +13,7 @@ from .graphs import (
     scaling_cache,
     scaling_name,
     scaling_note,
+    strong,
 )
 from .official import SAMPLERS, Part, Place, Source, Unfolded, index
 
@@ -239,7 +240,8 @@ def today_graph(model: Model) -> Graph:
         nodes[name] = scaling_cache(_value(source, names))
     nodes = {name: replace(node, column=_column(name, nodes)) for name, node in nodes.items()}
     samplers = {node.inputs.get("sampler_name") for node in nodes.values()}
-    few = FEWEST_MULTISTEP if len(caches) > 1 or samplers & MULTISTEP else FEWEST
+    more = len(caches) > 1 or samplers & MULTISTEP or strong(n.inputs for n in nodes.values())
+    few = FEWEST_MULTISTEP if more else FEWEST
     needs = f"ComfyUI names {model.oldest} as the oldest version for it.\n\n"
     hint = f"{model.hint}{needs if _numbers(model.oldest) > OLDEST else ''}"
     note = scaling_note(model.name, sum(long.values()), few, hint)

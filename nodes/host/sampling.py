@@ -129,6 +129,8 @@ _SAMPLERS: Mapping[str, _Entry] = {
 _FREE_ODE = frozenset({"dpm_fast", "dpm_adaptive"})
 # It samples one part of a video after the other, see `MEMORY`.
 _IN_PARTS = "ar_video"
+# Places of the denoising by which it is told how much of it a run goes through.
+_PLACES = 40
 # Scales of guidance within so much of each other count as one.
 _SCALES = 1.5
 # Said where a cache that stands behind another wrapper of batches often finds no history.
@@ -235,6 +237,7 @@ class Sampling:
         shape: of the latent, [batch, channels, ...]; of the first one where several are sampled together.
         caches: that the model carries.
         shapes: of all latents that are sampled together.
+        goes_on: whether no noise is added, as where another sampler has begun.
     """
 
     guider: Any
@@ -243,6 +246,7 @@ class Sampling:
     shape: tuple[int, ...]
     caches: Sequence[Any] = ()
     shapes: Sequence[Sequence[int]] = ()
+    goes_on: bool = False
 
     @cached_property
     def schedule(self) -> tuple[float, ...]:
@@ -275,6 +279,16 @@ class Sampling:
         return (base.manual_cast_dtype or base.get_dtype()).itemsize
 
     @property
+    def covers(self) -> float:
+        """Share of the whole denoising that this is a part of, 0 to 1. What begins from another picture
+        changes as much as a whole run does."""
+        to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
+        levels = [float(to_sigma((i + 0.5) / _PLACES)) for i in range(_PLACES)]
+        first = self.schedule[0] * (1 + 1e-3) if self.goes_on else math.inf
+        last = self.schedule[-1]
+        return sum(last <= level <= first for level in levels) / _PLACES
+
+    @property
     def breaks(self) -> tuple[int, ...]:
         """Steps at which the network is asked something else."""
         to_sigma = self.patcher.get_model_object("model_sampling").percent_to_sigma
@@ -304,6 +318,7 @@ def outer_sample(
     first = next(filter(math.prod, shapes), shapes[0])
     session = Session(Sampling(guider, sampler, sigmas, first, caches, shapes))
     try:
+        session.about = replace(session.about, goes_on=not bool(noise.any()))
         session.caches = begin(session.about)
         options = _arranged(saved, session)
         _hooked(options, session)
@@ -550,6 +565,7 @@ def plan(
             about.breaks,
             about.scale,
             streams_of(about.patcher, about.schedule, about.shapes),
+            about.covers,
         ),
         report,
         agree,

@@ -49,6 +49,7 @@ def plan_of(
     """
     sigmas = schedule(steps) if isinstance(steps, int) else tuple(steps)
     count = len(sigmas) - 1
+    more = {"scale": 4.0, **more}
     return RunPlan(sigmas, sampler or traits(count), window or (0, count), **more)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -75,6 +76,32 @@ def test_the_window_holds_the_steps_from_start_to_end(tiny: Any):
     # Sigmas beyond those that the host names are within a whole run.
     beyond = about(tiny, (1.5, 0.5, -0.5), model_sampling=Even()).between
     assert beyond(0.0, 1.0) == (0, 2)
+
+
+@pytest.mark.parametrize(("sigmas", "goes_on", "share"), [
+    ((1.0, 0.5, 0.0), False, 1.0),
+    ((1.0, 0.75, 0.5), False, 0.5),
+    ((0.25, 0.1, 0.0), True, 0.25),
+    ((0.25, 0.1, 0.0), False, 1.0),
+    ((0.5, 0.5), True, 0.0),
+])  # fmt: skip
+def test_how_much_of_the_denoising_a_run_goes_through(
+    tiny: Any, sigmas: tuple[float, ...], goes_on: bool, share: float
+):
+    """From a picture with new noise it is as much as all of it."""
+    found = replace(about(tiny, sigmas, model_sampling=Even()), goes_on=goes_on)
+    assert found.covers == pytest.approx(share)
+
+
+def test_two_samplers_that_share_the_steps_each_reach_the_target(tiny: Any):
+    """Ten steps of half of the denoising are as fine as twenty of all of it."""
+    for sigmas in (even(20)[:11], even(20)[10:]):
+        half = replace(about(tiny, sigmas, model_sampling=Even()), goes_on=sigmas[0] < 1)
+        found = plan(Cache(ScalingCache(), coefficients="none"), half, None)
+        assert not isinstance(found, str)
+        decisions = [found[0].policy.decide(step, None) for step in range(10)]
+        assert sum(decision.compute for decision in decisions) == 5
+        assert not found[0].report.notes
 
 
 def test_a_plan_is_told_to_the_run(tiny: Any):

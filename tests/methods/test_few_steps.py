@@ -24,7 +24,7 @@ FAMILIES = ("flux", "wan", "lumina2")
 def plan_of(steps: int, name: str = "euler", noisy: bool = False, **more: Any) -> RunPlan:
     sigmas = tuple(1 - i / steps for i in range(steps + 1))
     traits = SamplerTraits(name, (1,) * steps, stochastic=noisy, sums=not noisy)
-    return RunPlan(sigmas, traits, (0, steps), **more)
+    return RunPlan(sigmas, traits, (0, steps), **{"scale": 4.0, **more})
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,30 @@ def plan_of(steps: int, name: str = "euler", noisy: bool = False, **more: Any) -
 )
 def test_fewest_steps_that_are_worth_it(steps: int, sampler: str, noisy: bool, least: int) -> None:
     assert plan_of(steps, sampler, noisy).worth == least
+
+
+@pytest.mark.parametrize(("steps", "scale", "guidance", "least"), [
+    (20, 4.0, True, 8),
+    (20, 7.0, True, 10),
+    (20, None, True, 10),
+    (20, None, False, 8),
+    (8, 7.0, True, 6),
+])  # fmt: skip
+def test_strong_guidance_is_worth_more_steps(
+    steps: int, scale: float | None, guidance: bool, least: int
+) -> None:
+    assert plan_of(steps, scale=scale, guidance=guidance).worth == least
+
+
+@pytest.mark.parametrize(("steps", "sampler", "least"), [
+    (10, "euler", 5),
+    (10, "dpmpp_2m", 6),
+    (5, "euler", 4),
+])  # fmt: skip
+def test_half_of_the_denoising_needs_half_as_many_and_one(
+    steps: int, sampler: str, least: int
+) -> None:
+    assert plan_of(steps, sampler, covers=0.5).worth == least
 
 
 def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
