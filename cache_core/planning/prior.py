@@ -22,9 +22,9 @@ from .optimiser import Chains, Steps, search, segment_costs
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
 # squared size of the outputs' changes.
 _ALONE = 0.003
-# Errors count for more than they grow on both sides of where signal and noise are level, at this rate per
-# unit of the logarithm of one over the other: a late one, since outputs bend more and more toward the end,
-# and an early one that is magnified, since it may turn the picture into another.
+# Errors count for more than they grow, at this rate per unit of the logarithm of signal over noise, the
+# further from where both are level: late ones since outputs bend more and more toward the end, early ones
+# that are magnified since they may turn the picture into another.
 _ENDS = 0.25
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
