@@ -1,4 +1,4 @@
-// Coefficient files in and out by the menus of nodes, for those who cannot reach ComfyUI's folders.
+// Coefficient files in and out by the menus of nodes.
 import { api, app } from "./live/host.js";
 import { say } from "./live/language.js";
 import { make, widgetOf } from "./live/nodes.js";

@@ -1,4 +1,4 @@
-// The live view on the cache nodes: a timeline of the run, fed by messages of the pack's Python side.
+// The live view on the cache nodes, fed by messages of the Python side.
 import { showBar } from "./live/bar.js";
 import { api, app } from "./live/host.js";
 import { say } from "./live/language.js";

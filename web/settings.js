@@ -12,7 +12,7 @@ const LISTS = { granularity: "method", predictor: "granularity" };
 const linked = (node, name) =>
   node.inputs?.some((input) => input.widget?.name === name && input.link != null);
 
-/** Say a hint behind an input's name. Nodes 2.0 keeps the name that it began with: there rules say it. */
+/** Say a hint behind an input's name; in Nodes 2.0 rules do so. */
 function hinted(widget, hint) {
   let name = (widget.called ??= widget.label ?? widget.name);
   widget.hint = hint;

@@ -1,4 +1,4 @@
-// What a node said last, under it: a report and its pictures, a calibration, and a cache that has no live view.
+// What a node said last, under it: a report with its pictures, or the text of a run.
 import { compare } from "./live/compare.js";
 import { api, app } from "./live/host.js";
 import { say } from "./live/language.js";

@@ -1,4 +1,4 @@
-// What the pack says, in the user's language: by a catalogue of English sentences, locales/*/messages.json.
+// What the pack says in the user's language, by locales/*/messages.json.
 import { api, app } from "./host.js";
 
 let sentences = [];

@@ -42,8 +42,8 @@ function forward(event) {
   app.canvas.canvas.dispatchEvent(new event.constructor(type, event));
 }
 
-// Nodes 2.0 reads what is hidden only when it makes a node, so rules hide rows. It draws all of them, or all
-// but the advanced ones: their number tells which.
+// Nodes 2.0 reads what is hidden only when it makes a node, so rules hide rows. Older ones draw all, or all
+// but the advanced ones: their number tells which. Newer ones name them.
 const sheet = document.head.appendChild(make("style", ""));
 
 /** Nodes that hide rows. */
@@ -51,14 +51,17 @@ export const hiding = new Set();
 
 function rulesOf(node) {
   const rows = node.widgets.filter((widget) => !widget.options?.canvasOnly);
-  return [rows, rows.filter((widget) => !widget.advanced)].flatMap((drawn) => {
-    const all = `.lg-node-widgets:has(>:nth-child(${drawn.length}):last-child)`;
-    return drawn.map(({ hidden, hint }, index) => {
-      const row = `[data-node-id="${node.id}"] ${all}>:nth-child(${index + 1})`;
-      if (hidden) return `${row}{display:none!important}`;
-      return hint && `${row}::after{content:${JSON.stringify(hint)};font-size:10px;align-self:center}`;
-    });
+  const rule = (row, { hidden, hint }) => {
+    const at = `[data-node-id="${node.id}"] ${row}`;
+    if (hidden) return `${at}{display:none!important}`;
+    return hint && `${at}::after{content:${JSON.stringify(hint)};font-size:10px;align-self:center;grid-column:2/-1}`;
+  };
+  const named = (row) => rule(`[data-widget-name="${row.name}"]`, row);
+  const placed = [rows, rows.filter((row) => !row.advanced)].flatMap((drawn) => {
+    const all = `.lg-node-widgets:not(:has([data-widget-name])):has(>:nth-child(${drawn.length}):last-child)`;
+    return drawn.map((row, index) => rule(`${all}>:nth-child(${index + 1})`, row));
   });
+  return [...placed, ...rows.map(named)];
 }
 
 /** To be called when what is hidden has changed. */

@@ -4,7 +4,7 @@ import { say } from "./language.js";
 
 const OVER = new Set(["done", "stopped"]);
 
-/** Merge a message into the run it belongs to: gives a new run, or the old one if it is the later one. */
+/** The run after a message: a new one, or the old one if that is later. */
 export function merge(run, message) {
   const same = run?.id === message.run && run?.prompt === message.prompt_id;
   if (run && !same && message.run < run.id) return run;

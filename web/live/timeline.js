@@ -158,7 +158,7 @@ export class Timeline {
 
 const within = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** Over the view, at a mark and within the window; below the view where there is no room above it. */
+/** Over the view at a mark, or below it where there is no room. */
 function place(tip, mark, view) {
   const { width, height } = tip.getBoundingClientRect();
   const left = mark.left + mark.width / 2 - width / 2;
