@@ -22,10 +22,10 @@ from .optimiser import Chains, Steps, search, segment_costs
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
 # squared size of the outputs' changes.
 _ALONE = 0.003
-# Errors count for more than they grow, at this rate per unit of the logarithm of signal over noise, the
-# further from where both are level: late ones since outputs bend more and more toward the end, early ones
-# that are magnified since they may turn the picture into another.
-_ENDS = 0.25
+# Errors count for more than they grow, at these rates per unit of the logarithm of signal over noise, the
+# further from where both are level: early ones that are magnified, since they may turn the picture into
+# another, and late ones, since outputs bend more and more toward the end.
+_EARLY, _LATE = 0.25, 0.1
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
 _SHARE = 0.4
@@ -57,8 +57,8 @@ def line_chains(
         Fewest computed steps first; the scale of their errors means nothing.
     """
     places = np.asarray(log_snr[:-1])
-    outer = np.abs(places) if magnified else places.clip(0.0)
-    weights = np.array(influence(sigmas, log_snr)) * np.exp(_ENDS * outer)
+    counts = np.where(places > 0, _LATE, -_EARLY * magnified) * places
+    weights = np.array(influence(sigmas, log_snr)) * np.exp(counts)
 
     def weigh(_: Floats, near: Steps, known: int) -> Floats:
         return polynomial_weights(places[near[:, :known]], places[near[:, known:]])
