@@ -22,6 +22,7 @@ changes it, and then this list says which:
     last one counts.
     Scaling Cache with heun: the second evaluation of a skipped step was predicted as if it were at the
     noise level of the first, from outputs of both. Recorded on another machine, so without bits.
+    Scaling Cache on flux with dpmpp_2m: late errors counted for too little. Without bits too.
 """
 
 from __future__ import annotations
