@@ -238,6 +238,8 @@ def see(page: Page, refused: Locator, text: str) -> None:
 def test_a_coefficient_file_that_is_gone(clean: Page, text: str):
     """The host refuses it; where the host does not check choices, the node says so after the run."""
     open_demo(clean, coefficients=text)
+    # What was said of the text before may still be on its way out.
+    expect(clean.get_by_role("dialog")).to_have_count(0)
     clean.evaluate("app.queuePrompt(0)")
     note = clean.locator(".sc-live-note", has_text="is gone")
     refused = refusal(clean, "coefficients")
