@@ -225,9 +225,14 @@ def refusal(page: Page, widget: str) -> Locator:
     return page.get_by_role("dialog").or_(page.get_by_role("status")).filter(has_text=widget).first
 
 
+def start_of(text: str) -> str:
+    """As far as no message puts it into other quotes."""
+    return text.split("'")[0].split('"')[0]
+
+
 def see(page: Page, refused: Locator, text: str) -> None:
     """The value stands in what is said, or on newer frontends in its details."""
-    start = text.split("'")[0].split('"')[0]
+    start = start_of(text)
     if start not in (refused.text_content() or ""):
         refused.get_by_role("button", name="View details").click()
         page.get_by_role("button", name="Info for").first.click()
@@ -241,8 +246,7 @@ def test_a_coefficient_file_that_is_gone(clean: Page, text: str):
     clean.evaluate("app.queuePrompt(0)")
     note = clean.locator(".sc-live-note", has_text="is gone")
     # What was said of the text before may still be on its way out.
-    start = text.split("'")[0].split('"')[0]
-    said = refusal(clean, "coefficients").or_(note).filter(has_text=start)
+    said = refusal(clean, "coefficients").or_(note).filter(has_text=start_of(text))
     expect(said.first).to_be_visible(timeout=30_000)
     if note.count():
         shown_under(clean)(f"coefficients: {text} is gone")
