@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap, zip_longest
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ import torch
 from ...cache_core.run.run import Run
 
 Conds = Sequence[Sequence[Mapping[str, Any]] | None]
-# Noise level at which something changes, and whether steps at exactly it come before.
-Mark = tuple[float, bool]
+# Noise levels from which on something is on, down to the other and both included.
+Range = tuple[float, float]
 # What of a conditioning tells when and where it takes part.
 _PARTS = ("start_percent", "end_percent", "timestep_start", "timestep_end", "area")
 # Options of the network by which caches are known, and parts of the names of packs that hold some.
@@ -163,59 +163,55 @@ def breaks_of(
         to_sigma: the noise level at a share of the denoising.
         schedule: sigmas, the final one included.
     """
-    marks = {*_of_conds(conds, to_sigma), *_of_patches(model_options, to_sigma)}
-    sides = [[s >= mark if upto else s > mark for mark, upto in marks] for s in schedule[:-1]]
-    return tuple(i + 1 for i, (before, here) in enumerate(pairwise(sides)) if before != here)
+    ranges = {*_of_conds(conds, to_sigma), *_of_patches(model_options, to_sigma)}
+    on = [[end <= sigma <= start for start, end in ranges] for sigma in schedule[:-1]]
+    return tuple(i + 1 for i, (before, here) in enumerate(pairwise(on)) if before != here)
 
 
-def _range(start: Any, end: Any) -> Iterator[Mark]:
-    """Of something that is on from a noise level down to another, both included."""
-    if start is not None:
-        yield float(start), False
-    if end is not None:
-        yield float(end), True
+def _range(start: Any, end: Any) -> Range:
+    """Of something that is on from a noise level, or from the first, down to another, or to the last."""
+    return math.inf if start is None else float(start), -math.inf if end is None else float(end)
 
 
-def _of_conds(conds: Mapping[str, Any], to_sigma: Callable[[float], float]) -> Iterator[Mark]:
+def _of_conds(conds: Mapping[str, Any], to_sigma: Callable[[float], float]) -> Iterator[Range]:
     for entry in (entry for entries in conds.values() for entry in entries or ()):
         for name in ("", "clip_"):
             shares = [entry.get(f"{name}{end}_percent") for end in ("start", "end")]
-            yield from _range(*[None if s is None else to_sigma(s) for s in shares])
-        yield from _range(entry.get("timestep_start"), entry.get("timestep_end"))
+            yield _range(*[None if s is None else to_sigma(s) for s in shares])
+        yield _range(entry.get("timestep_start"), entry.get("timestep_end"))
         yield from _of_hooks(entry.get("hooks"), to_sigma)
         control = entry.get("control")
         while control is not None:
-            yield from _range(*[to_sigma(s) for s in control.timestep_percent_range])
+            yield _range(*[to_sigma(s) for s in control.timestep_percent_range])
             yield from _of_hooks(getattr(control, "extra_hooks", None), to_sigma)
             # Advanced-ControlNet's strengths by time.
             yield from _of_keyframes(getattr(control, "timestep_keyframes", None), to_sigma)
             control = control.previous_controlnet
 
 
-def _of_hooks(group: Any, to_sigma: Callable[[float], float]) -> Iterator[Mark]:
+def _of_hooks(group: Any, to_sigma: Callable[[float], float]) -> Iterator[Range]:
     for hook in getattr(group, "hooks", ()):
         yield from _of_keyframes(getattr(hook, "hook_keyframe", None), to_sigma)
 
 
-def _of_keyframes(group: Any, to_sigma: Callable[[float], float]) -> Iterator[Mark]:
+def _of_keyframes(group: Any, to_sigma: Callable[[float], float]) -> Iterator[Range]:
     for frame in getattr(group, "keyframes", ()):
-        yield to_sigma(frame.start_percent), False
+        yield _range(to_sigma(frame.start_percent), None)
 
 
-def _of_patches(options: Mapping[str, Any], to_sigma: Callable[[float], float]) -> Iterator[Mark]:
+def _of_patches(options: Mapping[str, Any], to_sigma: Callable[[float], float]) -> Iterator[Range]:
     """Ranges that patches of the network hold, such as those of Deep Shrink: a function keeps what it
     was made with under the name that its author gave it."""
     inside: Mapping[str, Any] = options.get("transformer_options", {})
     names = ("patches", "patches_replace", "wrappers")
     held = [*map(inside.get, names), *map(options.get, _FUNCTIONS)]
     for patch in _functions(held):
-        for name, value in _kept_by(patch).items():
-            if type(value) not in (int, float) or not ("start" in name or "end" in name):
-                continue
-            if "sigma" in name:
-                yield float(value), "end" in name
-            elif "percent" in name and 0.0 <= value <= 1.0:
-                yield to_sigma(value), "end" in name
+        kept = {n: v for n, v in _kept_by(patch).items() if type(v) in (int, float)}
+        sigmas = {n: float(v) for n, v in kept.items() if "sigma" in n}
+        shares = {n: v for n, v in kept.items() if "percent" in n and 0.0 <= v <= 1.0}
+        for levels in (sigmas, {n: to_sigma(v) for n, v in shares.items() if n not in sigmas}):
+            ends = [[v for n, v in levels.items() if end in n] for end in ("start", "end")]
+            yield from starmap(_range, zip_longest(*ends))
 
 
 def likeness(conds: Mapping[str, Any], inside: bool) -> Sequence[Any]:

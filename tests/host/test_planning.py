@@ -93,6 +93,66 @@ def test_how_much_of_the_denoising_a_run_goes_through(
     assert found.covers == pytest.approx(share)
 
 
+def _timed(conds: list[Any], model: Any, start: float, end: float) -> list[Any]:
+    """The first half by the host's own node for timed prompts."""
+    from nodes import ConditioningSetTimestepRange
+
+    return ConditioningSetTimestepRange().set_range(conds, start, end)[0]
+
+
+def _controlled(conds: list[Any], model: Any, start: float, end: float) -> list[Any]:
+    """A ControlNet with a range."""
+    from comfy.controlnet import ControlBase
+
+    control = ControlBase().set_cond_hint(torch.zeros(1, 3, 8, 8), 1.0, (start, end))
+    return [[text, {**more, "control": control}] for text, more in conds]
+
+
+def _by_share(conds: list[Any], model: Any, start: float, end: float) -> list[Any]:
+    """A patch of another pack that was made with shares of the run."""
+
+    def patch(q: Any, k: Any, v: Any, extra: Any) -> Any:
+        return (q, k, v) if start_percent <= extra["share"] <= end_percent else (q, k * 0, v)
+
+    start_percent, end_percent = start, end
+    model.set_model_attn2_patch(patch)
+    return conds
+
+
+def _by_sigma(conds: list[Any], model: Any, start: float, end: float) -> list[Any]:
+    """The host's own patch of the first layer, with noise levels."""
+    from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
+
+    node: Any = PatchModelAddDownscale
+    patch = node.execute if hasattr(node, "execute") else node().patch
+    changed = patch(model, 3, 2.0, start, end, True, "bicubic", "bicubic")
+    options = getattr(changed, "args", changed)[0].model_options
+    model.model_options = options
+    return conds
+
+
+@pytest.mark.parametrize("put", [_timed, _controlled, _by_share, _by_sigma])
+@pytest.mark.parametrize(("start", "end", "steps"), [
+    (0.25, 0.75, (3, 8)),
+    (0.25, 1.0, (3,)),
+    (0.0, 0.75, (8,)),
+    # Both ends between two steps, the same or the wrong way round: it is never on.
+    (0.56, 0.59, ()),
+    (0.55, 0.55, ()),
+    (0.75, 0.25, ()),
+])  # fmt: skip
+def test_what_has_a_range_is_known_before_the_run(
+    tiny: Any, put: Any, start: float, end: float, steps: tuple[int, ...]
+):
+    """Steps at which it goes on or off, and none where it never does."""
+    found = about(tiny, even(10), model_sampling=Even())
+    conds = put([[torch.zeros(1, 1, 8), {}]], found.guider.model_patcher, start, end)
+    found.guider.model_options = found.guider.model_patcher.model_options
+    found.guider.set_conds(conds, [])
+    found.guider.conds = found.guider.original_conds
+    assert found.breaks == steps
+
+
 def test_two_samplers_that_share_the_steps_each_reach_the_target(tiny: Any):
     """Ten steps of half of the denoising are as fine as twenty of all of it."""
     for sigmas in (even(20)[:11], even(20)[10:]):
