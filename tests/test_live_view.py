@@ -76,6 +76,12 @@ def open_demo(page: Page) -> None:
     )
 
 
+def render(page: Page, vue: bool) -> None:
+    """Open the workflow of this test in this rendering."""
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    open_demo(page)
+
+
 def look(page: Page, name: str) -> None:
     if SCREENSHOTS:
         page.screenshot(path=str(Path(SCREENSHOTS) / f"live_{name}.png"))
@@ -213,12 +219,16 @@ def test_steps_appear_while_sampling(live: Page):
     assert filled[-1] == 30
 
 
-def test_the_reason_for_not_caching(live: Page):
+@RENDERINGS
+def test_the_reason_for_not_caching_takes_the_place_of_a_run(live: Page, vue: bool):
+    render(live, vue)
+    sample(live)
+    assert len(kinds(live)) == STEPS
     report = sample(live, 3)
     assert report is not None
     expect(view(live)).to_contain_text(f"Not cached. {report['reason']}")
     assert kinds(live) == []
-    look(live, "not_cached")
+    look(live, f"{'vue' if vue else 'canvas'}_not_cached")
 
 
 def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
@@ -244,8 +254,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
 
 @RENDERINGS
 def test_a_view_that_waits_says_that_the_plain_run_comes_first(vue: bool, live: Page):
-    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    open_demo(live)
+    render(live, vue)
     sample(live)
     # A sampler of its own that is switched off, and must be over before the cached one can start.
     live.evaluate(
@@ -381,6 +390,10 @@ def test_the_wheel_zooms_the_canvas_through_the_view(live: Page):
 
 def test_a_second_prompt_clears_the_first(live: Page):
     sample(live)
+    plot(live).focus()
+    live.keyboard.press("End")
+    heard = view(live).get_by_role("status")
+    expect(heard).to_contain_text(f"Step {STEPS - 1} of ")
     label = plot(live).get_attribute("aria-label")
     live.evaluate(
         """() => {
@@ -400,21 +413,27 @@ def test_a_second_prompt_clears_the_first(live: Page):
     assert live.evaluate("cleared") == [0, 0]
     finish(live)
     assert len(kinds(live)) == 14
+    expect(heard).to_have_text("")
     assert live.evaluate("replay()") == 14
     assert plot(live).get_attribute("aria-label") != label
 
 
-def test_a_prompt_that_does_not_sample_leaves_the_last_run(live: Page):
-    queue(live, seed=5)
+@RENDERINGS
+def test_a_prompt_that_does_not_sample_leaves_the_last_run(live: Page, vue: bool):
+    render(live, vue)
+    seed = 5 + vue
+    queue(live, seed=seed)
     finish(live)
     label = plot(live).get_attribute("aria-label")
-    queue(live, seed=5)
+    queue(live, seed=seed)
     assert finish(live) is None
     assert plot(live).get_attribute("aria-label") == f"earlier run: {label}"
     assert len(kinds(live)) == STEPS
 
 
-def test_a_node_that_is_off_shows_no_old_run(live: Page):
+@RENDERINGS
+def test_a_node_that_is_off_shows_no_old_run(live: Page, vue: bool):
+    render(live, vue)
     sample(live)
     report = sample(live, speedup=1.0)
     assert report is not None
@@ -449,7 +468,9 @@ def test_a_lost_message_heals_at_the_end(live: Page):
     assert kinds(live) == ["computed" if row[2] else "predicted" for row in last["rows"]]
 
 
-def test_inside_a_subgraph(live: Page):
+@RENDERINGS
+def test_inside_a_subgraph(live: Page, vue: bool):
+    render(live, vue)
     inner = live.evaluate(
         f"(() => {{ const made = app.graph.convertToSubgraph(new Set([{NODE}]));"
         "window.outer = made.node; return made.subgraph.nodes[0].id })()"
@@ -457,11 +478,13 @@ def test_inside_a_subgraph(live: Page):
     report = sample(live)
     assert report is not None
     assert report["node"] == f"{live.evaluate('outer.id')}:{inner}"
+    bar = live.locator(".sc-bar")
+    expect(bar).to_contain_text("Scaling Cache \u00b7 8 of 10 computed")
     live.evaluate("app.canvas.openSubgraph(outer.subgraph)")
     live.evaluate("app.canvas.setDirty(true, true)")
     expect(view(live)).to_have_count(1)
     assert len(kinds(live)) == STEPS
-    look(live, "subgraph")
+    look(live, f"{'vue' if vue else 'canvas'}_subgraph")
 
 
 def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: Any):
@@ -499,8 +522,7 @@ def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: A
 
 @RENDERINGS
 def test_one_display_that_tells_the_truth(vue: bool, live: Page):
-    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    open_demo(live)
+    render(live, vue)
     # Fewer steps are left out than asked for: it says so in a line of its own.
     sample(live, 20, speedup=4.0, max_gap=1)
     note = live.locator(".sc-live-note")
@@ -524,7 +546,9 @@ def test_one_display_that_tells_the_truth(vue: bool, live: Page):
     look(live, f"{'vue' if vue else 'canvas'}_stopped")
 
 
-def test_a_cache_that_a_later_one_replaces_says_so(live: Page):
+@RENDERINGS
+def test_a_cache_that_a_later_one_replaces_says_so(live: Page, vue: bool):
+    render(live, vue)
     live.evaluate(
         f"""() => {{
             const [first, second] = [{NODE}, LiteGraph.createNode('ScalingCache')]
@@ -535,18 +559,21 @@ def test_a_cache_that_a_later_one_replaces_says_so(live: Page):
             second.connect(0, target, link.target_slot)
         }}"""
     )
-    sample(live)
+    # What the host remembers of another rendering says nothing again.
+    sample(live, warmup=1 + vue)
     shown = [text.split("\n")[0] for text in view(live).all_inner_texts()]
     assert any(text.startswith("Replaced. Scaling Cache on node") for text in shown), shown
     assert any("of 10 computed" in text for text in shown), shown
 
 
-def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page):
+@RENDERINGS
+def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page, vue: bool):
+    render(live, vue)
     bar = live.locator(".sc-bar")
     live.evaluate(f"{NODE}.collapse()")
     sample(live)
     expect(bar).to_contain_text("Scaling Cache \u00b7 8 of 10 computed")
-    look(live, "folded")
+    look(live, f"{'vue' if vue else 'canvas'}_folded")
     bar.focus()
     live.keyboard.press("Enter")
     expect(bar).to_be_hidden()
@@ -601,8 +628,10 @@ def test_a_page_for_those_who_hear_it(live: Page):
     expect(view(live)).to_be_visible()
 
 
-def test_a_page_that_missed_steps_is_told_how_many(live: Page):
+@RENDERINGS
+def test_a_page_that_missed_steps_is_told_how_many(live: Page, vue: bool):
     """As after a reload in mid-run: the words are of all steps, the marks of those that it knows."""
+    render(live, vue)
     queue(live, 12)
     finish(live)
     said = "caption: '10 of 12 steps, 2.0 s left'"
