@@ -15,6 +15,8 @@ from playwright.sync_api import Locator, Page, expect
 from cache_core.methods.base import parse_ranges
 from demo.host.fetch import ROOT
 
+from .conftest import start
+
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
 # Set SCREENSHOTS to a folder to look at what the tests saw.
@@ -515,6 +517,58 @@ def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: A
         "ScalingBranchCache",
         "ScalingStepCacheAdvanced",
     }
+
+
+@RENDERINGS
+def test_a_run_whose_node_is_deleted_goes_on(live: Page, vue: bool):
+    render(live, vue)
+    live.evaluate(
+        """() => {
+            window.faults = []
+            const note = said => faults.push(String(said.error?.stack ?? said.filename))
+            addEventListener('error', note)
+            window.forget = () => removeEventListener('error', note)
+        }"""
+    )
+    queue(live, 200)
+    live.wait_for_function("told.at(-1)?.rows.length > 0")
+    assert view(live).count() == 1
+    live.evaluate(f"app.graph.remove({NODE})")
+    expect(view(live)).to_have_count(0)
+    report = finish(live)
+    assert report is not None
+    assert report["state"] == "done"
+    expect(live.locator(".sc-bar")).to_be_hidden()
+    live.evaluate("forget()")
+    assert [fault for fault in live.evaluate("faults") if "ComfyUI-ScalingCache" in fault] == []
+
+
+def test_a_page_beside_it_shows_nothing_of_its_run(live: Page):
+    """The same workflow in two tabs: the host tells the one that queued it."""
+    other = live.context.browser.new_page()  # pyright: ignore[reportOptionalMemberAccess]
+    said: list[str] = []
+    other.on("console", lambda message: said.append(f"{message.text} {message.location}"))
+    other.on("pageerror", lambda error: said.append(error.stack or ""))
+    start(other, live.url)
+    other.evaluate("id => { window.workflowId = id }", live.evaluate("workflowId"))
+    open_demo(other)
+    sample(live)
+    expect(view(live)).to_have_count(1)
+    assert view(other).count() == 0
+    assert [text for text in said if "ComfyUI-ScalingCache" in text] == []
+    other.close()
+
+
+@RENDERINGS
+def test_a_page_opens_a_workflow_of_an_older_version(live: Page, vue: bool):
+    """Saved before the last inputs came: they have their defaults."""
+    render(live, vue)
+    workflow = json.loads(WORKFLOW.read_text())
+    (cache,) = (node for node in workflow["nodes"] if node["type"] == "ScalingCache")
+    cache["widgets_values"] = [1.5, "target speed-up", 0, 1, "scaling"]
+    live.evaluate("workflow => app.loadGraphData({ ...workflow, id: workflowId })", workflow)
+    values = live.evaluate(f"{NODE}.widgets.map(w => w.value)")
+    assert values == [1.5, "target speed-up", 0, 1, "scaling", 0.02, 0, 6, "auto", "", True, "auto"]
 
 
 # --- what is not the last word is marked
