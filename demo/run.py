@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,9 @@ def make_clip(client: Client, server: Server, method: Method, prompt: str, seed:
     return Clip(np.stack(pictures), seconds, text, planned)
 
 
-def measure(chosen: list[Method], clips: int) -> tuple[list[Result], dict[str, Any]]:
-    """Make all clips, the methods taking turns; gives one result per method, and what it ran on."""
+def measure(chosen: list[Method], clips: int) -> Iterator[tuple[list[Result], dict[str, Any]]]:
+    """Make all clips, the methods taking turns; after each prompt gives one result per method, which
+    grows, and what it ran on."""
     results = [Result(m.name, m.target, m.note) for m in chosen]
     prompts = [str(p) for p in held_out_prompts()[:clips]]
     packs = {"scalingcache-demo": ROOT / "demo" / "nodes"}
@@ -186,18 +187,20 @@ def measure(chosen: list[Method], clips: int) -> tuple[list[Result], dict[str, A
                 clip = make_clip(client, server, method, prompt, seed=1000 + number)
                 result.clips.append(clip)
                 progress.update()
+            yield results, environment(client, server)
         progress.close()
-        return results, environment(client, server)
 
 
 def run(clips: int) -> None:
-    """Compare the methods of the demo; prints a table and writes it with a picture."""
-    results, facts = measure(methods(), clips)
-    rows = summarise(results, bed="demo_video", sampler="euler", cfg=4.0)
+    """Compare the methods of the demo; writes rows and a picture after each prompt, prints a table at the
+    end."""
     folder = OUT / "video"
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "report.json", facts, rows)
-    save_sheet(results, [str(p) for p in held_out_prompts()[:clips]], folder)
+    rows, facts = [], {}
+    for results, facts in measure(methods(), clips):
+        rows = summarise(results, bed="demo_video", sampler="euler", cfg=4.0)
+        write(folder / "report.json", facts, rows)
+        save_sheet(results, [str(p) for p in held_out_prompts()[: len(results[0].clips)]], folder)
     print_table(rows, facts)
 
 

@@ -21,6 +21,7 @@ from demo.nodes.vocabulary import (
     parse,
     training_prompts,
 )
+from demo.run import measure, methods
 
 # Sampling 64 clips takes some minutes on two cores.
 pytestmark = pytest.mark.timeout(1600)
@@ -123,3 +124,16 @@ def test_embeddings_tell_prompts_apart():
     embeddings = torch.cat([encode(p) for p in all_prompts()])
     assert len(torch.unique(embeddings.flatten(1), dim=0)) == len(all_prompts())
     assert encode(None).abs().max() == 0
+
+
+@pytest.mark.host
+def test_the_comparison_of_methods_is_there_after_each_prompt():
+    chosen = methods()[:2]
+    seen = [
+        [clip.counts for result in results for clip in result.clips]
+        for results, facts in measure(chosen, clips=2)
+        if facts["host_version"]
+    ]
+    assert [len(counts) for counts in seen] == [2, 4]
+    assert seen[1][0] == seen[1][1] == (50, 50)
+    assert all(computed == 25 for computed, _ in seen[1][2:])

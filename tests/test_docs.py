@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -359,11 +360,16 @@ def test_pictures_for_the_registry(field: str, shape: tuple[int, int]):
     assert (ROOT / name).stat().st_size < 200_000
 
 
-def published() -> dict[str, Any]:
-    """The last step of the release."""
+def steps() -> list[dict[str, Any]]:
+    """Of the release."""
     text = (WORKFLOWS / "publish.yml").read_text(encoding="utf-8")
     (job,) = yaml.safe_load(text)["jobs"].values()
-    return job["steps"][-1]
+    return job["steps"]
+
+
+def published() -> dict[str, Any]:
+    """The last one."""
+    return steps()[-1]
 
 
 def test_the_release_workflow_holds_no_secret():
@@ -379,6 +385,31 @@ def test_the_registry_gets_what_the_changelog_says_of_this_version(tmp_path: Pat
     assert re.findall("^## .*", text, re.MULTILINE) == [text.splitlines()[0]]
     assert text.startswith(f"## [{setting('version')}]")
     assert text in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_links_in_the_package_lead_to_the_repository(tmp_path: Path):
+    """After the step before the last one of the release: to what is packed, or to a page of this tag."""
+    pages = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
+    for page in pages:
+        shutil.copy(page, tmp_path)
+    where = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "a/b"}
+    where |= {"GITHUB_REF_NAME": "v1.2.3"}
+    run = steps()[-2]["run"]
+    subprocess.run(["bash", "-ec", run], cwd=tmp_path, env={**os.environ, **where}, check=True)
+    left_out = (ROOT / ".comfyignore").read_text(encoding="utf-8").split()
+    pictures = []
+    for page in pages:
+        text = (tmp_path / page.name).read_text(encoding="utf-8")
+        for picture, target in re.findall(r"(!?)\[[^]]*\]\(([^)\s]+)\)", text):
+            if target.startswith("https://") and "/a/b/" not in target:
+                continue
+            home = f"https://github.com/a/b/{'raw' if picture else 'blob'}/v1.2.3/"
+            path = target.removeprefix(home).partition("#")[0]
+            assert (ROOT / path).exists(), target
+            top = Path(path).parts[0]
+            assert target.startswith(home) or not {f"/{top}/", f"/{top}"} & {*left_out}, target
+            pictures += [path] if picture else []
+    assert pictures == ["docs/images/demo.webp"]
 
 
 @pytest.mark.parametrize("path", sorted(FORMS.glob("*.yml")), ids=lambda path: path.stem)

@@ -1,13 +1,15 @@
-"""How a person finds the cache and puts it into a graph: by search, by menu, by keys."""
+"""How a person finds the cache and puts it into a graph, in both renderings: by search, menu, keys."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from demo.host.fetch import ROOT
 
@@ -20,6 +22,14 @@ MODELS = """app.graph._nodes.filter(n => n.type === 'KSampler').map(n =>
     [n.getInputNode(0)?.type, n.getInputNode(0)?.getInputNode(0)?.type])"""
 CACHES = "app.graph._nodes.filter(n => n.type === 'ScalingCache')"
 CACHED, PLAIN = ["ScalingCache", "ModelSamplingSD3"], ["ModelSamplingSD3", "UNETLoader"]
+SET = "([id, value]) => app.extensionManager.setting.set(id, value)"
+
+
+@pytest.fixture(scope="module", autouse=True, params=[False, True], ids=["canvas", "vue"])
+def rendering(page: Page, request: Any) -> Iterator[None]:
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", request.param])
+    yield
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", False])
 
 
 def open_without_cache(page: Page) -> None:
@@ -140,6 +150,43 @@ def test_the_menu_of_a_sampler_and_of_a_loader_has_it(page: Page):
             text for text in found if text and ("Scaling Cache" in text or "without cache" in text)
         ]
         assert len(ours) == entries, (kind, ours)
+
+
+def test_a_right_click_on_a_sampler_puts_one_on_it(page: Page):
+    open_without_cache(page)
+    vue, version = page.evaluate("[LiteGraph.vueNodesMode, __COMFYUI_FRONTEND_VERSION__]")
+    if vue and version.startswith("1.32."):
+        pytest.skip("Nodes 2.0 of this frontend have a menu without what packs add")
+    x, y = page.evaluate(
+        """() => {
+            const { pos: [x, y] } = app.graph._nodes.find(n => n.type === 'KSampler')
+            app.canvas.ds.scale = 1
+            app.canvas.ds.offset = [600 - x, 300 - y]
+            app.canvas.draw(true, true)
+            const { left, top } = app.canvas.canvas.getBoundingClientRect()
+            return [left + 660, top + 288]
+        }"""
+    )
+    page.wait_for_timeout(500)
+    page.mouse.click(x, y, button="right")
+    entry = page.get_by_text("Speed up with Scaling Cache", exact=True)
+    expect(entry).to_be_visible()
+    if SCREENSHOTS:
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"right_click_{vue}.png"))
+    entry.click()
+    page.wait_for_function(f"{CACHES}.length === 1")
+    assert page.evaluate(MODELS) == [CACHED]
+
+
+def test_the_menu_of_the_window_puts_one_on_what_is_selected(page: Page):
+    open_without_cache(page)
+    newer = page.get_by_test_id("comfy-menu-button")
+    page.locator(".comfy-menu-button-wrapper").or_(newer).first.click()
+    # The other one manages them.
+    page.get_by_role("menuitem").filter(has_text="Extensions").first.hover()
+    page.get_by_role("menuitem").filter(has_text="Speed up with Scaling Cache").last.click()
+    page.wait_for_function(f"{CACHES}.length === 1")
+    assert page.evaluate(MODELS) == [CACHED]
 
 
 def test_a_pair_of_samplers_gets_a_cache_each(page: Page):

@@ -15,6 +15,8 @@ from playwright.sync_api import Locator, Page, expect
 from cache_core.methods.base import parse_ranges
 from demo.host.fetch import ROOT
 
+from .conftest import start
+
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
 # Set SCREENSHOTS to a folder to look at what the tests saw.
@@ -74,6 +76,12 @@ def open_demo(page: Page) -> None:
             app.canvas.setDirty(true, true)
         }}"""
     )
+
+
+def render(page: Page, vue: bool) -> None:
+    """Open the workflow of this test in this rendering."""
+    page.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
+    open_demo(page)
 
 
 def look(page: Page, name: str) -> None:
@@ -213,12 +221,16 @@ def test_steps_appear_while_sampling(live: Page):
     assert filled[-1] == 30
 
 
-def test_the_reason_for_not_caching(live: Page):
+@RENDERINGS
+def test_the_reason_for_not_caching_takes_the_place_of_a_run(live: Page, vue: bool):
+    render(live, vue)
+    sample(live)
+    assert len(kinds(live)) == STEPS
     report = sample(live, 3)
     assert report is not None
     expect(view(live)).to_contain_text(f"Not cached. {report['reason']}")
     assert kinds(live) == []
-    look(live, "not_cached")
+    look(live, f"{'vue' if vue else 'canvas'}_not_cached")
 
 
 def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
@@ -244,8 +256,7 @@ def test_it_stands_right_under_the_inputs_folded_or_not(live: Page):
 
 @RENDERINGS
 def test_a_view_that_waits_says_that_the_plain_run_comes_first(vue: bool, live: Page):
-    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    open_demo(live)
+    render(live, vue)
     sample(live)
     # A sampler of its own that is switched off, and must be over before the cached one can start.
     live.evaluate(
@@ -381,6 +392,10 @@ def test_the_wheel_zooms_the_canvas_through_the_view(live: Page):
 
 def test_a_second_prompt_clears_the_first(live: Page):
     sample(live)
+    plot(live).focus()
+    live.keyboard.press("End")
+    heard = view(live).get_by_role("status")
+    expect(heard).to_contain_text(f"Step {STEPS - 1} of ")
     label = plot(live).get_attribute("aria-label")
     live.evaluate(
         """() => {
@@ -400,21 +415,27 @@ def test_a_second_prompt_clears_the_first(live: Page):
     assert live.evaluate("cleared") == [0, 0]
     finish(live)
     assert len(kinds(live)) == 14
+    expect(heard).to_have_text("")
     assert live.evaluate("replay()") == 14
     assert plot(live).get_attribute("aria-label") != label
 
 
-def test_a_prompt_that_does_not_sample_leaves_the_last_run(live: Page):
-    queue(live, seed=5)
+@RENDERINGS
+def test_a_prompt_that_does_not_sample_leaves_the_last_run(live: Page, vue: bool):
+    render(live, vue)
+    seed = 5 + vue
+    queue(live, seed=seed)
     finish(live)
     label = plot(live).get_attribute("aria-label")
-    queue(live, seed=5)
+    queue(live, seed=seed)
     assert finish(live) is None
     assert plot(live).get_attribute("aria-label") == f"earlier run: {label}"
     assert len(kinds(live)) == STEPS
 
 
-def test_a_node_that_is_off_shows_no_old_run(live: Page):
+@RENDERINGS
+def test_a_node_that_is_off_shows_no_old_run(live: Page, vue: bool):
+    render(live, vue)
     sample(live)
     report = sample(live, speedup=1.0)
     assert report is not None
@@ -449,7 +470,9 @@ def test_a_lost_message_heals_at_the_end(live: Page):
     assert kinds(live) == ["computed" if row[2] else "predicted" for row in last["rows"]]
 
 
-def test_inside_a_subgraph(live: Page):
+@RENDERINGS
+def test_inside_a_subgraph(live: Page, vue: bool):
+    render(live, vue)
     inner = live.evaluate(
         f"(() => {{ const made = app.graph.convertToSubgraph(new Set([{NODE}]));"
         "window.outer = made.node; return made.subgraph.nodes[0].id })()"
@@ -457,11 +480,13 @@ def test_inside_a_subgraph(live: Page):
     report = sample(live)
     assert report is not None
     assert report["node"] == f"{live.evaluate('outer.id')}:{inner}"
+    bar = live.locator(".sc-bar")
+    expect(bar).to_contain_text("Scaling Cache \u00b7 8 of 10 computed")
     live.evaluate("app.canvas.openSubgraph(outer.subgraph)")
     live.evaluate("app.canvas.setDirty(true, true)")
     expect(view(live)).to_have_count(1)
     assert len(kinds(live)) == STEPS
-    look(live, "subgraph")
+    look(live, f"{'vue' if vue else 'canvas'}_subgraph")
 
 
 def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: Any):
@@ -494,13 +519,64 @@ def test_it_stands_on_every_node_that_caches_and_on_no_other(live: Page, host: A
     }
 
 
+@RENDERINGS
+def test_a_run_whose_node_is_deleted_goes_on(live: Page, vue: bool):
+    render(live, vue)
+    live.evaluate(
+        """() => {
+            window.faults = []
+            const note = said => faults.push(String(said.error?.stack ?? said.filename))
+            addEventListener('error', note)
+            window.forget = () => removeEventListener('error', note)
+        }"""
+    )
+    queue(live, 200)
+    live.wait_for_function("told.at(-1)?.rows.length > 0")
+    assert view(live).count() == 1
+    live.evaluate(f"app.graph.remove({NODE})")
+    expect(view(live)).to_have_count(0)
+    report = finish(live)
+    assert report is not None
+    assert report["state"] == "done"
+    expect(live.locator(".sc-bar")).to_be_hidden()
+    live.evaluate("forget()")
+    assert [fault for fault in live.evaluate("faults") if "ComfyUI-ScalingCache" in fault] == []
+
+
+def test_a_page_beside_it_shows_nothing_of_its_run(live: Page):
+    """The same workflow in two tabs: the host tells the one that queued it."""
+    other = live.context.browser.new_page()  # pyright: ignore[reportOptionalMemberAccess]
+    said: list[str] = []
+    other.on("console", lambda message: said.append(f"{message.text} {message.location}"))
+    other.on("pageerror", lambda error: said.append(error.stack or ""))
+    start(other, live.url)
+    other.evaluate("id => { window.workflowId = id }", live.evaluate("workflowId"))
+    open_demo(other)
+    sample(live)
+    expect(view(live)).to_have_count(1)
+    assert view(other).count() == 0
+    assert [text for text in said if "ComfyUI-ScalingCache" in text] == []
+    other.close()
+
+
+@RENDERINGS
+def test_a_page_opens_a_workflow_of_an_older_version(live: Page, vue: bool):
+    """Saved before the last inputs came: they have their defaults."""
+    render(live, vue)
+    workflow = json.loads(WORKFLOW.read_text())
+    (cache,) = (node for node in workflow["nodes"] if node["type"] == "ScalingCache")
+    cache["widgets_values"] = [1.5, "target speed-up", 0, 1, "scaling"]
+    live.evaluate("workflow => app.loadGraphData({ ...workflow, id: workflowId })", workflow)
+    values = live.evaluate(f"{NODE}.widgets.map(w => w.value)")
+    assert values == [1.5, "target speed-up", 0, 1, "scaling", 0.02, 0, 6, "auto", "", True, "auto"]
+
+
 # --- what is not the last word is marked
 
 
 @RENDERINGS
 def test_one_display_that_tells_the_truth(vue: bool, live: Page):
-    live.evaluate(SET, ["Comfy.VueNodes.Enabled", vue])
-    open_demo(live)
+    render(live, vue)
     # Fewer steps are left out than asked for: it says so in a line of its own.
     sample(live, 20, speedup=4.0, max_gap=1)
     note = live.locator(".sc-live-note")
@@ -524,7 +600,9 @@ def test_one_display_that_tells_the_truth(vue: bool, live: Page):
     look(live, f"{'vue' if vue else 'canvas'}_stopped")
 
 
-def test_a_cache_that_a_later_one_replaces_says_so(live: Page):
+@RENDERINGS
+def test_a_cache_that_a_later_one_replaces_says_so(live: Page, vue: bool):
+    render(live, vue)
     live.evaluate(
         f"""() => {{
             const [first, second] = [{NODE}, LiteGraph.createNode('ScalingCache')]
@@ -535,18 +613,21 @@ def test_a_cache_that_a_later_one_replaces_says_so(live: Page):
             second.connect(0, target, link.target_slot)
         }}"""
     )
-    sample(live)
+    # What the host remembers of another rendering says nothing again.
+    sample(live, warmup=1 + vue)
     shown = [text.split("\n")[0] for text in view(live).all_inner_texts()]
     assert any(text.startswith("Replaced. Scaling Cache on node") for text in shown), shown
     assert any("of 10 computed" in text for text in shown), shown
 
 
-def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page):
+@RENDERINGS
+def test_a_run_whose_node_is_folded_or_far_off_is_said_in_a_line(live: Page, vue: bool):
+    render(live, vue)
     bar = live.locator(".sc-bar")
     live.evaluate(f"{NODE}.collapse()")
     sample(live)
     expect(bar).to_contain_text("Scaling Cache \u00b7 8 of 10 computed")
-    look(live, "folded")
+    look(live, f"{'vue' if vue else 'canvas'}_folded")
     bar.focus()
     live.keyboard.press("Enter")
     expect(bar).to_be_hidden()
@@ -601,8 +682,10 @@ def test_a_page_for_those_who_hear_it(live: Page):
     expect(view(live)).to_be_visible()
 
 
-def test_a_page_that_missed_steps_is_told_how_many(live: Page):
+@RENDERINGS
+def test_a_page_that_missed_steps_is_told_how_many(live: Page, vue: bool):
     """As after a reload in mid-run: the words are of all steps, the marks of those that it knows."""
+    render(live, vue)
     queue(live, 12)
     finish(live)
     said = "caption: '10 of 12 steps, 2.0 s left'"
