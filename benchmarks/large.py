@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from testbed.methods import Entry, Level, entries
-from testbed.networks import spec_of
+from testbed.networks import fitted, spec_of
 
 from . import results
 from .beds import environment, ready
@@ -226,7 +226,7 @@ def build(large: Large, dtype: torch.dtype, device: torch.device) -> Any:
     import comfy.supported_models
 
     spec = spec_of(large.family)
-    network = {**spec.network, **large.network}
+    network = fitted({**spec.network, **large.network})
     config = getattr(comfy.supported_models, spec.config)(network)
     config.set_inference_dtype(dtype, None)
     model = config.get_model({}, "", device=device)

@@ -140,7 +140,7 @@ def build(
         spread: standard deviation of the weights.
     """
     spec = spec_of(name)
-    network = _fitted(spec.network)
+    network = fitted(spec.network)
     if network.get("image_model", "") is None:
         network.pop("image_model")
     config = getattr(comfy.supported_models, spec.config)(network)
@@ -268,7 +268,7 @@ def sample_stages(models: list[Any], name: str, steps: int = 10, **more: Any) ->
     return latent
 
 
-def _fitted(network: dict[str, Any]) -> dict[str, Any]:
+def fitted(network: dict[str, Any]) -> dict[str, Any]:
     """The arguments that this host's network takes: what it does not know is left out, what it needs
     besides is nothing, none or no."""
     where = _PARAMETERS.get(network.get("image_model") or "")

@@ -136,7 +136,7 @@ def test_the_menu_of_a_node_brings_a_file_and_takes_it_away(
     put_alone(page, "ScalingCache")
     assert page.evaluate(f"({MENU})('Export').disabled")
     bring(page, mine)
-    expect(page.get_by_text(f"Imported {mine.name}")).to_be_visible()
+    expect(toasts(page, f"Imported {mine.name}").first).to_be_visible()
     if SCREENSHOTS:
         page.screenshot(path=str(Path(SCREENSHOTS) / "import.png"))
     assert (coefficients / mine.name).read_bytes() == mine.read_bytes()
@@ -151,7 +151,7 @@ def test_the_menu_of_a_node_brings_a_file_and_takes_it_away(
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not one")
     bring(page, broken)
-    expect(page.get_by_text("broken.safetensors is damaged")).to_be_visible()
+    expect(toasts(page, "broken.safetensors is damaged").first).to_be_visible()
 
 
 WRONG = {
@@ -185,7 +185,8 @@ def test_a_file_too_large_is_said_on_the_page(page: Page, coefficients: Path, tm
         file.truncate(LARGEST_FILE + 2**20)
     put_alone(page, "ScalingCache")
     bring(page, large)
-    expect(page.get_by_text(f"file: must have {LARGEST_FILE} bytes at most")).to_be_visible()
+    said = f"file: must have {LARGEST_FILE} bytes at most"
+    expect(toasts(page, said).first).to_be_visible()
 
 
 def test_a_calibration_can_be_taken_away_and_other_nodes_have_no_such_menu(page: Page):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def test_by_mouse(page: Page, report: Any, vue: bool):
         assert edge(slider) == pytest.approx(share, abs=0.02)
     page.mouse.up()
     page.mouse.click(box["x"] + box["width"] * 0.1, y)
+    expect(slider).to_have_value(re.compile("^(8|9|10|11|12)$"))
     assert edge(slider) == pytest.approx(0.1, abs=0.02)
     look(page, f"{vue}_left")
     # Neither the node nor the graph went along.

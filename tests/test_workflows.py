@@ -184,7 +184,7 @@ def test_no_note_advises_to_compute_fewer_than_8_steps():
             steps = int(few[1])
             traits = SamplerTraits("euler", (1,) * steps, stochastic=False, sums=True)
             sigmas = tuple(1 - i / steps for i in range(steps + 1))
-            assert RunPlan(sigmas, traits, (0, steps), scale=1.0).worth == int(few[2]), path.stem
+            assert RunPlan(sigmas, traits, (0, steps), scale=1.0).worth() == int(few[2]), path.stem
             continue
         (steps,) = map(int, re.findall(r"of the (\d+) steps", note))
         for speedup in (1.5, 2.0, *map(float, advised.findall(note))):

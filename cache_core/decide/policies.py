@@ -24,7 +24,7 @@ ALWAYS = "always computed"
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
 _TOLERANCE = 1e-3
 # Share of a short run, and steps of a long one, that have to be computed for a gain over fewer steps.
-_WORTH, _WORTH_NOISY = 3 / 4, 7 / 8
+_WORTH, _WORTH_NOISY, _WORTH_CALIBRATED = 3 / 4, 7 / 8, 5 / 8
 # Of one of any length where few steps come near: on the demo model 1.5x was 2 dB nearer, 2x 2 dB further.
 _WORTH_PATH = 2 / 3
 _ENOUGH, _ENOUGH_MORE = 8, 10
@@ -138,15 +138,20 @@ class RunPlan:
     def steps(self) -> int:
         return len(self.sigmas) - 1
 
-    @property
-    def worth(self) -> int:
+    def worth(self, calibrated: bool = False) -> int:
         """Fewest computed steps with which predicting the others was measured to come nearer than plain
-        sampling with as many: see docs/few_steps.md."""
+        sampling with as many: see docs/few_steps.md.
+
+        Args:
+            calibrated: whether steps and weights are this model's own.
+        """
         if self.traits.path:
             return math.ceil(_WORTH_PATH * self.steps)
-        share = _WORTH_NOISY if self.traits.stochastic else _WORTH
         strong = self.guidance and (self.scale is None or self.scale > STRONG)
-        enough = _ENOUGH_MORE if self.traits.higher or strong else _ENOUGH
+        more = self.traits.higher or strong
+        enough = _ENOUGH_MORE if more else _ENOUGH
+        share = _WORTH_CALIBRATED if calibrated and not more else _WORTH
+        share = _WORTH_NOISY if self.traits.stochastic else share
         # A part of the denoising in as many steps is a finer run, but begins without a history: of two
         # halves 4 of 10 steps each were level with plain sampling, 5 of 10 were 9 dB nearer.
         return math.ceil(min(share * self.steps, enough, enough * self.covers + 1))

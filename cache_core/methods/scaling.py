@@ -139,7 +139,7 @@ class ScalingCache(StepMethod):
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
         # What breaks take comes on top, so that the rest is spaced as it would be without them.
-        least = 0 if self.few is Few.STEPS else plan.worth
+        least = 0 if self.few is Few.STEPS else plan.worth(self._calibrated(plan))
         asked = max(target_steps(plan.steps, self.target), least)
         taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
         computed = self._placed(plan, min(asked + taken, plan.steps))
@@ -161,11 +161,14 @@ class ScalingCache(StepMethod):
     def _chains(self, plan: RunPlan) -> Chains | None:
         """Calibrated choices of computed steps, fewest first; none without coefficients that fit,
         or with noise that they were made without."""
-        calibrated = isinstance(self.predictor.bind(plan.table), LeastSquares)
-        if plan.table is None or not calibrated or plan.traits.stochastic or not plan.falls:
+        if plan.table is None or not self._calibrated(plan):
             return None
         limits = (self._forced(plan), self._longest(plan), self._repairs(plan), plan.breaks)
         return best_chains(plan.table, plan.sigmas, *limits)
+
+    def _calibrated(self, plan: RunPlan) -> bool:
+        fits = isinstance(self.predictor.bind(plan.table), LeastSquares)
+        return plan.table is not None and fits and not plan.traits.stochastic and plan.falls
 
     def _repairs(self, plan: RunPlan) -> bool:
         """Not every sampler allows it."""

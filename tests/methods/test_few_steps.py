@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scaling_cache.cache_core.decide.policies import RunPlan, SamplerTraits
 from scaling_cache.cache_core.methods import ScalingCache, ScalingSpans
 from scaling_cache.cache_core.methods.base import Few, tell_less
+from scaling_cache.cache_core.planning.gram import GramTable
+from scaling_cache.cache_core.planning.prior import products
+from scaling_cache.cache_core.predict.predictors import LEAST_SQUARES
 
 from testbed import networks
 from testbed.install import cached, sampled
@@ -40,7 +44,7 @@ def plan_of(steps: int, name: str = "euler", noisy: bool = False, **more: Any) -
     ],
 )
 def test_fewest_steps_that_are_worth_it(steps: int, sampler: str, noisy: bool, least: int) -> None:
-    assert plan_of(steps, sampler, noisy).worth == least
+    assert plan_of(steps, sampler, noisy).worth() == least
 
 
 @pytest.mark.parametrize(("steps", "scale", "guidance", "least"), [
@@ -53,7 +57,7 @@ def test_fewest_steps_that_are_worth_it(steps: int, sampler: str, noisy: bool, l
 def test_strong_guidance_is_worth_more_steps(
     steps: int, scale: float | None, guidance: bool, least: int
 ) -> None:
-    assert plan_of(steps, scale=scale, guidance=guidance).worth == least
+    assert plan_of(steps, scale=scale, guidance=guidance).worth() == least
 
 
 @pytest.mark.parametrize(("steps", "sampler", "least"), [
@@ -64,7 +68,7 @@ def test_strong_guidance_is_worth_more_steps(
 def test_half_of_the_denoising_needs_half_as_many_and_one(
     steps: int, sampler: str, least: int
 ) -> None:
-    assert plan_of(steps, sampler, covers=0.5).worth == least
+    assert plan_of(steps, sampler, covers=0.5).worth() == least
 
 
 def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
@@ -77,6 +81,26 @@ def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
     said.clear()
     tell_less(plan_of(20, note=said.append), 2.0, 10, 10)
     assert not said
+
+
+@pytest.mark.parametrize(("steps", "sampler", "noisy", "scale", "least"), [
+    (8, "euler", False, 1.0, 5),
+    (10, "euler", False, 4.0, 7),
+    (12, "euler", False, 4.0, 8),
+    (20, "euler", False, 4.0, 8),
+    # Not measured to be worth it.
+    (8, "res_multistep", False, 1.0, 6),
+    (8, "lcm", True, 1.0, 7),
+    (8, "euler", False, 7.0, 6),
+])  # fmt: skip
+def test_steps_and_weights_of_the_models_own_make_fewer_worth_it(
+    steps: int, sampler: str, noisy: bool, scale: float, least: int
+) -> None:
+    sigmas = np.array([1 - i / steps for i in range(steps)])
+    table = GramTable(sigmas, products(sigmas)[None])
+    plan = plan_of(steps, sampler, noisy, scale=scale, guidance=scale > 1, table=table)
+    policy = ScalingCache(4.0, predictor=LEAST_SQUARES).policy(plan)
+    assert sum(policy.decide(i, None).compute for i in range(steps)) == least
 
 
 @pytest.mark.parametrize(("few", "steps", "inside"), [
