@@ -14,6 +14,8 @@ from playwright.sync_api import Page, expect
 from demo.host.fetch import ROOT
 from demo.workflows.today import too_new
 
+from .conftest import search
+
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
 # Set SCREENSHOTS to a folder to look at what the tests saw.
@@ -58,16 +60,7 @@ def open_workflow(page: Page, path: Path) -> None:
 
 
 def test_search_finds_the_node(page: Page):
-    page.evaluate("app.graph.clear()")
-    newer = page.get_by_role("dialog").get_by_role("combobox")
-    box = page.get_by_placeholder("Search Nodes").or_(newer).first
-    # A frontend that still settles does not hear the first one.
-    for _ in range(6):
-        page.mouse.dblclick(800, 800)
-        page.wait_for_timeout(2000)
-        if box.is_visible():
-            break
-    box.fill("Scaling Cache")
+    search(page, "Scaling Cache")
     hit = page.get_by_role("option").filter(has_text="Scaling Cache").first
     expect(hit).to_be_visible()
     look(page, "search")

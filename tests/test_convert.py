@@ -222,8 +222,9 @@ def unfolded(prompt: dict[str, Any]) -> list[str]:
     subgraph other numbers; without titles, which are its own."""
 
     def given(value: Any) -> Any:
-        linked = isinstance(value, list) and len(value) == 2 and value[0] in prompt
-        return [node(value[0]), value[1]] if linked else value
+        if isinstance(value, list) and len(value) == 2 and value[0] in prompt:
+            return [node(value[0]), value[1]]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def node(number: str) -> dict[str, Any]:
         kind, inputs = prompt[number]["class_type"], prompt[number]["inputs"]

@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 
 from demo.host.fetch import ROOT
 
+from .conftest import search
+
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
@@ -46,18 +48,6 @@ def open_without_cache(page: Page) -> None:
         workflow,
     )
     assert page.evaluate(MODELS) == [PLAIN]
-
-
-def search(page: Page, words: str) -> None:
-    page.evaluate("app.graph.clear()")
-    newer = page.get_by_role("dialog").get_by_role("combobox")
-    box = page.get_by_placeholder("Search Nodes").or_(newer).first
-    for _ in range(6):
-        page.mouse.dblclick(800, 800)
-        page.wait_for_timeout(1000)
-        if box.is_visible():
-            break
-    box.fill(words)
 
 
 @pytest.mark.parametrize("words", ["faster", "speed up", "skip steps", "teacache", "加速", "缓存"])
