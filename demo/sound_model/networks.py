@@ -26,8 +26,8 @@ _TOKEN = COLOURS * math.prod(_PATCH)
 
 
 def _waves(level: Tensor) -> Tensor:
-    """Features [n, 64] of a noise level [n] from 0 to 1."""
-    rates = 2 ** torch.linspace(0, 8, 32, device=level.device)
+    """Features [n, 64] of a noise level [n] from 0 to 1, too long for a sampler's step to be far."""
+    rates = 2 ** torch.linspace(0, 4, 32, device=level.device)
     turns = level.float()[:, None] * rates
     return torch.cat([turns.sin(), turns.cos()], 1)
 

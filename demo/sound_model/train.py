@@ -1,6 +1,6 @@
 """Train the demo's model of video with sound, on clips that are drawn as it goes.
 
-nice -n 19 python -m demo.sound_model.train --minutes 15
+nice -n 19 python -m demo.sound_model.train --minutes 35
 """
 
 from __future__ import annotations
