@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from demo.few_steps.teachers import load_student
 from demo.nodes.vocabulary import held_out_prompts
 
 from . import measures
 from .beds import BEDS, Plan, environment, ready
-from .lab import Lab, Trial
+from .lab import TUNING_SEED, Lab, Trial, batches
 from .meter import in_steps
 from .ways import Group
 
@@ -30,6 +31,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "few_steps.md"
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
 SAMPLERS = ("euler", "res_multistep", "lcm", "er_sde")
 SEED, FEWEST = 5000, 4
+# Training prompts that a student is calibrated on.
+TAUGHT = 16
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def measured(name: str, steps: int, sampler: str, prompts: int) -> Iterator[Row]
     lab = Lab(bed, Plan(steps, 1.0, 0.0, sampler), 1)
     chosen = held_out_prompts()[:prompts]
     full = lab.sample(lab.plain, chosen, [SEED])
-    for way, setting, model, plan in ways(lab):
+    for way, setting, model, plan in ways(lab, calibrated(lab)):
         trial = Trial(way, Group.OURS, None, setting, model, plan)
         found = lab.sample(trial, chosen, [SEED])
         near = measures.psnr(found.pictures, full.pictures)
@@ -110,8 +113,34 @@ def measured(name: str, steps: int, sampler: str, prompts: int) -> Iterator[Row]
         yield Row(*head, round(float(near.mean()), 2), round(float(np.min(near)), 2))
 
 
-def ways(lab: Lab) -> Iterator[tuple[str, str, Any, Plan]]:
-    """Names, settings, models and plans."""
+def calibrated(lab: Lab) -> Any:
+    """Products of the outputs on training prompts, by euler, since other samplers may add noise; None
+    for fewer steps than Calibrate Cache takes."""
+    from scaling_cache.cache_core.methods.base import FEWEST_STEPS
+    from scaling_cache.nodes.host import calibrating
+
+    if lab.plan.steps < FEWEST_STEPS:
+        return None
+    groups = list(batches(lab.bed.training()[50:][:TAUGHT], lab.bed.batch))
+    seeds = [TUNING_SEED + number for number in range(len(groups))]
+    plan = calibrating.Plan(seeds, lab.plan.steps, lab.plan.cfg, "euler", "simple", refine=True)
+    with torch.inference_mode():
+        file = calibrating.calibrate(
+            lab.model,
+            [lab.bed.conditioning(list(group)) for group in groups],
+            lab.bed.conditioning([None]),
+            {"samples": torch.zeros(len(groups[0]), *lab.bed.latent)},
+            plan,
+        )
+    return file.guided_at(lab.plan.cfg)
+
+
+def ways(lab: Lab, table: Any) -> Iterator[tuple[str, str, Any, Plan]]:
+    """Names, settings, models and plans.
+
+    Args:
+        table: calibrated products of the outputs, if there are some.
+    """
     from scaling_cache.cache_core.methods import (
         DBCache,
         DeltaCache,
@@ -122,6 +151,7 @@ def ways(lab: Lab) -> Iterator[tuple[str, str, Any, Plan]]:
     )
     from scaling_cache.cache_core.methods.base import Few
     from scaling_cache.cache_core.methods.delta_cache import StackPlan
+    from scaling_cache.cache_core.predict.predictors import LEAST_SQUARES
     from scaling_cache.nodes.families import find_family
     from scaling_cache.nodes.host.cache import Cache, install
 
@@ -130,13 +160,16 @@ def ways(lab: Lab) -> Iterator[tuple[str, str, Any, Plan]]:
     assert family is not None
     layout = family.layout(lab.model.model.diffusion_model)
 
-    def cached(method: Any) -> Any:
-        return install(lab.model, Cache(method, coefficients="none"))
+    def cached(method: Any, table: Any = None) -> Any:
+        return install(lab.model, Cache(method, coefficients="none", table=table))
 
-    for count in range(steps - max(steps // 3, 1), steps):
+    for count in range(steps - max(steps * 3 // 8, 1), steps):
         yield "plain sampling", f"{count} steps", lab.model, replace(lab.plan, steps=count)
         whole = ScalingCache(steps / count, few=Few.STEPS)
         yield "Scaling Cache, whole steps", f"{count} computed", cached(whole), lab.plan
+        if table is not None:
+            taught = cached(replace(whole, predictor=LEAST_SQUARES), table)
+            yield "Scaling Cache, calibrated", f"{count} computed", taught, lab.plan
     for speedup in (1.1, 1.2, 1.3):
         spans = ScalingSpans(speedup)
         yield "Scaling Cache, middle blocks", f"{speedup}x", cached(spans), lab.plan

@@ -481,10 +481,17 @@ def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
         counts = f"{computed} of {plan.steps} steps must be computed"
         plan.note(f"Less than {target:.1f}x: {why}, {counts}")
     elif computed > target_steps(plan.steps, target):
-        plan.note(
-            f"{plan.steps} steps: {computed} computed, {plan.steps / computed:.1f}x. For more, sample "
-            "with fewer steps: that is as fast and comes nearer"
-        )
+        gain, fewer = plan.steps / computed, plan.worth(calibrated=True)
+        if plan.table is None and fewer < computed:
+            plan.note(
+                f"{plan.steps} steps: {computed} computed, {gain:.1f}x. With coefficients, which "
+                f"Calibrate Cache makes, {fewer} are enough"
+            )
+        else:
+            plan.note(
+                f"{plan.steps} steps: {computed} computed, {gain:.1f}x. For more, sample with fewer "
+                "steps: that is as fast and comes nearer"
+            )
 
 
 def check_range(field: str, value: float, low: float, high: float = _MOST) -> None:

@@ -73,7 +73,7 @@ def test_half_of_the_denoising_needs_half_as_many_and_one(
 
 def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
     said: list[str] = []
-    plan = plan_of(8, note=said.append)
+    plan = plan_of(8, scale=7.0, note=said.append)
     computed = [ScalingCache(4.0, few=few).policy(plan) for few in (Few.AUTO, Few.STEPS)]
     counts = [sum(p.decide(i, None).compute for i in range(8)) for p in computed]
     assert counts[0] == 6 > counts[1]
@@ -81,6 +81,13 @@ def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
     said.clear()
     tell_less(plan_of(20, note=said.append), 2.0, 10, 10)
     assert not said
+
+
+def test_where_coefficients_would_help_it_is_told() -> None:
+    said: list[str] = []
+    ScalingCache(2.0).policy(plan_of(8, note=said.append))
+    enough = "With coefficients, which Calibrate Cache makes, 5 are enough"
+    assert said == [f"8 steps: 6 computed, 1.3x. {enough}"]
 
 
 @pytest.mark.parametrize(("steps", "sampler", "noisy", "scale", "least"), [
