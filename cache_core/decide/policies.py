@@ -35,6 +35,11 @@ STRONG = 5.0
 _BEFORE, _BEHIND = 1, 3
 
 
+def fewest_calibrated(steps: int) -> int:
+    """Fewest computed steps of so many that coefficients can be worth it with."""
+    return math.ceil(min(_WORTH_CALIBRATED * steps, _ENOUGH))
+
+
 def same_sigma(sigma: float, expected: float) -> bool:
     """Whether a noise level is the expected one but for rounding."""
     return abs(sigma - expected) <= _TOLERANCE * max(abs(expected), 1e-3)

@@ -181,7 +181,7 @@ def calibrate(
             replace(total([*each[:i], *each[i + 1 :]]), gains=file.guided.gains)
             for i in range(len(positives))
         ]
-        trial = try_out(model, list(zip(again, others, strict=True)), lengths)
+        trial = try_out(model, list(zip(again, others, strict=True)), plan.steps, lengths)
     return replace(file, trial=trial)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...cache_core.calibration.trial import SPEEDUPS, Trial
+from ...cache_core.decide.policies import fewest_calibrated
 from ...cache_core.methods import ScalingCache
+from ...cache_core.methods.base import Few
 from ...cache_core.planning.gram import GramTable
 from ...cache_core.predict.predictors import LEAST_SQUARES, SCALING
 from ...cache_core.predict.row import cut
@@ -22,12 +25,16 @@ Sample = Callable[[Any], torch.Tensor]
 
 
 def try_out(
-    model: Any, samples: Sequence[tuple[Sample, GramTable]], lengths: Sequence[int] = ()
+    model: Any,
+    samples: Sequence[tuple[Sample, GramTable]],
+    steps: int,
+    lengths: Sequence[int] = (),
 ) -> Trial | None:
-    """Sample plainly, learning, and with coefficients.
+    """Sample plainly, and with as many computed steps learning and with coefficients.
 
     Args:
         model: that computes everything.
+        steps: of each sample.
         samples: each samples a given model with a prompt and seed of its own; with the products of guided
             outputs to predict from, of other prompts.
         lengths: of the streams of a row [batch, values], of which the worst one counts; none for one.
@@ -39,8 +46,9 @@ def try_out(
     for prompt, (sample, table) in enumerate(samples):
         plain = sample(model)
         for i, speedup in enumerate(SPEEDUPS):
-            learning = ScalingCache(speedup, predictor=SCALING)
-            squares = ScalingCache(speedup, predictor=LEAST_SQUARES)
+            fast = min(speedup, steps / fewest_calibrated(steps))
+            learning = ScalingCache(fast, predictor=SCALING, few=Few.STEPS)
+            squares = replace(learning, predictor=LEAST_SQUARES)
             caches = Cache(learning, coefficients=NONE), Cache(squares, table=table)
             for kind, cache in enumerate(caches):
                 result = sample(install(model, cache))

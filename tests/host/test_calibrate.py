@@ -614,13 +614,26 @@ def test_auto_takes_what_was_nearer_in_the_trial(
         assert "tiny.safetensors: learning was nearer in its trial" in said[-1]
 
 
-def test_refining_tries_each_prompt_with_what_the_others_taught(
+def test_of_eight_steps_five_are_enough_with_coefficients(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
+    for computed in (6, 5):
+        counted, seen = counting(put(tiny, predictor=AUTO, few=Few.AUTO))
+        sample(counted, steps=8)
+        assert len(seen.sigmas) == computed
+        assert ("With coefficients" in said[-1]) is (computed == 6)
+        run(tiny, steps=8)
+        tried(folder, (40, 35), (41, 36))
+
+
+@pytest.mark.parametrize(("steps", "speedups"), [(24, (2.0, 3.0)), (8, (1.6, 1.6))])
+def test_refining_tries_each_prompt_with_what_the_others_taught(
+    tiny: Any, folder: Path, steps: int, speedups: tuple[float, ...]
+):
     """Once more by hand: the PSNR of both against a plain run, of latents, with a seed of its own."""
-    run(tiny, refine=True, steps=24)
+    run(tiny, refine=True, steps=steps)
     assert load(folder / "tiny.safetensors").trial is None, "there is no other prompt"
-    text = run(tiny, refine=True, steps=24, positive_2=conditioning(7))
+    text = run(tiny, refine=True, steps=steps, positive_2=conditioning(7))
     file = load(folder / "tiny.safetensors")
     trial = file.trial
     assert trial is not None
@@ -628,7 +641,7 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
     assert ("uses it from now on" in text) is trial.wins
     alone = []
     for seed in (2, 7):
-        run(tiny, steps=24, name=f"alone_{seed}", positive=conditioning(seed))
+        run(tiny, steps=steps, name=f"alone_{seed}", positive=conditioning(seed))
         table = load(folder / f"alone_{seed}.safetensors").guided
         alone.append(GramTable(table.sigmas, table.gram, file.guided.gains))
     np.testing.assert_allclose(total(alone).gram, file.guided.gram, rtol=1e-6)
@@ -639,7 +652,7 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
             return comfy.sample.sample(
                 model,
                 noise,
-                24,
+                steps,
                 4.0,
                 "euler",
                 "simple",
@@ -654,8 +667,8 @@ def test_refining_tries_each_prompt_with_what_the_others_taught(
     for i, (prompt, table) in enumerate(((2, alone[1]), (7, alone[0]))):
         plain = sampled(tiny, prompt)
         for row, kind in enumerate((SCALING, LEAST_SQUARES)):
-            for column, speedup in enumerate((2.0, 3.0)):
-                settings = ScalingCache(speedup, predictor=kind)
+            for column, speedup in enumerate(speedups):
+                settings = ScalingCache(speedup, predictor=kind, few=Few.STEPS)
                 cache = Cache(settings, coefficients="none", table=table if row else None)
                 error = float((sampled(install(tiny, cache), prompt) - plain).square().mean())
                 span = float(plain.max() - plain.min())
