@@ -25,7 +25,7 @@ _ALONE = 0.003
 # Errors count for more than they grow, at these rates per unit of the logarithm of signal over noise, the
 # further from where both are level: early ones that are magnified, since they may turn the picture into
 # another, and late ones, since outputs bend more and more toward the end.
-_EARLY, _LATE = 0.25, 0.1
+_EARLY, _LATE = 0.1, 0.1
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
 _SHARE = 0.4

@@ -37,7 +37,7 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool, magnified: bool)
     """What a choice is expected to cost, written again: the mean over many random outputs."""
     sigmas, places = flow(run)
     at = np.array(places[:-1])
-    counts = np.where(at > 0, 0.1 * at, -0.25 * at * magnified)
+    counts = np.where(at > 0, 0.1 * at, -0.1 * at * magnified)
     shares = influence(sigmas, places) * np.exp(counts)
     total = 0.0
     for number, (last, following) in enumerate(pairwise(steps)):

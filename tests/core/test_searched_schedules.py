@@ -202,7 +202,7 @@ def test_the_packs_choice_is_near_what_was_searched_for_repeating(
         share = 0.7 if row.found.model in schedules_page.VIDEO else 0.55
         assert row.shift < share * min(row.even, row.random), (row.found.key, len(row.steps))
     flux = [row.shift for row in beside if row.found.key == "FLUX.1-dev, BudCache"]
-    assert max(flux) < 1.5
+    assert max(flux) < 2.1
 
 
 def test_the_packs_choice_lies_between_repeating_and_forecasting(
