@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from ..planning.gram import GramTable
+from ..planning.prior import CARRIED, GUIDED
 from ..predict.predictors import Axis, snr_axis
 from ..predict.row import Stream
 
@@ -77,6 +78,8 @@ class SamplerTraits:
         carries: whether it extrapolates so far through earlier derivatives that their errors grow.
         path: whether its noise is of one path whatever the steps, and each step of second order, so that
             few of its own steps come near.
+        anew: whether each step puts wholly new noise on what the model made of the last: that forgets
+            what few of its own steps missed.
     """
 
     name: str
@@ -85,6 +88,7 @@ class SamplerTraits:
     sums: bool = False
     carries: bool = False
     path: bool = False
+    anew: bool = False
 
     @property
     def single(self) -> bool:
@@ -153,13 +157,21 @@ class RunPlan:
         if self.traits.path:
             return math.ceil(_WORTH_PATH * self.steps)
         strong = self.guidance and (self.scale is None or self.scale > STRONG)
-        more = self.traits.higher or strong
+        more = self.traits.higher or self.traits.anew or strong
         enough = _ENOUGH_MORE if more else _ENOUGH
         share = _WORTH_CALIBRATED if calibrated and not more else _WORTH
-        share = _WORTH_NOISY if self.traits.stochastic else share
+        if self.traits.stochastic:
+            share = 1.0 if self.traits.anew else _WORTH_NOISY
         # A part of the denoising in as many steps is a finer run, but begins without a history: of two
         # halves 4 of 10 steps each were level with plain sampling, 5 of 10 were 9 dB nearer.
         return math.ceil(min(share * self.steps, enough, enough * self.covers + 1))
+
+    @property
+    def early(self) -> float:
+        """Rate at which early errors count for more, see `prior.line_chains`."""
+        if self.traits.carries:
+            return CARRIED
+        return GUIDED if self.guidance else 0.0
 
     @property
     def falls(self) -> bool:

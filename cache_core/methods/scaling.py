@@ -154,8 +154,7 @@ class ScalingCache(StepMethod):
         if plan.log_snr is None:
             even = even_steps(plan.steps, wanted, self._warmup(plan), plan.window)
             return limit_gap(even, plan.steps, longest)
-        magnified = plan.guidance or plan.traits.carries
-        limits = (self._forced(plan), longest, self._repairs(plan), magnified, plan.breaks)
+        limits = (self._forced(plan), longest, self._repairs(plan), plan.early, plan.breaks)
         return line_chains(plan.sigmas, plan.log_snr, *limits).within(wanted).steps
 
     def _chains(self, plan: RunPlan) -> Chains | None:

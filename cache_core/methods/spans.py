@@ -120,6 +120,5 @@ class ScalingSpans(BlockMethod):
         forced = plan.always(1, last=True) | plan.around()
         if plan.log_snr is None:
             return tuple(range(plan.steps))
-        magnified = plan.guidance or plan.traits.carries
-        chains = line_chains(plan.sigmas, plan.log_snr, forced, 1, False, magnified, plan.breaks)
+        chains = line_chains(plan.sigmas, plan.log_snr, forced, 1, False, plan.early, plan.breaks)
         return chains.within(plan.steps - left).steps

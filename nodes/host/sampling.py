@@ -49,6 +49,8 @@ class _Entry:
     sums: bool = False
     # Whether it is of second order along one path of noise, a Brownian tree of the seed.
     path: bool = False
+    # Whether each step puts wholly new noise on what the model made of the last.
+    anew: bool = False
     # Whether it draws polynomials through the last four of them, at their own distances.
     carries: bool = False
 
@@ -93,7 +95,8 @@ _SAMPLERS: Mapping[str, _Entry] = {
         ),
         _ONE,
     ),
-    **dict.fromkeys(("ddpm", "lcm", "er_sde", "sa_solver"), _ONE_NOISY),
+    **dict.fromkeys(("ddpm", "er_sde", "sa_solver"), _ONE_NOISY),
+    "lcm": replace(_ONE_NOISY, anew=True),
     **dict.fromkeys(
         (
             "euler_ancestral",
@@ -173,6 +176,7 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
         sums=entry.sums and not churned,
         carries=entry.carries,
         path=entry.path and not silent,
+        anew=entry.anew,
     )
 
 

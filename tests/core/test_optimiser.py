@@ -19,7 +19,7 @@ from scaling_cache.cache_core.planning.optimiser import (
     squares,
     within_error,
 )
-from scaling_cache.cache_core.planning.prior import line_chains, products
+from scaling_cache.cache_core.planning.prior import GUIDED, line_chains, products
 
 from .helpers import flow
 from .helpers import schedule as sigmas
@@ -257,7 +257,7 @@ def test_a_thousand_steps_are_placed_by_the_same_rules(corrected: bool):
     """With and without a calibration."""
     steps, wanted = 1000, 400
     found = cheapest(best_chains(table(steps, 3), sigmas(steps), {5}, 6, corrected), wanted).steps
-    expected = cheapest(line_chains(*flow(steps), {5}, 6, corrected, True), wanted).steps
+    expected = cheapest(line_chains(*flow(steps), {5}, 6, corrected, GUIDED), wanted).steps
     for chain in (found, expected):
         assert len(chain) <= wanted
         assert {0, 5, steps - 1} <= set(chain)

@@ -18,6 +18,8 @@ from scaling_cache.cache_core.methods.smoothcache import smooth_steps
 from scaling_cache.cache_core.planning.gram import GramTable
 from scaling_cache.cache_core.planning.optimiser import cheapest
 from scaling_cache.cache_core.planning.prior import (
+    CARRIED,
+    GUIDED,
     influence,
     line_chains,
     polynomial_weights,
@@ -33,11 +35,11 @@ from scaling_cache.cache_core.predict.predictors import (
 from .helpers import computed_steps, flow, plan_of, run_of, traits
 
 
-def expected(steps: tuple[int, ...], run: int, corrected: bool, magnified: bool) -> float:
+def expected(steps: tuple[int, ...], run: int, corrected: bool, early: float) -> float:
     """What a choice is expected to cost, written again: the mean over many random outputs."""
     sigmas, places = flow(run)
     at = np.array(places[:-1])
-    counts = np.where(at > 0, 0.1 * at, -0.1 * at * magnified)
+    counts = np.where(at > 0, 0.1 * at, -early * at)
     shares = influence(sigmas, places) * np.exp(counts)
     total = 0.0
     for number, (last, following) in enumerate(pairwise(steps)):
@@ -52,20 +54,26 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool, magnified: bool)
 
 
 @cases(deadline=None, max_examples=20)
-@given(st.integers(5, 9), st.integers(2, 7), st.integers(1, 4), st.booleans(), st.booleans())
+@given(
+    st.integers(5, 9),
+    st.integers(2, 7),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from((0.0, GUIDED, CARRIED)),
+)
 def test_it_is_the_best_of_all_choices(
-    run: int, wanted: int, longest: int, corrected: bool, magnified: bool
+    run: int, wanted: int, longest: int, corrected: bool, early: float
 ):
     free = range(1, run - 1)
     choices = [(0, *c, run - 1) for n in range(len(free) + 1) for c in combinations(free, n)]
     choices = [c for c in choices if all(b - a - 1 <= longest for a, b in pairwise(c))]
     fewest = min(map(len, choices))
     within = [c for c in choices if len(c) <= max(wanted, fewest)]
-    chains = line_chains(*flow(run), (), longest, corrected, magnified)
+    chains = line_chains(*flow(run), (), longest, corrected, early)
     found = cheapest(chains, wanted).steps
     assert found in within
-    best = min(expected(c, run, corrected, magnified) for c in within)
-    assert expected(found, run, corrected, magnified) == pytest.approx(best, rel=1e-9, abs=1e-15)
+    best = min(expected(c, run, corrected, early) for c in within)
+    assert expected(found, run, corrected, early) == pytest.approx(best, rel=1e-9, abs=1e-15)
 
 
 @cases(deadline=None)
@@ -81,7 +89,7 @@ def test_as_many_as_wanted_and_the_rules_are_kept(
     run: int, speedup: float, shift: float, longest: int, forced: set[int], corrected: bool
 ):
     wanted = round(run / speedup)
-    chains = line_chains(*flow(run, shift), forced, longest, corrected, True)
+    chains = line_chains(*flow(run, shift), forced, longest, corrected, GUIDED)
     found = cheapest(chains, wanted).steps
     assert list(found) == sorted(set(found))
     assert {0, run - 1, *forced} <= set(found)
@@ -91,7 +99,7 @@ def test_as_many_as_wanted_and_the_rules_are_kept(
 
 
 def test_steps_are_closest_where_an_error_moves_the_result_most():
-    found = cheapest(line_chains(*flow(50), (), 6, True, True), 20).steps
+    found = cheapest(line_chains(*flow(50), (), 6, True, GUIDED), 20).steps
     gaps = np.diff(found)
     assert gaps[:8].mean() < gaps[8:16].mean()
 
@@ -99,7 +107,7 @@ def test_steps_are_closest_where_an_error_moves_the_result_most():
 @pytest.mark.parametrize("wanted", [12, 16, 20, 25])
 def test_early_steps_count_for_less_where_nothing_magnifies_their_errors(wanted: int):
     magnified, plain = (
-        cheapest(line_chains(*flow(50), (), 6, True, more), wanted).steps for more in (True, False)
+        cheapest(line_chains(*flow(50), (), 6, True, more), wanted).steps for more in (CARRIED, 0.0)
     )
     assert sum(magnified) < sum(plain)
 
@@ -108,7 +116,7 @@ def test_what_noise_alone_gives_draws_no_line_to_far_beyond():
     """Two first outputs that lie close are computed together only if the third one is too."""
     for wanted in range(8, 40):
         for corrected in (True, False):
-            found = cheapest(line_chains(*flow(50), (), 6, corrected, True), wanted).steps
+            found = cheapest(line_chains(*flow(50), (), 6, corrected, GUIDED), wanted).steps
             assert 1 not in found or 2 in found
 
 
@@ -122,7 +130,7 @@ def test_polynomials_have_the_weights_of_lagrange(known: list[float]):
 
 def test_a_long_run_is_planned_in_no_time():
     """In one go over all steps: a loop over each would take seconds."""
-    chains = line_chains(*flow(200), (), 6, True, True)
+    chains = line_chains(*flow(200), (), 6, True, GUIDED)
     assert len(cheapest(chains, 100).steps) == 100
 
 

@@ -172,9 +172,10 @@ def test_a_sampler_nobody_knows_is_cached_with_care(cached: Any, tiny: Any):
 
 
 @pytest.mark.parametrize("churn", [5.0, 20.0])
-@pytest.mark.parametrize("speedup", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("speedup", [2.0, 3.0, 4.0])
 def test_noise_added_by_churn(churn: float, speedup: float, tiny: Any, cached: Any):
-    """The sampler evaluates above its schedule, more than once in one place."""
+    """The sampler evaluates above its schedule, more than once in one place. Of the few steps that it
+    comes by, a slower target may compute all."""
     sigmas = schedule_of(tiny, "euler", "simple", 20)
     sampler = comfy.samplers.ksampler("euler", {"s_churn": churn})
     noise = torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
