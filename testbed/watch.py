@@ -116,7 +116,7 @@ def replay(network: Any, name: str, calls: list[Seen]) -> list[Seen]:
             options = {
                 k: v
                 for k, v in call.kwargs["transformer_options"].items()
-                if k in ("sigmas", "sample_sigmas", "cond_or_uncond", "uuids")
+                if k in ("sigmas", "sample_sigmas", "cond_or_uncond", "uuids", "rope_options")
             }
             network(*call.args, **{**call.kwargs, "transformer_options": options})
     return watch.calls

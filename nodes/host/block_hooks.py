@@ -214,7 +214,12 @@ def _open(
     if call is None:
         return None
     if family.unet:
-        return call, UNetWalk(run, call, family, network, options)
+        walk = UNetWalk(run, call, family, network)
+        # Innermost, since what is around it may copy the options.
+        held = options.get("wrappers", {})
+        inside = {**held.get(WrappersMP.DIFFUSION_MODEL, {}), KEY: [walk.forward]}
+        options["wrappers"] = {**held, WrappersMP.DIFFUSION_MODEL: inside}
+        return call, walk
     return call, BlockWalk(run, call, family, network, known.layout, x.shape[0])
 
 

@@ -40,12 +40,8 @@ class UNetWalk:
         call: NetworkCall,
         family: Family,
         network: Any,
-        options: dict[str, Any],
     ) -> None:
         """
-        Args:
-            options: the host's of this call, in which it counts the transformers that ran.
-
         Raises:
             ValueError: if the method has another number of spans than one.
         """
@@ -54,9 +50,25 @@ class UNetWalk:
         self.network = network
         self._run = run
         self._call = call
-        self._options = options
+        # The host's of this call, in which it counts the transformers that ran.
+        self._options: dict[str, Any] = {}
         self.off = False
         self._recalled: torch.Tensor | None = None
+
+    def forward(
+        self,
+        executor: Any,
+        x: Any,
+        timesteps: Any = None,
+        context: Any = None,
+        y: Any = None,
+        control: Any = None,
+        transformer_options: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The network begins: with options of its own, in newer hosts."""
+        self._options = transformer_options
+        return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
 
     def stand_ins(self, walks: Walks) -> dict[str, Any]:
         """Stand-ins for all blocks, by attribute of the network."""

@@ -165,6 +165,9 @@ def check_skipped(name: str, calls: list[Any], plain: list[Any], head: str) -> N
         close(call.final, getattr(reference, head) + residual)
 
 
+_ROUGH = ("wan", "wan_vace", "wan_s2v", "wan_causal", "wan_flow_rvs", "wan_dancer", "sd3")
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 class TestEveryFamily:
     @pytest.mark.parametrize("method", INSIDE)
@@ -191,7 +194,7 @@ class TestEveryFamily:
             check_skipped(name, calls, reference, "after_first")
             skipped += len(calls) - len(expected)
         # The first blocks of these random networks change by more than any threshold allows.
-        assert skipped or name in ("wan", "wan_vace", "wan_s2v", "sd3")
+        assert skipped or name in _ROUGH
 
     def test_magcache(self, name: str, model: Any) -> None:
         for threshold, expected in (

@@ -34,7 +34,15 @@ from .every import EVERY, STEPS, network_of, put
 # The networks of testbed whose stream holds the picture's tokens and little else.
 NETWORKS = ("flux", "wan", "ltxv", "mochi", "qwen_image", "sd3", "auraflow", "lumina2", "sd15")
 # Families of whose blocks the pack knows nothing.
-BEYOND_REACH = ("cascade_b", "cascade_c", "wan_animate2", "hidream_o1", "seedvr2")
+BEYOND_REACH = (
+    "cascade_b",
+    "cascade_c",
+    "wan_animate2",
+    "hidream_o1",
+    "seedvr2",
+    "minimax_music3",
+    "trellis2",
+)
 # Of text beside those of the picture, where spans end before the network does.
 TEXT = 5 / 16
 # Bytes of the latent of flux and sd15.
