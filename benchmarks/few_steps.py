@@ -8,7 +8,6 @@ ran; time says little on networks this small.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from demo.few_steps.teachers import load_student
 from demo.nodes.vocabulary import held_out_prompts
 
-from . import measures
+from . import measures, results
 from .beds import BEDS, Plan, environment, ready
 from .lab import TUNING_SEED, Lab, Trial, batches
 from .meter import in_steps
@@ -79,7 +78,8 @@ def run(options: argparse.Namespace) -> None:
             rows = []
             for row in measured(name, int(steps), sampler, options.prompts):
                 print(row, flush=True)
-                rows.append(row)
+                # What left nothing out is of no use to a reader.
+                rows += [row] if row.computed < 1 else []
             store(options.file, rows, options.prompts)
 
 
@@ -88,14 +88,12 @@ def store(file: Path, rows: Sequence[Row], prompts: int) -> None:
     kept = read(file) if file.exists() else []
     taken = {(row.model, row.sampler) for row in rows}
     rows = [*(row for row in kept if (row.model, row.sampler) not in taken), *rows]
-    facts = {"environment": environment(), "prompts": prompts}
-    found = {**facts, "rows": [asdict(row) for row in rows]}
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    results.write(file, {**environment(), "prompts": prompts}, [asdict(row) for row in rows])
 
 
 def read(file: Path) -> list[Row]:
     """Rows of a result file."""
-    return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+    return [Row(**row) for row in results.read(file)[1]]
 
 
 def measured(name: str, steps: int, sampler: str, prompts: int) -> Iterator[Row]:
@@ -200,15 +198,14 @@ def best(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows that left something out in Markdown, those that nothing beats in bold."""
+    """All rows in Markdown, those that nothing beats in bold."""
     lines = [
         "| model | sampler | way | setting | blocks computed | dB (worst) |",
         "|" + " --- |" * 6,
     ]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.computed < 1:
-            groups.setdefault((row.model, row.sampler), []).append(row)
+        groups.setdefault((row.model, row.sampler), []).append(row)
     for (model, sampler), group in groups.items():
         good = best(group)
         for row in sorted(group, key=lambda r: (-r.computed, -r.psnr)):

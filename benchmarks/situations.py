@@ -236,7 +236,7 @@ def run(options: argparse.Namespace) -> None:
     order = list(SITUATIONS)
     for name in options.only or SITUATIONS:
         found = measure(SITUATIONS[name], options.prompts)
-        rows = [row for row in rows if row["situation"] != name] + [asdict(row) for row in found]
+        rows = [row for row in rows if row["situation"] != name] + [_short(row) for row in found]
         rows.sort(key=lambda row: (order.index(row["situation"]), row["target"]))
         for row in found:
             print(
@@ -246,6 +246,11 @@ def run(options: argparse.Namespace) -> None:
         results.write(options.out, facts, rows)
         if options.out == FILE:
             PAGE.write_text(page(facts, rows), encoding="utf-8")
+
+
+def _short(row: Row) -> results.Row:
+    """As a result file keeps it."""
+    return {k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(row).items()}
 
 
 def page(facts: dict[str, Any], rows: list[results.Row]) -> str:
