@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from demo.few_steps.teachers import load_student
 from demo.nodes.vocabulary import held_out_prompts
 
 from . import measures, results
 from .beds import BEDS, Plan, environment, ready
-from .lab import TUNING_SEED, Lab, Trial, batches
+from .lab import TUNING_SEED, Lab, Trial, products
 from .meter import in_steps
 from .ways import Group
 
@@ -115,22 +114,10 @@ def calibrated(lab: Lab) -> Any:
     """Products of the outputs on training prompts, by euler, since other samplers may add noise; None
     for fewer steps than Calibrate Cache takes."""
     from scaling_cache.cache_core.methods.base import FEWEST_STEPS
-    from scaling_cache.nodes.host import calibrating
 
     if lab.plan.steps < FEWEST_STEPS:
         return None
-    groups = list(batches(lab.bed.training()[50:][:TAUGHT], lab.bed.batch))
-    seeds = [TUNING_SEED + number for number in range(len(groups))]
-    plan = calibrating.Plan(seeds, lab.plan.steps, lab.plan.cfg, "euler", "simple", refine=True)
-    with torch.inference_mode():
-        file = calibrating.calibrate(
-            lab.model,
-            [lab.bed.conditioning(list(group)) for group in groups],
-            lab.bed.conditioning([None]),
-            {"samples": torch.zeros(len(groups[0]), *lab.bed.latent)},
-            plan,
-        )
-    return file.guided_at(lab.plan.cfg)
+    return products(lab, lab.bed.training()[50:][:TAUGHT], [TUNING_SEED], "euler")
 
 
 def ways(lab: Lab, table: Any) -> Iterator[tuple[str, str, Any, Plan]]:

@@ -178,15 +178,13 @@ def _best(lab: Lab, way: Way, speed: float) -> Trial:
     return replace(best, setting=best.plan.sampler)
 
 
-def taught(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Way:
-    """The oracle, calibrated on the runs that will be compared. No way to sample may know this much."""
+def products(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int], sampler: str) -> Any:
+    """A table of how guided outputs relate, calibrated on prompts by a sampler that adds no noise."""
     from scaling_cache.nodes.host import calibrating as calibrate
 
     groups = list(batches(prompts, lab.bed.batch))
     noise = [seed + number for seed in seeds for number in range(len(groups))]
-    plan = calibrate.Plan(
-        noise, lab.plan.steps, lab.plan.cfg, lab.plan.sampler, "simple", refine=True
-    )
+    plan = calibrate.Plan(noise, lab.plan.steps, lab.plan.cfg, sampler, "simple", refine=True)
     with torch.inference_mode():
         file = calibrate.calibrate(
             lab.model,
@@ -195,7 +193,12 @@ def taught(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Way:
             {"samples": torch.zeros(len(groups[0]), *lab.bed.latent)},
             plan,
         )
-    return oracle(file.guided_at(lab.plan.cfg))
+    return file.guided_at(lab.plan.cfg)
+
+
+def taught(lab: Lab, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Way:
+    """The oracle, calibrated on the runs that will be compared. No way to sample may know this much."""
+    return oracle(products(lab, prompts, seeds, lab.plan.sampler))
 
 
 def other_seed(lab: Lab) -> Trial:

@@ -43,11 +43,11 @@ def try_out(
         None if the results cannot be compared.
     """
     psnr = np.zeros((len(samples), 2, len(SPEEDUPS)))
+    most = steps / fewest_calibrated(steps)
     for prompt, (sample, table) in enumerate(samples):
         plain = sample(model)
         for i, speedup in enumerate(SPEEDUPS):
-            fast = min(speedup, steps / fewest_calibrated(steps))
-            learning = ScalingCache(fast, predictor=SCALING, few=Few.STEPS)
+            learning = ScalingCache(min(speedup, most), predictor=SCALING, few=Few.STEPS)
             squares = replace(learning, predictor=LEAST_SQUARES)
             caches = Cache(learning, coefficients=NONE), Cache(squares, table=table)
             for kind, cache in enumerate(caches):

@@ -94,7 +94,7 @@ def test_how_much_of_the_denoising_a_run_goes_through(
 
 
 def _timed(conds: list[Any], model: Any, start: float, end: float) -> list[Any]:
-    """The first half by the host's own node for timed prompts."""
+    """A prompt with a range, by the host's own node."""
     from nodes import ConditioningSetTimestepRange
 
     return ConditioningSetTimestepRange().set_range(conds, start, end)[0]
