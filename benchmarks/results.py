@@ -1,4 +1,4 @@
-"""Result files: an environment and rows."""
+"""Result files: an environment, and rows whose names stand once at the top."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ _TO = " to "
 
 
 def write(path: Path, environment: dict[str, Any], rows: list[Row]) -> None:
-    """Replace a result file at once. Rows stand on a line each."""
+    """Replace a result file at once. Rows stand on a line each.
+
+    Raises:
+        ValueError: if a row has other names than the first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
-    text = f'{{"environment": {json.dumps(environment)},\n"rows": [\n{lines}\n]}}\n'
+    names = list(rows[0]) if rows else []
+    if any(row.keys() != set(names) for row in rows):
+        raise ValueError(f"{path}: rows must all have {names}")
+    values = ([row[name] for name in names] for row in rows)
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in values)
+    head = f'{{"environment": {json.dumps(environment)},\n"names": {json.dumps(names)},\n'
+    text = f'{head}"rows": [\n{lines}\n]}}\n'
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
@@ -35,7 +44,8 @@ def put_behind(page: Path, mark: str, text: str) -> None:
 def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
     """Environment and rows of a result file."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    return content["environment"], content["rows"]
+    rows = [dict(zip(content["names"], row, strict=True)) for row in content["rows"]]
+    return content["environment"], rows
 
 
 def kept(
