@@ -91,6 +91,18 @@ def edge(slider: Locator) -> float:
     return 1 - float(clip.split("(")[1].split()[1].rstrip("%)")) / 100 if "%" in clip else 1.0
 
 
+def test_it_is_as_wide_as_the_node_whatever_a_panel_sets(page: Page, report: Any):
+    """Newer frontends show the inputs of a selected node at the side, and leave that width behind."""
+    frame = report(False).locator("..")
+    before = frame.bounding_box()
+    page.evaluate(
+        f"for (const row of {REPORT}.widgets) if (row.element) row.width = 100;"
+        "app.canvas.setDirty(true, true)"
+    )
+    page.wait_for_timeout(500)
+    assert frame.bounding_box() == before
+
+
 @RENDERINGS
 def test_by_mouse(page: Page, report: Any, vue: bool):
     slider = report(vue)

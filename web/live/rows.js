@@ -1,16 +1,19 @@
-// Rows of nodes: those that are put under their inputs, and those of inputs that are hidden.
+// Rows under a node's inputs, and of inputs that are hidden.
 import { app } from "./host.js";
 import { make, widgetOf } from "./nodes.js";
 
-/** Put an element on a node. It is neither saved nor sent. */
+/** Put an element on a node, neither saved nor sent. */
 export function addRow(node, name, element, height, more) {
   const options = { serialize: false, getMinHeight: height, getMaxHeight: height, ...more };
-  node.addDOMWidget(name, name, element, options).serialize = false;
+  const row = node.addDOMWidget(name, name, element, options);
+  row.serialize = false;
+  // Side panels would set it.
+  Object.defineProperty(row, "width", { set() {} });
   for (const type of ["wheel", "pointerdown"]) element.addEventListener(type, forward);
   hideRows();
 }
 
-/** Take it away; the node becomes as much lower. */
+/** Take it away; the node gets lower. */
 export function dropRow(node, name) {
   const row = widgetOf(node, name);
   if (!row) return;
@@ -20,19 +23,19 @@ export function dropRow(node, name) {
   fit(node, height);
 }
 
-/** Make a node as high as its rows need, or as it should be at least. */
+/** Make a node as high as its rows need, at least as given. */
 export function fit(node, least = node.size[1]) {
   node.setSize([node.size[0], Math.max(least, node.computeSize()[1])]);
   node.setDirtyCanvas?.(true, true);
 }
 
-/** Lines that a text takes on a node. */
+/** Lines of a text on a node. */
 export function linesOf(text, node) {
   const fits = Math.max((node.size[0] - 40) / 6, 1);
   return text.split("\n").reduce((sum, line) => sum + (Math.ceil(line.length / fits) || 1), 0);
 }
 
-/** Let the canvas zoom and pan where a row lies over it; the Vue nodes do so on their own. */
+/** Let the canvas zoom and pan under a row; Vue nodes do so on their own. */
 function forward(event) {
   const { currentTarget, target, type, button } = event;
   const own = type === "wheel" ? target.matches(".sc-text") : !button;
