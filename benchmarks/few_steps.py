@@ -56,7 +56,13 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", nargs="+", default=["image 8", "image 4", "video 8"])
+    between = [f"image 8 {steps}" for steps in (7, 6, 5)]
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["image 8", *between, "image 4", "video 8"],
+        help="a teacher, the steps of its student, and those to sample if other",
+    )
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--file", type=Path, default=RESULTS)
@@ -68,14 +74,15 @@ def run(options: argparse.Namespace) -> None:
         write_page(options.file)
         return
     ready()
-    from scaling_cache.cache_core.methods import Method
+    from scaling_cache.cache_core.methods import Method, ScalingCache
 
-    # The limit is the pack's, and not that of those who published a method.
-    Method.fewest = FEWEST
-    for name, steps in (model.split() for model in options.models):
+    # The limits are the pack's, and not those of who published a method.
+    Method.fewest = ScalingCache.fewest = FEWEST
+    for name, *steps in (model.split() for model in options.models):
+        made, taken = int(steps[0]), int(steps[-1])
         for sampler in options.samplers:
             rows = []
-            for row in measured(name, int(steps), sampler, options.prompts):
+            for row in measured(name, made, taken, sampler, options.prompts):
                 print(row, flush=True)
                 # What left nothing out is of no use to a reader.
                 rows += [row] if row.computed < 1 else []
@@ -95,18 +102,25 @@ def read(file: Path) -> list[Row]:
     return [Row(**row) for row in results.read(file)[1]]
 
 
-def measured(name: str, steps: int, sampler: str, prompts: int) -> Iterator[Row]:
-    """Every way to sample with less on one student."""
-    bed = replace(BEDS[f"demo_{name}"], load=lambda _: load_student(name, steps))
+def measured(name: str, made: int, steps: int, sampler: str, prompts: int) -> Iterator[Row]:
+    """Every way to sample with less on one student; of the published ones at its own number of steps.
+
+    Args:
+        made: number of steps that the student was made for.
+        steps: that are sampled.
+    """
+    bed = replace(BEDS[f"demo_{name}"], load=lambda _: load_student(name, made))
     lab = Lab(bed, Plan(steps, 1.0, 0.0, sampler), 1)
     chosen = held_out_prompts()[:prompts]
     full = lab.sample(lab.plain, chosen, [SEED])
-    for way, setting, model, plan in ways(lab, calibrated(lab)):
+    ways = [*ours(lab, calibrated(lab)), *(published(lab) if steps == made else ())]
+    model_name = f"{name}, {made}-step student" + ("" if steps == made else f" at {steps}")
+    for way, setting, model, plan in ways:
         trial = Trial(way, Group.OURS, None, setting, model, plan)
         found = lab.sample(trial, chosen, [SEED])
         near = measures.psnr(found.pictures, full.pictures)
         share = in_steps(found.rows, full.rows, 1)
-        head = (f"{name}, {steps}-step student", steps, sampler, way, setting, round(share, 3))
+        head = (model_name, steps, sampler, way, setting, round(share, 3))
         yield Row(*head, round(float(near.mean()), 2), round(float(np.min(near)), 2))
 
 
@@ -120,55 +134,61 @@ def calibrated(lab: Lab) -> Any:
     return products(lab, lab.bed.training()[50:][:TAUGHT], [TUNING_SEED], "euler")
 
 
-def ways(lab: Lab, table: Any) -> Iterator[tuple[str, str, Any, Plan]]:
-    """Names, settings, models and plans.
+# Names, settings, models and plans of ways to sample with less.
+Ways = Iterator[tuple[str, str, Any, Plan]]
+
+
+def cached(lab: Lab, method: Any, table: Any = None) -> Any:
+    """The student with a method."""
+    from scaling_cache.nodes.host.cache import Cache, install
+
+    return install(lab.model, Cache(method, coefficients="none", table=table))
+
+
+def ours(lab: Lab, table: Any) -> Ways:
+    """Scaling Cache, and plain sampling with as many steps.
 
     Args:
         table: calibrated products of the outputs, if there are some.
     """
-    from scaling_cache.cache_core.methods import (
-        DBCache,
-        DeltaCache,
-        FirstBlockCache,
-        ScalingCache,
-        ScalingSpans,
-        TaylorSeer,
-    )
+    from scaling_cache.cache_core.methods import ScalingCache, ScalingSpans
     from scaling_cache.cache_core.methods.base import Few
-    from scaling_cache.cache_core.methods.delta_cache import StackPlan
     from scaling_cache.cache_core.predict.predictors import LEAST_SQUARES
-    from scaling_cache.nodes.families import find_family
-    from scaling_cache.nodes.host.cache import Cache, install
 
     steps = lab.plan.steps
-    family = find_family(lab.model.model.diffusion_model)
-    assert family is not None
-    layout = family.layout(lab.model.model.diffusion_model)
-
-    def cached(method: Any, table: Any = None) -> Any:
-        return install(lab.model, Cache(method, coefficients="none", table=table))
-
     for count in range(steps - max(steps * 3 // 8, 1), steps):
         yield "plain sampling", f"{count} steps", lab.model, replace(lab.plan, steps=count)
         whole = ScalingCache(steps / count, few=Few.STEPS)
-        yield "Scaling Cache, whole steps", f"{count} computed", cached(whole), lab.plan
+        yield "Scaling Cache, whole steps", f"{count} computed", cached(lab, whole), lab.plan
         if table is not None:
-            taught = cached(replace(whole, predictor=LEAST_SQUARES), table)
+            taught = cached(lab, replace(whole, predictor=LEAST_SQUARES), table)
             yield "Scaling Cache, calibrated", f"{count} computed", taught, lab.plan
     for speedup in (1.1, 1.2, 1.3):
-        spans = ScalingSpans(speedup)
-        yield "Scaling Cache, middle blocks", f"{speedup}x", cached(spans), lab.plan
+        spans = cached(lab, ScalingSpans(speedup))
+        yield "Scaling Cache, middle blocks", f"{speedup}x", spans, lab.plan
+
+
+def published(lab: Lab) -> Ways:
+    """Methods of others that leave out blocks."""
+    from scaling_cache.cache_core.methods import DBCache, DeltaCache, FirstBlockCache, TaylorSeer
+    from scaling_cache.cache_core.methods.delta_cache import StackPlan
+    from scaling_cache.nodes.families import find_family
+
+    family = find_family(lab.model.model.diffusion_model)
+    assert family is not None
+    layout = family.layout(lab.model.model.diffusion_model)
     for threshold in (0.1, 0.2, 0.35):
-        first = FirstBlockCache(threshold)
-        yield "First Block Cache", f"threshold {threshold}", cached(first), lab.plan
-        db = DBCache(threshold, first_blocks=1, last_blocks=1, warmup=2)
-        yield "DBCache", f"threshold {threshold}, F1B1", cached(db), lab.plan
+        first = cached(lab, FirstBlockCache(threshold))
+        yield "First Block Cache", f"threshold {threshold}", first, lab.plan
+        db = cached(lab, DBCache(threshold, first_blocks=1, last_blocks=1, warmup=2))
+        yield "DBCache", f"threshold {threshold}, F1B1", db, lab.plan
     for interval in (2, 3):
-        seer = TaylorSeer(interval, 1, 2)
-        yield "TaylorSeer, blocks", f"interval {interval}", cached(seer), lab.plan
+        seer = cached(lab, TaylorSeer(interval, 1, 2))
+        yield "TaylorSeer, blocks", f"interval {interval}", seer, lab.plan
         middle = tuple(range(1, layout.total - 1))
-        delta = DeltaCache((StackPlan("blocks", layout.stacks[0][0], middle, 2, interval),))
-        yield "Delta Cache", f"F1B1, interval {interval}", cached(delta), lab.plan
+        stack = StackPlan("blocks", layout.stacks[0][0], middle, 2, interval)
+        delta = cached(lab, DeltaCache((stack,)))
+        yield "Delta Cache", f"F1B1, interval {interval}", delta, lab.plan
 
 
 def best(rows: Sequence[Row]) -> list[Row]:

@@ -176,8 +176,8 @@ def corrector(default: bool) -> io.Input:
 
 def few_steps() -> io.Input:
     words = (
-        "What is left out where steps are few. Auto: whole steps from 8 steps on, and never so many that "
-        "sampling with fewer steps would come nearer; with 4 to 7 steps middle blocks at one of them. "
+        "What is left out where steps are few. Auto: whole steps from 5 steps on, and never so many that "
+        "sampling with fewer steps would come nearer; with 4 steps at most middle blocks at one. "
         "Whole steps: as many as 'speedup' asks for. Middle blocks: at any number of steps."
     )
     return choice("few_steps", list(FEW), words, folded=True)

@@ -32,6 +32,8 @@ _ENOUGH, _ENOUGH_MORE = 8, 10
 # Scale of the guidance above which early errors grow so much that the least is the larger one: at cfg 7
 # the demo model was 1 dB further than plain sampling with 8 of 20 steps computed, 1 dB nearer with 10.
 STRONG = 5.0
+# Shorter runs gain without guidance and with one evaluation per step only.
+_SHORT = 8
 # Computed steps before and behind a break.
 _BEFORE, _BEHIND = 1, 3
 
@@ -147,6 +149,11 @@ class RunPlan:
     def steps(self) -> int:
         return len(self.sigmas) - 1
 
+    @property
+    def short(self) -> bool:
+        """Whether steps are so few that one at most may be worth predicting."""
+        return self.steps < _SHORT
+
     def worth(self, calibrated: bool = False) -> int:
         """Fewest computed steps with which predicting the others was measured to come nearer than plain
         sampling with as many: see docs/few_steps.md.
@@ -156,10 +163,12 @@ class RunPlan:
         """
         if self.traits.path:
             return math.ceil(_WORTH_PATH * self.steps)
+        if self.short and not (self.scale == 1.0 and self.traits.single):
+            return self.steps
         strong = self.guidance and (self.scale is None or self.scale > STRONG)
         more = self.traits.higher or self.traits.anew or strong
         enough = _ENOUGH_MORE if more else _ENOUGH
-        share = _WORTH_CALIBRATED if calibrated and not more else _WORTH
+        share = _WORTH_CALIBRATED if calibrated and not (more or self.short) else _WORTH
         if self.traits.stochastic:
             share = 1.0 if self.traits.anew else _WORTH_NOISY
         # A part of the denoising in as many steps is a finer run, but begins without a history: of two

@@ -24,8 +24,8 @@ from ..streams import Part, StreamCache
 
 # A run this short has no steps between which outputs change slowly.
 FEWEST_STEPS = 8
-# From so many steps on whole ones are left out.
-MANY = 8
+# From so many steps on Scaling Cache leaves out whole ones.
+MANY = 5
 # Largest speed-up to aim at.
 FASTEST = 6.0
 _MOST = 1000
@@ -465,6 +465,21 @@ def uncalibrated(plan: RunPlan, name: str, searched: bool = False) -> Listed:
     return Listed(range(plan.steps))
 
 
+def nothing_pays(plan: RunPlan) -> str:
+    """Why a run of few steps is computed whole."""
+    if plan.traits.stochastic:
+        return (
+            f"{plan.steps} steps: {plan.traits.name} adds noise at each, and nothing that could be "
+            "left out pays: every step is computed"
+        )
+    if plan.scale != 1.0:
+        return (
+            f"{plan.steps} steps with guidance: nothing that could be left out pays: every step is "
+            "computed"
+        )
+    return f"{plan.steps} steps: nothing that could be left out pays: every step is computed"
+
+
 def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
     """Note why more steps are computed than a target asks for, and what would help.
 
@@ -480,6 +495,8 @@ def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
             why = f"the model is asked something else at step {format_ranges(plan.breaks)}"
         counts = f"{computed} of {plan.steps} steps must be computed"
         plan.note(f"Less than {target:.1f}x: {why}, {counts}")
+    elif computed == plan.steps:
+        plan.note(nothing_pays(plan))
     elif computed > target_steps(plan.steps, target):
         gain, fewer = plan.steps / computed, plan.worth(calibrated=True)
         if plan.table is None and fewer < computed:

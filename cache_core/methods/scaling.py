@@ -61,6 +61,7 @@ class ScalingCache(StepMethod):
     name: ClassVar[str] = "Scaling Cache"
     uses: ClassVar[tuple[str, ...]] = ("speedup", "warmup", "max_gap")
     uses_coefficients: ClassVar[bool] = True
+    fewest: ClassVar[int] = base.MANY
     judges: ClassVar[bool] = True
     page: ClassVar[Page] = Page(
         leaves_out="whole step",
@@ -131,7 +132,8 @@ class ScalingCache(StepMethod):
     def policy(self, plan: RunPlan) -> Policy:
         if self.listed:
             return base.as_listed(plan, self.listed)
-        if self.mode is Mode.BUDGET:
+        # An error of the outputs says little of the result where steps are few.
+        if self.mode is Mode.BUDGET and not plan.short:
             chains = self._chains(plan)
             if chains is not None:
                 return Listed(within_error(chains, LEFT * self.budget).steps)

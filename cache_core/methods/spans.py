@@ -13,7 +13,18 @@ from ..decide.policies import Listed, RunPlan
 from ..planning.prior import line_chains
 from ..predict.predictors import REPEAT, TAYLOR_1, Predictor
 from ..run.report import format_ranges
-from .base import FASTEST, BlockMethod, Few, Model, Page, Start, check_range, middle_blocks, rising
+from .base import (
+    FASTEST,
+    BlockMethod,
+    Few,
+    Model,
+    Page,
+    Start,
+    check_range,
+    middle_blocks,
+    nothing_pays,
+    rising,
+)
 
 # Part of the depth that always runs, at the start and at the end.
 _LIVE = 1 / 8
@@ -31,7 +42,8 @@ class ScalingSpans(BlockMethod):
         speedup: all blocks over computed ones to aim at, 1.0 (off) to 6.0; at most what was measured to
             be worth it is left out.
         listed: steps at which the middle blocks run, in place of a speed-up; empty for none.
-        anyway: also where it was measured not to pay: with samplers that add noise, and at a second step.
+        anyway: also where it was not measured to pay: with samplers that add noise or do not look back,
+            with guidance, and at a second step.
     """
 
     name: ClassVar[str] = "Scaling Cache"
@@ -95,11 +107,11 @@ class ScalingSpans(BlockMethod):
             return self.cache(BlockCache, start)
         placed = replace(self, listed=self._placed(plan, share))
         left = [step for step in range(plan.steps) if step not in placed.listed]
-        if plan.traits.stochastic and not self.anyway:
-            raise ValueError(
-                f"{plan.steps} steps: {plan.traits.name} adds noise at each, and nothing that could be "
-                "left out pays: every step is computed"
-            )
+        traits = plan.traits
+        # A step less was as near, but where the sampler looks back at it.
+        pays = traits.single and traits.higher and not traits.stochastic and plan.scale == 1.0
+        if not (self.anyway or pays):
+            raise ValueError(nothing_pays(plan))
         if not left:
             raise ValueError(f"{plan.steps} steps: these settings leave nothing out")
         part = share * len(left) / plan.steps
