@@ -151,7 +151,7 @@ class RunPlan:
 
     @property
     def short(self) -> bool:
-        """Whether steps are so few that one at most may be worth predicting."""
+        """Whether steps are so few that one at most is worth predicting, and a budget says little."""
         return self.steps < _SHORT
 
     def worth(self, calibrated: bool = False) -> int:

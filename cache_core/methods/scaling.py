@@ -132,7 +132,6 @@ class ScalingCache(StepMethod):
     def policy(self, plan: RunPlan) -> Policy:
         if self.listed:
             return base.as_listed(plan, self.listed)
-        # An error of the outputs says little of the result where steps are few.
         if self.mode is Mode.BUDGET and not plan.short:
             chains = self._chains(plan)
             if chains is not None:

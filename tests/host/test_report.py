@@ -429,7 +429,7 @@ def test_runs_are_found_through_clones_of_the_model(cached: Any, sample: Any):
     sample(model, steps=14)
     (run,) = runs_of(clone, set())
     assert run.report is reports[1]
-    sample(model, steps=6)
+    sample(model, steps=3)
     (run,) = runs_of(clone, set())
     assert run.refused
     assert not run.report.records
