@@ -105,13 +105,13 @@ class ScalingSpans(BlockMethod):
         share = sum(map(len, self.spans(layout))) / layout.total
         if self.listed:
             return self.cache(BlockCache, start)
-        placed = replace(self, listed=self._placed(plan, share))
-        left = [step for step in range(plan.steps) if step not in placed.listed]
         traits = plan.traits
         # A step less was as near, but where the sampler looks back at it.
         pays = traits.single and traits.higher and not traits.stochastic and plan.scale == 1.0
         if not (self.anyway or pays):
             raise ValueError(nothing_pays(plan))
+        placed = replace(self, listed=self._placed(plan, share))
+        left = [step for step in range(plan.steps) if step not in placed.listed]
         if not left:
             raise ValueError(f"{plan.steps} steps: these settings leave nothing out")
         part = share * len(left) / plan.steps
