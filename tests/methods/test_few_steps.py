@@ -99,7 +99,8 @@ def test_of_five_to_seven_steps_one_is_left_out_without_guidance(
     plan = plan_of(steps, **{"scale": 1.0, **more})
     assert plan.worth() == plan.worth(calibrated=steps < 8) == least
     several = replace(plan.traits, evaluations=(2,) * steps)
-    assert replace(plan, traits=several).worth() == (steps if steps < 8 else 6)
+    for traits in (several, replace(several, stochastic=True, path=True)):
+        assert replace(plan, traits=traits).worth() == (steps if steps < 8 else 6)
 
 
 def test_a_budget_keeps_to_what_pays_where_steps_are_few() -> None:
