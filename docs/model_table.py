@@ -60,13 +60,13 @@ WORDS = {
     "en": (
         ("your model", "steps", "set `speedup` (computed steps)"),
         ", draft {}",
-        ("Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, 8-step LoRAs", "8", "2.0 (6)"),
+        ("Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, 8-step LoRAs", "8", "2.0 (6), LTX-2.5: 7"),
         ("4-step Lightning and turbo LoRAs", "4", "off: 3 steps come as near"),
     ),
     "zh": (
         ("模型", "步数", "`speedup` 设为 (计算步数)"),
         ", 草稿 {}",
-        ("Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, 8 步 LoRA", "8", "2.0 (6)"),
+        ("Z-Image Turbo, Krea 2 Turbo, LTX-2.3, LTX-2.5, 8 步 LoRA", "8", "2.0 (6), LTX-2.5: 7"),
         ("4 步 Lightning 和 turbo LoRA", "4", "关闭：3 步同样接近"),
     ),
 }

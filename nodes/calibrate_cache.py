@@ -71,8 +71,8 @@ class ScalingCalibrateCache(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip=(
-                        "Measure too at which steps errors matter most. About six further runs for "
-                        "each positive conditioning."
+                        "Measure too at which steps errors matter most: six further runs for each "
+                        "positive conditioning, as long as three."
                     ),
                 ),
                 *(

@@ -131,8 +131,9 @@ def predictor(names: Sequence[str]) -> io.Input:
     words = (
         "How a skipped output is made. Scaling follows the line through the last two outputs as far "
         "as it proved right; least squares weighs the last three as calibrated and needs "
-        "coefficients; auto takes least squares where a calibration of this model found it nearer, "
-        "else scaling; order 0 repeats the last output; order 1 and 2 extrapolate."
+        "coefficients; auto takes least squares where a calibration of this model found it nearer and "
+        "the sampler adds no noise, else scaling; order 0 repeats the last output; order 1 and 2 "
+        "extrapolate."
     )
     return choice("predictor", names, words, folded=True)
 
@@ -169,7 +170,7 @@ def computed_steps() -> io.Input:
 def corrector(default: bool) -> io.Input:
     words = (
         "At each computed step, make good what the skipped ones before it missed. Closer to the full "
-        "result at no cost; works with samplers that add no noise."
+        "result at no cost; works with samplers that add no noise and evaluate once per step."
     )
     return switch("corrector", default, words, folded=True)
 
@@ -178,7 +179,8 @@ def few_steps() -> io.Input:
     words = (
         "What is left out where steps are few. Auto: whole steps from 5 steps on, and never so many that "
         "sampling with fewer steps would come nearer; with 4 steps at most middle blocks at one. "
-        "Whole steps: as many as 'speedup' asks for. Middle blocks: at any number of steps."
+        "Whole steps, from 5 steps on: as many as 'speedup' asks for. Middle blocks, from 4 steps on: no "
+        "whole steps."
     )
     return choice("few_steps", list(FEW), words, folded=True)
 

@@ -179,7 +179,7 @@ def test_models_are_those_that_the_official_templates_download():
 
 
 def test_no_note_advises_to_compute_fewer_than_8_steps():
-    advised = re.compile(r"Fast draft: (\d\.\d)")
+    advised = re.compile(r"Draft: (\d\.\d)")
     for path in (ROOT / "workflows").glob("Scaling Cache - *.json"):
         (note,) = (
             n["widgets_values"][0] for n in read(path)["nodes"] if n["type"] == "MarkdownNote"

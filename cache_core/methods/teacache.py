@@ -34,8 +34,8 @@ class TeaCache(BlockMethod):
     page: ClassVar[Page] = Page(
         leaves_out="blocks",
         signal=(
-            "modulated input of block 0; time embedding (Wan, Lumina 2, HiDream); tokens that enter it "
-            "(HiDream dev, fast)"
+            "modulated input of block 0; time embedding (Wan, CogVideoX, Lumina 2, HiDream); tokens that "
+            "enter it (HiDream dev, fast)"
         ),
         reference="every call",
         needs="polynomial of degree 4",

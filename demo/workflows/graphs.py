@@ -156,14 +156,14 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
             f"**Scaling Cache on {model}**\n\nOf {steps} steps {least} are computed, "
             f"{steps / least:.1f}x, and *speedup* above that changes nothing: with fewer, plain sampling "
             "with as few steps comes nearer. That was measured on the demo's own few-step models, not on "
-            "this one; the page *few steps* in docs has the numbers.\n\n"
+            "this one; the page *few steps* in the repository's docs has the numbers.\n\n"
             f"{hint}The node shows what was computed and how long it took."
         )
     most = highest(steps, fewest)
-    draft = f" Fast draft: {most}." if most > 2 else ""
+    draft = f" Draft: {most}." if most > 2 else ""
     limit = (
-        f" Above {max(most, 2.0)} fewer than {fewest} steps are computed, little better than plain "
-        "sampling with as few."
+        f" At least {fewest} steps are computed, whatever *speedup*: with fewer, plain sampling with as "
+        "few is about as near."
     )
     return (
         f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {target_steps(steps, 2.0)} of the {steps} "

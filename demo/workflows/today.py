@@ -65,6 +65,9 @@ PAIR = (
     "Each of the two models samples 10 of the steps and has a cache of its own: set both alike. With a "
     "4-step LoRA there is nothing to predict: leave the nodes out.\n\n"
 )
+TURBO = (
+    "With the 8-step turbo LoRA 6 steps are computed; with the 4-step one leave the node out.\n\n"
+)
 NOISY = (
     "The sampler adds noise at each step, which cannot be predicted: *euler* in its place comes nearer "
     "at the same speed.\n\n"
@@ -145,13 +148,13 @@ TODAY = (
         "MiniMax H3 I2V",
         "video_minimax_h3_i2v",
         "a slow push in, leaves stir, wind and distant bells",
-        hint="With the turbo LoRA there is nothing to predict: leave the node out.\n\n",
+        hint=TURBO,
     ),
     Model(
         "MiniMax H3 reference",
         "video_minimax_h3_r2v",
         "<Picture 1> comes alive: a slow push in, leaves stir, wind and distant bells",
-        hint="With the turbo LoRA there is nothing to predict: leave the node out.\n\n",
+        hint=TURBO,
     ),
     Model(
         "SDXL",
@@ -242,7 +245,7 @@ def today_graph(model: Model) -> Graph:
     samplers = {node.inputs.get("sampler_name") for node in nodes.values()}
     more = len(caches) > 1 or samplers & MULTISTEP or strong(n.inputs for n in nodes.values())
     few = FEWEST_MULTISTEP if more else FEWEST
-    needs = f"ComfyUI names {model.oldest} as the oldest version for it.\n\n"
+    needs = f"ComfyUI names {model.oldest} as the oldest version for this model.\n\n"
     hint = f"{model.hint}{needs if _numbers(model.oldest) > OLDEST else ''}"
     note = scaling_note(model.name, sum(long.values()), few, hint)
     return Graph(scaling_name(model.name), TEMPLATES, _in_order(nodes), note)
