@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("workflow", metavar="WORKFLOW", type=Path, help="your workflow, in either format")
     add("--speedup", type=float, help="of all cache nodes that are on")
     add("--set", metavar="NODE.INPUT=VALUE", action="append", default=[], help="any other input")
-    add("--report", action="store_true", help="add a Cache Report before what saves pictures or a video")
+    add("--report", action="store_true", help="add a Cache Report before what is saved")
     add("--metadata", action="store_true", help="with statistics in the pictures; implies --report")
     add("--out", type=Path, default=Path("out"), help="folder for the files, default %(default)s")
     add("--server", default="http://127.0.0.1:8188", help="default %(default)s")

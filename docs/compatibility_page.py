@@ -123,7 +123,8 @@ def page(results: dict[str, Any]) -> str:
     parts += [
         "## Samplers\n",
         "Scaling Cache on one model: *off* is the node at 1x, *2x* shows evaluations computed of those\n"
-        "asked for. Samplers that add noise at each step allow fewer predictions.\n",
+        "asked for, with *few_steps* at *whole steps*: by itself the node computes [more of so few\n"
+        "steps](few_steps.md).\n",
         _samplers([row for row in rows if row["kind"] == "sampler"]),
         "## Schedulers\n",
         _schedulers([row for row in rows if row["kind"] == "scheduler"]),
