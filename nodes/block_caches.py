@@ -197,7 +197,7 @@ class ScalingDeltaCache(io.ComfyNode):
         own = ["blocks", "single_blocks", "start_step", "interval"]
         return _schema(
             DeltaCache,
-            " (ProfilingDiT): on most steps a list of blocks is skipped and what each run of them "
+            " (ProfilingDiT): on most steps a list of blocks is skipped and what each row of them "
             "changed on the last computed step is added; the other blocks run.",
             ["profilingdit", "deltacache", "block cache"],
             [

@@ -1,8 +1,8 @@
 """Delta cache of ProfilingDiT ("Model Reveals What to Cache", arXiv 2504.03140).
 
-A list of blocks is skipped on most steps. Each maximal run of listed blocks adds the change that it made
-to the stream at the last computed step, where it stands, on top of what the live blocks between the runs
-have done since. The list and the schedule are fixed: no signal, nothing read from the device.
+A list of blocks is skipped on most steps. Each row of neighbouring listed blocks adds the change that it
+made to the stream at the last computed step, where it stands, on top of what the live blocks between the
+rows have done since. The list and the schedule are fixed: no signal, nothing read from the device.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DeltaCache(BlockMethod):
     page: ClassVar[Page] = Page(
         leaves_out="listed blocks",
         needs="list of blocks, schedule",
-        keeps="change of each run of skipped blocks",
+        keeps="change of each row of skipped blocks",
         source="arXiv 2504.03140, ProfilingDiT",
     )
 
