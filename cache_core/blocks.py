@@ -16,7 +16,7 @@ from .decide.layout import Layout, Span
 from .decide.policies import Decision, Moment, Policy, RunPlan
 from .decide.signals import Reference, SignalKind, change_and_size, relative
 from .predict.predictors import Known, Now, Predictor, held_bytes
-from .run.run import Keys, Run
+from .run.run import FRESH, Keys, Run
 
 # Text and picture of a call, None for one that a span does not keep.
 Tokens = tuple[torch.Tensor | None, ...]
@@ -72,10 +72,14 @@ class State:
         reference: tensor that the signal is compared with.
         probe: change by the first blocks at the step under way, for predictors that align.
         step: step that was decided last.
+        index: of its conditioning among the sampler's.
+        turn: the last one at which it was asked, of the steps that asked this conditioning.
         tokens: shape of those that entered the blocks last, without the batch.
     """
 
     policies: dict[Span, Policy]
+    index: int = 0
+    turn: int = 0
     decisions: dict[Span, Decision] = field(default_factory=dict)
     changes: dict[Span, list[Known]] = field(default_factory=dict)
     reference: torch.Tensor | None = None
@@ -117,6 +121,8 @@ class BlockCache(Run):
     to_host: bool = False
     spans: tuple[Span, ...] = field(init=False)
     _states: dict[Hashable, State] = field(default_factory=dict, init=False)
+    # By conditioning, the last step that asked it and how many there were.
+    _turns: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.spans = self.rule.spans(self.layout)
@@ -135,7 +141,8 @@ class BlockCache(Run):
         if self.sealed or self._moment is None:
             self._ran = True
             return None
-        return self._call([self._state(branch) for branch in branches], self._moment.step)
+        step = self._moment.step
+        return self._call([self._state(branch, step) for branch in branches], step)
 
     def plain(self, why: str) -> None:
         """A call of the network runs without the cache: say why, once."""
@@ -172,11 +179,21 @@ class BlockCache(Run):
     def _call(self, states: list[State], step: int) -> NetworkCall:
         return NetworkCall(self, states, step)
 
-    def _state(self, branch: Branch) -> State:
+    def _state(self, branch: Branch, step: int) -> State:
+        """What is remembered of a branch; nothing where it comes back after so long that what it changed
+        then says little now, as a window does that moves from step to step."""
+        index = branch.index
+        last, turn = self._turns.get(index, (-1, 0))
+        turn += step != last
+        self._turns[index] = step, turn
         state = self._states.get(branch.key)
-        if state is None:
-            policies = {span: self._policy(span, branch.index) for span in self.spans}
-            state = self._states[branch.key] = State(policies)
+        if state is None or turn - state.turn > FRESH:
+            policies = {span: self._policy(span, index) for span in self.spans}
+            state = State(policies, index)
+            kept = self._states.items()
+            self._states = {k: s for k, s in kept if self._turns[s.index][1] - s.turn <= FRESH}
+            self._states[branch.key] = state
+        state.turn = turn
         return state
 
     def _policy(self, span: Span, branch: int) -> Policy:

@@ -21,10 +21,7 @@ from .predict.predictors import (
     Quantity,
     per_sample,
 )
-from .run.run import Keys, Outputs, Run
-
-# A conditioning that was left out where others were computed is still known for so many steps.
-FRESH = 3
+from .run.run import FRESH, Keys, Outputs, Run
 
 
 @dataclass(kw_only=True)
