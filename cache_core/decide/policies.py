@@ -161,10 +161,10 @@ class RunPlan:
         Args:
             calibrated: whether steps and weights are this model's own.
         """
-        if self.traits.path:
-            return math.ceil(_WORTH_PATH * self.steps)
         if self.short and not (self.scale == 1.0 and self.traits.single):
             return self.steps
+        if self.traits.path:
+            return math.ceil(_WORTH_PATH * self.steps)
         strong = self.guidance and (self.scale is None or self.scale > STRONG)
         more = self.traits.higher or self.traits.anew or strong
         enough = _ENOUGH_MORE if more else _ENOUGH

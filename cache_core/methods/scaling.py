@@ -38,7 +38,13 @@ class Mode(Enum):
 
 
 MODES = {mode.value: mode for mode in Mode}
-_IN_WORDS = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0}
+# Where steps are few a budget says little, and as much is left out as pays.
+_IN_WORDS = {
+    Mode.NEAR_LOSSLESS: 1.5,
+    Mode.BALANCED: 2.0,
+    Mode.DRAFT: 3.0,
+    Mode.BUDGET: base.FASTEST,
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class ScalingCache(StepMethod):
 
     @property
     def target(self) -> float:
-        """Speed-up to aim at, in words or as a number."""
+        """Speed-up to aim at, in words or as a number; of a budget, where steps are few."""
         return _IN_WORDS.get(self.mode, self.speedup)
 
     def within(self, steps: int) -> Method:
@@ -144,7 +150,7 @@ class ScalingCache(StepMethod):
         asked = max(target_steps(plan.steps, self.target), least)
         taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
         computed = self._placed(plan, min(asked + taken, plan.steps))
-        base.tell_less(plan, self.target, asked, len(computed))
+        base.tell_less(plan, self.asked, asked, len(computed))
         return Listed(computed)
 
     def _placed(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
