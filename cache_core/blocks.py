@@ -13,10 +13,10 @@ from typing import ClassVar, Protocol
 import torch
 
 from .decide.layout import Layout, Span
-from .decide.policies import Decision, Moment, Policy, RunPlan
+from .decide.policies import FRESH, Decision, Moment, Policy, RunPlan
 from .decide.signals import Reference, SignalKind, change_and_size, relative
 from .predict.predictors import Known, Now, Predictor, held_bytes
-from .run.run import FRESH, Keys, Run
+from .run.run import Keys, Run
 
 # Text and picture of a call, None for one that a span does not keep.
 Tokens = tuple[torch.Tensor | None, ...]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .decide.policies import Decision, Follower, Moment, Policy
+from .decide.policies import FRESH, Decision, Follower, Moment, Policy
 from .predict.corrector import Corrector, Correctors
 from .predict.predictors import (
     SCALING,
@@ -21,7 +21,7 @@ from .predict.predictors import (
     Quantity,
     per_sample,
 )
-from .run.run import FRESH, Keys, Outputs, Run
+from .run.run import Keys, Outputs, Run
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,7 @@ from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
 from . import base
-from .base import Few, Method, Model, Page, StepMethod
+from .base import FASTEST, Few, Method, Model, Page, StepMethod
 from .spans import ScalingSpans
 
 # Computed steps at the start where nothing else tells how outputs bend.
@@ -38,13 +38,8 @@ class Mode(Enum):
 
 
 MODES = {mode.value: mode for mode in Mode}
-# Where steps are few a budget says little, and as much is left out as pays.
-_IN_WORDS = {
-    Mode.NEAR_LOSSLESS: 1.5,
-    Mode.BALANCED: 2.0,
-    Mode.DRAFT: 3.0,
-    Mode.BUDGET: base.FASTEST,
-}
+# A budget has one for where steps are few.
+_IN_WORDS = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0, Mode.BUDGET: FASTEST}
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class ScalingCache(StepMethod):
     few: Few = Few.AUTO
 
     def check(self) -> None:
-        base.check_range("speedup", self.speedup, 1.0, base.FASTEST)
+        base.check_range("speedup", self.speedup, 1.0, FASTEST)
         base.check_range("budget", self.budget, 0.0, 1.0)
         base.check_range("warmup", self.warmup, 0)
         base.check_range("max_gap", self.max_gap, 1)

@@ -18,8 +18,6 @@ from ..decide.policies import Clock, Decision, Moment
 from .agreement import Agree
 from .report import PLAIN, RunReport, StepRecord
 
-# A conditioning that was not asked, where others were, is still known for so many steps.
-FRESH = 3
 _FIRST = Decision(True, "not started")
 _STOPPED = Decision(True, "caching stopped")
 

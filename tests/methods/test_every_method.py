@@ -9,8 +9,8 @@ from typing import Any
 import comfy.context_windows as windows
 import pytest
 import torch
+from scaling_cache.cache_core.decide.policies import FRESH
 from scaling_cache.cache_core.methods import Level
-from scaling_cache.cache_core.run.run import FRESH
 from scaling_cache.nodes.host.cache import Cache, caches_of
 
 from testbed import networks
