@@ -123,7 +123,7 @@ class BlockCache(Run):
     to_host: bool = False
     spans: tuple[Span, ...] = field(init=False)
     _states: dict[Hashable, State] = field(default_factory=dict, init=False)
-    # By span, the last step at which the rule computed it, and the last one before the step under way.
+    # By span, the last step at which the rule renewed it, and the last one before the step under way.
     _newest: dict[Span, int] = field(default_factory=dict, init=False)
     _computed: dict[Span, int] = field(default_factory=dict, init=False)
     # By conditioning, the last step that asked it and how many there were.
@@ -150,14 +150,14 @@ class BlockCache(Run):
         return self._call([self._state(branch, step) for branch in branches], step)
 
     def missed(self, span: Span, state: State) -> bool:
-        """Whether a branch was not asked at the last step at which a rule that goes by steps alone computed
-        a span: what is known of it is older than the rule allows, as behind CFG Cache."""
+        """Whether a branch was not asked at the last step at which a rule that goes by steps alone
+        renewed a span: what is known of it is older than the rule allows, as behind CFG Cache."""
         signal = self.rule.signal
         by_steps = signal is SignalKind.NONE or signal.is_time
         return by_steps and state.before < self._computed.get(span, -1)
 
     def decided(self, span: Span, step: int) -> None:
-        """The rule computes a span at a step."""
+        """The rule renews a span at a step."""
         self._newest[span] = step
 
     def plain(self, why: str) -> None:
@@ -273,7 +273,7 @@ class NetworkCall:
             state.before, state.step = state.step, self._step
             for span, policy in state.policies.items():
                 decision = state.decisions[span] = policy.decide(self._step, change)
-                if decision.compute:
+                if decision.compute and self.keeps(span):
                     self._run.decided(span, self._step)
         skipped = frozenset(span for span in self._run.spans if self._may_skip(span))
         for i in fresh:
