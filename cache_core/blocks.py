@@ -13,9 +13,9 @@ from typing import ClassVar, Protocol
 import torch
 
 from .decide.layout import Layout, Span
-from .decide.policies import Decision, Moment, Policy, RunPlan
+from .decide.policies import FRESH, Decision, Moment, Policy, RunPlan
 from .decide.signals import Reference, SignalKind, change_and_size, relative
-from .predict.predictors import Known, Now, Predictor, held_bytes
+from .predict.predictors import UNKNOWN, Known, Now, Predictor, held_bytes
 from .run.run import Keys, Run
 
 # Text and picture of a call, None for one that a span does not keep.
@@ -72,15 +72,21 @@ class State:
         reference: tensor that the signal is compared with.
         probe: change by the first blocks at the step under way, for predictors that align.
         step: step that was decided last.
+        before: the one that was decided before it.
+        index: of its conditioning among the sampler's.
+        turn: the last one at which it was asked, of the steps that asked this conditioning.
         tokens: shape of those that entered the blocks last, without the batch.
     """
 
     policies: dict[Span, Policy]
+    index: int = 0
+    turn: int = 0
     decisions: dict[Span, Decision] = field(default_factory=dict)
     changes: dict[Span, list[Known]] = field(default_factory=dict)
     reference: torch.Tensor | None = None
     probe: torch.Tensor | None = None
     step: int = -1
+    before: int = -1
     tokens: torch.Size | None = None
 
     @property
@@ -117,6 +123,11 @@ class BlockCache(Run):
     to_host: bool = False
     spans: tuple[Span, ...] = field(init=False)
     _states: dict[Hashable, State] = field(default_factory=dict, init=False)
+    # By span, the last step at which the rule renewed it, and the last one before the step under way.
+    _newest: dict[Span, int] = field(default_factory=dict, init=False)
+    _computed: dict[Span, int] = field(default_factory=dict, init=False)
+    # By conditioning, the last step that asked it and how many there were.
+    _turns: dict[int, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.spans = self.rule.spans(self.layout)
@@ -135,7 +146,19 @@ class BlockCache(Run):
         if self.sealed or self._moment is None:
             self._ran = True
             return None
-        return self._call([self._state(branch) for branch in branches], self._moment.step)
+        step = self._moment.step
+        return self._call([self._state(branch, step) for branch in branches], step)
+
+    def missed(self, span: Span, state: State) -> bool:
+        """Whether a branch was not asked at the last step at which a rule that goes by steps alone
+        renewed a span: what is known of it is older than the rule allows, as behind CFG Cache."""
+        signal = self.rule.signal
+        by_steps = signal is SignalKind.NONE or signal.is_time
+        return by_steps and state.before < self._computed.get(span, -1)
+
+    def decided(self, span: Span, step: int) -> None:
+        """The rule renews a span at a step."""
+        self._newest[span] = step
 
     def plain(self, why: str) -> None:
         """A call of the network runs without the cache: say why, once."""
@@ -167,16 +190,27 @@ class BlockCache(Run):
         return unit * conditionings * tensors
 
     def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
+        self._computed = dict(self._newest)
         return Decision(True, "not decided")
 
     def _call(self, states: list[State], step: int) -> NetworkCall:
         return NetworkCall(self, states, step)
 
-    def _state(self, branch: Branch) -> State:
+    def _state(self, branch: Branch, step: int) -> State:
+        """What is remembered of a branch; nothing where it comes back after so long that what it changed
+        then says little now, as a window does that moves from step to step."""
+        index = branch.index
+        last, turn = self._turns.get(index, (-1, 0))
+        turn += step != last
+        self._turns[index] = step, turn
         state = self._states.get(branch.key)
-        if state is None:
-            policies = {span: self._policy(span, branch.index) for span in self.spans}
-            state = self._states[branch.key] = State(policies)
+        if state is None or turn - state.turn > FRESH:
+            policies = {span: self._policy(span, index) for span in self.spans}
+            state = State(policies, index)
+            kept = self._states.items()
+            self._states = {k: s for k, s in kept if self._turns[s.index][1] - s.turn <= FRESH}
+            self._states[branch.key] = state
+        state.turn = turn
         return state
 
     def _policy(self, span: Span, branch: int) -> Policy:
@@ -236,9 +270,11 @@ class NetworkCall:
         parts = None if signal is None else signal.chunk(len(self._states))
         for i, change in zip(fresh, self._changes(fresh, parts), strict=True):
             state = self._states[i]
-            state.step = self._step
+            state.before, state.step = state.step, self._step
             for span, policy in state.policies.items():
-                state.decisions[span] = policy.decide(self._step, change)
+                decision = state.decisions[span] = policy.decide(self._step, change)
+                if decision.compute and self.keeps(span):
+                    self._run.decided(span, self._step)
         skipped = frozenset(span for span in self._run.spans if self._may_skip(span))
         for i in fresh:
             state = self._states[i]
@@ -384,7 +420,10 @@ class NetworkCall:
     def _may_skip(self, span: Span) -> bool:
         """One branch that must compute makes the whole call compute."""
         return all(
-            span in state.changes and not state.decisions[span].compute for state in self._states
+            span in state.changes
+            and not state.decisions[span].compute
+            and not self._run.missed(span, state)
+            for state in self._states
         )
 
     def _place(self, change: torch.Tensor) -> torch.Tensor:
@@ -398,5 +437,8 @@ class NetworkCall:
         decisions = [d for state in self._states for d in state.decisions.values()]
         asked = next((d for d in decisions if d.compute), decisions[0])
         computes = len(self._skipped) < len(self._run.spans)
-        reason = "nothing cached yet" if computes and not asked.compute else asked.reason
+        reason = asked.reason
+        if computes and not asked.compute:
+            known = all(span in s.changes for s in self._states for span in self._run.spans)
+            reason = UNKNOWN if known else "nothing cached yet"
         self._run.note_call(not self._skipped, asked, reason)

@@ -28,6 +28,7 @@ from .run.run import Run
 # By the part of the network that it is added to, a tensor for each block or None.
 Output = Mapping[str, Sequence[torch.Tensor | None]]
 _IDLE = Decision(True, "no branch was asked")
+NEVER = "No ControlNet was on at any step of this run: there was nothing to leave out"
 _COMPUTED, _BETWEEN = (
     Decision(True, "branches computed"),
     Decision(False, "between two computed ones"),
@@ -101,8 +102,8 @@ class BranchRun(Run):
             self._open = False
             self._settle(moment)
         place = self._number, key
-        branch, newest = self._known.get(place), self._steps[-1 - self._decision.compute]
-        if branch is not None and (branch.owner is not owner or branch.past[0].step < newest):
+        branch = self._known.get(place)
+        if branch is not None and branch.owner is not owner:
             del self._known[place]
             branch = None
         if self._decision.compute or branch is None:
@@ -145,8 +146,11 @@ class BranchRun(Run):
         self.report.cache_bytes = max(self.report.cache_bytes, self.nbytes)
 
     def close(self) -> RunReport:
+        whole = self._answered
         report = super().close()
         self._forget_idle()
+        if whole and not report.records:
+            report.note(NEVER)
         return report
 
     @property
@@ -171,6 +175,8 @@ class BranchRun(Run):
             self._decision = _COMPUTED
         else:
             self._decision = _BETWEEN
+        newest = self._steps[-1 - self._decision.compute]
+        self._known = {k: b for k, b in self._known.items() if b.past[0].step >= newest}
         self._say(self._decision)
 
     def _last(self, moment: Moment) -> bool:

@@ -8,7 +8,7 @@ positive output, the low ones raised in the middle of the denoising and the high
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -19,10 +19,15 @@ from .run.run import Keys, Outputs, Run
 
 @dataclass(frozen=True)
 class Bands:
-    """Difference of two outputs in float32 or wider: what is coarse and what is fine."""
+    """Difference of two outputs in float32 or wider: what is coarse and what is fine.
+
+    Attributes:
+        step: at which it was found.
+    """
 
     low: torch.Tensor
     high: torch.Tensor
+    step: int = 0
 
     @property
     def whole(self) -> torch.Tensor:
@@ -81,14 +86,23 @@ class Guidance:
         return (positive - difference * per_sample(sigma, positive)).to(positive.dtype)
 
     def keep(
-        self, key: Hashable, outputs: tuple[torch.Tensor, torch.Tensor], sigma: torch.Tensor
+        self,
+        key: Hashable,
+        outputs: tuple[torch.Tensor, torch.Tensor],
+        sigma: torch.Tensor,
+        step: int,
     ) -> Bands:
         """Keep the difference of two computed outputs, positive first."""
         positive, negative = outputs
         wide = torch.promote_types(positive.dtype, torch.float32)
-        bands = split((positive.to(wide) - negative) / per_sample(sigma, positive))
-        self._bands[key] = bands
+        difference = (positive.to(wide) - negative) / per_sample(sigma, positive)
+        bands = self._bands[key] = replace(split(difference), step=step)
         return bands
+
+    def forget(self, before: int) -> None:
+        """Drop what was found before a step: of calls that were not asked since, such as a window that
+        moves from step to step."""
+        self._bands = {key: bands for key, bands in self._bands.items() if bands.step >= before}
 
     @property
     def nbytes(self) -> int:
@@ -149,7 +163,7 @@ class NegativeCache(Run):
         assert positive is not None
         if negative is None:
             return [positive, self.guidance.negative(keys, positive, sigma, moment.step)]
-        bands = self.guidance.keep(keys, (positive, negative), sigma)
+        bands = self.guidance.keep(keys, (positive, negative), sigma, moment.step)
         total = (bands.low.sum() + bands.high.sum()).reshape(1)
         if not bool(torch.isfinite(self.agreed(total))):
             self.stop("the model's output is not finite")
@@ -166,6 +180,8 @@ class NegativeCache(Run):
         return 2 * unit
 
     def _decide(self, moment: Moment, x: torch.Tensor | None) -> Decision:
+        # Other calls may have been computed since.
+        self.guidance.forget(moment.step - self.interval + 1)
         inside = self.window[0] <= moment.step < self.window[1]
         compute = not inside or moment.step - self._last >= self.interval
         return Decision(compute, "both conditionings" if compute else "negative one skipped")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .decide.policies import Decision, Follower, Moment, Policy
+from .decide.policies import FRESH, Decision, Follower, Moment, Policy
 from .predict.corrector import Corrector, Correctors
 from .predict.predictors import (
     SCALING,
@@ -22,9 +22,6 @@ from .predict.predictors import (
     per_sample,
 )
 from .run.run import Keys, Outputs, Run
-
-# A conditioning that was left out where others were computed is still known for so many steps.
-FRESH = 3
 
 
 @dataclass(kw_only=True)

@@ -123,7 +123,7 @@ def said() -> list[str]:
         FinishedRun("X", report, refused="by the settings"),
     ]
     texts = [
-        "TeaCache: stopped after 8 steps of 20\n" + report.summary(),
+        "TeaCache: stopped with 8 of 20 steps done\n" + report.summary(),
         "CFG Cache: " + report.summary("both conditionings"),
         "Not cached. 7 steps: with fewer than 8 every step is computed",
         text(Facts(runs, (), near, 2)),

@@ -34,6 +34,8 @@ _ENOUGH, _ENOUGH_MORE = 8, 10
 STRONG = 5.0
 # Shorter runs gain without guidance and with one evaluation per step only.
 _SHORT = 8
+# A conditioning that was not asked, where others were, is still known for so many steps.
+FRESH = 3
 # Computed steps before and behind a break.
 _BEFORE, _BEHIND = 1, 3
 

@@ -289,6 +289,14 @@ class StepMethod(Method):
         """A fresh policy for one run; notes where the user's wish cannot be met."""
         raise NotImplementedError
 
+    def decided(self, plan: RunPlan, predictor: Predictor | None) -> tuple[Policy, Predictor]:
+        """What chooses the steps of a run, and what predicts the others, where one search tells both.
+
+        Args:
+            predictor: of the user's choice, None for the method's own.
+        """
+        return self.policy(plan), predictor or self.own_predictor(plan)
+
     def follower(self, plan: RunPlan) -> Follower | None:
         """What tells the policy how the input changes, if it asks."""
         return None
@@ -303,7 +311,7 @@ class StepMethod(Method):
 
     def start(self, start: Start) -> OutputCache:
         plan = self.prepare(start.plan)
-        predictor, axis = start.predictor or self.own_predictor(plan), plan.axis
+        axis, (policy, predictor) = plan.axis, self.decided(plan, start.predictor)
         even = plan.log_snr is not None and plan.traits.single and not plan.traits.stochastic
         axes = [snr_axis(plan.sigmas, s.log_snr or plan.log_snr) for s in plan.streams]
         parts = [
@@ -315,7 +323,7 @@ class StepMethod(Method):
             clock=Clock(plan.sigmas, plan.traits.evaluations, plan.breaks, apart=self.judges),
             report=start.report,
             agree=start.agree,
-            policy=self.policy(plan),
+            policy=policy,
             predictor=predictor.bind(plan.table),
             quantity=self.quantity(plan.traits),
             axis=axis,
@@ -480,10 +488,16 @@ def nothing_pays(plan: RunPlan) -> str:
     return f"{plan.steps} steps: nothing that could be left out pays: every step is computed"
 
 
-def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
+def leaves_nothing_out(plan: RunPlan) -> str:
+    """Where a target is so near to 1 that it asks for no step less."""
+    return f"{plan.steps} steps: these settings leave nothing out"
+
+
+def tell_less(plan: RunPlan, target: float | None, asked: int, computed: int) -> None:
     """Note why more steps are computed than a target asks for, and what would help.
 
     Args:
+        target: None for as fast as pays.
         asked: computed steps that were looked for.
         computed: those that there are.
     """
@@ -494,10 +508,14 @@ def tell_less(plan: RunPlan, target: float, asked: int, computed: int) -> None:
         elif plan.breaks:
             why = f"the model is asked something else at step {format_ranges(plan.breaks)}"
         counts = f"{computed} of {plan.steps} steps must be computed"
-        plan.note(f"Less than {target:.1f}x: {why}, {counts}")
+        plan.note(
+            f"{counts}: {why}" if target is None else f"Less than {target:.1f}x: {why}, {counts}"
+        )
+    elif target_steps(plan.steps, target or FASTEST) == plan.steps:
+        plan.note(leaves_nothing_out(plan))
     elif computed == plan.steps:
         plan.note(nothing_pays(plan))
-    elif computed > target_steps(plan.steps, target):
+    elif computed > target_steps(plan.steps, target or FASTEST):
         gain, fewer = plan.steps / computed, plan.worth(calibrated=True)
         if plan.table is None and fewer < computed:
             plan.note(

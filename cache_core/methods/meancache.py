@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..decide.policies import Listed, RunPlan
+from ..decide.policies import Listed, Policy, RunPlan
 from ..planning.gram import Floats
 from ..planning.optimiser import search, target_steps
 from ..predict.predictors import Known, Now, Predictor
@@ -65,14 +65,19 @@ class MeanCache(Aimed):
     def example(cls, everything: bool, steps: int, model: Model) -> MeanCache:
         return cls(2.0, warmup=steps if everything else 2)
 
-    def policy(self, plan: RunPlan) -> Listed:
+    def decided(self, plan: RunPlan, predictor: Predictor | None) -> tuple[Policy, Predictor]:
         if plan.table is None:
-            return uncalibrated(plan, self.name, searched=True)
-        return Listed(self._planned(plan)[0])
+            policy, spans = uncalibrated(plan, self.name, searched=True), (1,) * plan.steps
+        else:
+            chosen, spans = self._planned(plan)
+            policy = Listed(chosen)
+        return policy, predictor or MeanVelocity(plan.sigmas, spans)
+
+    def policy(self, plan: RunPlan) -> Policy:
+        return self.decided(plan, None)[0]
 
     def own_predictor(self, plan: RunPlan) -> Predictor:
-        spans = (1,) * plan.steps if plan.table is None else self._planned(plan)[1]
-        return MeanVelocity(plan.sigmas, spans)
+        return self.decided(plan, None)[1]
 
     def _planned(self, plan: RunPlan) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Computed steps, and for each step over how many before it the mean goes."""

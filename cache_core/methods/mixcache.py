@@ -132,6 +132,11 @@ class Mixture:
         self._last: Part | None = None
         self._row = 0
 
+    @property
+    def reach(self) -> int:
+        """Steps from a computed one to the next, at most."""
+        return self._method.max_gap + 1
+
     def learn(self, changes: Mapping[Part, float]) -> None:
         """Relative changes of what each kind would repeat, from the computed step before the last one to
         the last one; a kind that is not named cannot be used."""
@@ -211,6 +216,8 @@ class MixRun(BlockCache):
             self.mixture.learn(self._measured)
         self._measured = {}
         self._choice = self.mixture.decide(moment.step)
+        if self.guidance is not None:
+            self.guidance.forget(moment.step - self.mixture.reach)
         return super()._decide(moment, x)
 
     def _finish_evaluation(self) -> None:
@@ -247,7 +254,7 @@ class MixRun(BlockCache):
                 assert positive is not None
                 assert negative is not None
                 before = guidance.kept(keys)
-                now = guidance.keep(keys, (positive, negative), sigma)
+                now = guidance.keep(keys, (positive, negative), sigma, moment.step)
                 if before is not None and before.low.shape == now.low.shape:
                     self.compare(Part.NEGATIVE, now.whole, before.whole)
             self._read()

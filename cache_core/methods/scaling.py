@@ -17,7 +17,7 @@ from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, Axis, LeastSquares, Predictor
 from . import base
-from .base import Few, Method, Model, Page, StepMethod
+from .base import FASTEST, Few, Method, Model, Page, StepMethod
 from .spans import ScalingSpans
 
 # Computed steps at the start where nothing else tells how outputs bend.
@@ -38,7 +38,8 @@ class Mode(Enum):
 
 
 MODES = {mode.value: mode for mode in Mode}
-_IN_WORDS = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0}
+# A budget has one for where steps are few.
+_IN_WORDS = {Mode.NEAR_LOSSLESS: 1.5, Mode.BALANCED: 2.0, Mode.DRAFT: 3.0, Mode.BUDGET: FASTEST}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class ScalingCache(StepMethod):
     few: Few = Few.AUTO
 
     def check(self) -> None:
-        base.check_range("speedup", self.speedup, 1.0, base.FASTEST)
+        base.check_range("speedup", self.speedup, 1.0, FASTEST)
         base.check_range("budget", self.budget, 0.0, 1.0)
         base.check_range("warmup", self.warmup, 0)
         base.check_range("max_gap", self.max_gap, 1)
@@ -100,7 +101,7 @@ class ScalingCache(StepMethod):
 
     @property
     def target(self) -> float:
-        """Speed-up to aim at, in words or as a number."""
+        """Speed-up to aim at, in words or as a number; of a budget, where steps are few."""
         return _IN_WORDS.get(self.mode, self.speedup)
 
     def within(self, steps: int) -> Method:
@@ -144,7 +145,7 @@ class ScalingCache(StepMethod):
         asked = max(target_steps(plan.steps, self.target), least)
         taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
         computed = self._placed(plan, min(asked + taken, plan.steps))
-        base.tell_less(plan, self.target, asked, len(computed))
+        base.tell_less(plan, self.asked, asked, len(computed))
         return Listed(computed)
 
     def _placed(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from .base import (
     Page,
     Start,
     check_range,
+    leaves_nothing_out,
     middle_blocks,
     nothing_pays,
     rising,
@@ -113,7 +114,7 @@ class ScalingSpans(BlockMethod):
         placed = replace(self, listed=self._placed(plan, share))
         left = [step for step in range(plan.steps) if step not in placed.listed]
         if not left:
-            raise ValueError(f"{plan.steps} steps: these settings leave nothing out")
+            raise ValueError(leaves_nothing_out(plan))
         part = share * len(left) / plan.steps
         plan.note(
             f"{plan.steps} steps: {share:.0%} of the blocks are left out at step {format_ranges(left)}, "

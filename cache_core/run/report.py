@@ -270,6 +270,11 @@ class Statistics:
                 kept.going.remove(run)
                 self._add(prompt, run, "done" if whole else "stopped")
 
+    def withdraw(self, report: RunReport) -> None:
+        """A run that was begun is begun anew, in another way, before it has made a step."""
+        for kept in list(self._prompts.values()):
+            kept.going = [run for run in kept.going if run.report is not report]
+
     def refuse(self, run: FinishedRun) -> None:
         """A run, or a node, goes without its cache."""
         if run.prompt is not None and run.node is not None:

@@ -171,15 +171,30 @@ def apply_model(
         active: the cache in this run.
         executor: the host's, of APPLY_MODEL, with its arguments after it.
     """
-    run, own = active.run, {**(transformer_options or {})}
 
     def execute(options: Any) -> Any:
         return executor(x, t, c_concat, c_crossattn, control, options, *args, **kwargs)
 
+    out = _walked(active, executor.class_obj, x, control, {**(transformer_options or {})}, execute)
+    # By now a call that failed has let go of all that it and the frames of its error held: memory may be
+    # what it failed for.
+    return execute(transformer_options) if out is None else out
+
+
+def _walked(
+    active: Any, base: Any, x: Any, control: Any, own: dict[str, Any], execute: Callable[[Any], Any]
+) -> Any:
+    """What a call of the network gives with the cache; None if it has to run without.
+
+    Args:
+        own: options of the call, which are its own.
+        execute: runs the network with options.
+    """
+    run = active.run
     with active.network.opening:
-        opened = active.guard(_open, run, active.network, executor.class_obj, x, control, own)
+        opened = active.guard(_open, run, active.network, base, x, control, own)
     if opened is None:
-        return execute(transformer_options)
+        return None
     call, walk = opened
     own[KEY] = OneCall(walk)
     try:
@@ -187,7 +202,7 @@ def apply_model(
             out = execute(own)
     except CacheFault as fault:
         give_up(run, fault.error)
-        return execute(transformer_options)
+        return None
     if not call.decided and not run.sealed and not walk.off:
         active.guard(run.plain, "The host did not run the blocks of this model")
     return out

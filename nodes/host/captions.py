@@ -31,7 +31,7 @@ class Told:
         left = self.report.seconds_left
         saved = self.report.plain_seconds - self.report.seconds
         if self.state == "stopped":
-            return f"Stopped after {done} steps of {total}"
+            return f"Stopped after {done} of {total} steps"
         if self.state == "running" and left:
             return f"{done} of {total} steps, {duration(left)} left"
         if self.state == "running":

@@ -168,7 +168,9 @@ class ProgressText:
             self._events.stopped = stopped
         said = report.summary(method.counts)
         if stopped:
-            said = f"stopped after {len(report.records)} steps of {report.planned_steps}\n{said}"
+            said = (
+                f"stopped with {len(report.records)} of {report.planned_steps} steps done\n{said}"
+            )
         self.finish(f"{method.name}: {said}")
 
     def finish(self, text: str) -> None:

@@ -59,7 +59,8 @@ class _Entry:
         counts[: len(self.head)] = self.head
         if ends_at_zero and self.tail:
             counts[-len(self.tail) :] = self.tail
-        return tuple(counts)
+        # A run may have fewer steps than those that differ: the last ones of each count.
+        return tuple(counts[len(counts) - steps :])
 
 
 _ONE = _Entry()
@@ -136,6 +137,7 @@ _IN_PARTS = "ar_video"
 _PLACES = 40
 # Scales of guidance within so much of each other count as one.
 _SCALES = 1.5
+_ALONE = "One step is computed: there is nothing to predict it from"
 # Said where a cache that stands behind another wrapper of batches often finds no history.
 MOVING = (
     "A node before this one asks for parts that change from step to step, such as windows that move: "
@@ -407,6 +409,8 @@ def _follow(session: Session, sigmas: torch.Tensor, model_options: Any) -> None:
     if _departs(session, sigmas):
         if session.done:
             end(session, sigmas)
+        for active in session.caches:
+            tell(STATISTICS.withdraw, active.run.report)
         session.about = replace(session.about, sigmas=sigmas)
         session.caches, session.done = begin(session.about), 0
         _hooked(model_options, session)
@@ -540,6 +544,8 @@ def plan(
     other = other_cache(about.guider.model_options, patches, function)
     if method.level in (Level.STEP, Level.BLOCKS) and other:
         return f"{other} is on the same model: remove one of the two nodes"
+    if steps == 1:
+        return _ALONE
     if steps < method.fewest:
         return f"{steps} steps: with fewer than {method.fewest} every step is computed"
     if method.level is Level.BLOCKS:

@@ -70,6 +70,15 @@ def test_what_was_not_asked_at_the_last_computed_step_is_computed():
     assert ran[7] == [False]
 
 
+def test_what_is_not_asked_any_more_is_let_go():
+    """Of a window that moves from step to step, no more than since the last but one computed step."""
+    run, interval = started(), 3
+    ran = [step(run, at, "stays", f"moves, at {at}") for at in range(STEPS)]
+    assert [at for at, one in enumerate(ran) if one[0]] == [0, 1, 4, 7, 10, 11]
+    assert all(moved for _, moved in ran)
+    assert run.report.cache_bytes == (2 + interval + 1) * 6 * 4
+
+
 def test_what_is_handed_out_and_kept_are_copies():
     run = BranchCache(3).start(start_of(plan_of(STEPS, None, traits(STEPS)), predictor=REPEAT))
     run.begin(lambda: 1.0)

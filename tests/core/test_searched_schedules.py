@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from itertools import combinations, pairwise, product
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scaling_cache.cache_core.calibration.files import CoefficientError
 from scaling_cache.cache_core.calibration.published import load_schedules
-from scaling_cache.cache_core.methods import BudCache, MeanCache, PublishedSchedule
+from scaling_cache.cache_core.methods import BudCache, MeanCache, PublishedSchedule, SmoothCache
 from scaling_cache.cache_core.methods.base import Inputs, Model
 from scaling_cache.cache_core.methods.budcache import searched
 from scaling_cache.cache_core.methods.meancache import SPANS, MeanVelocity, edge_costs
@@ -141,6 +142,25 @@ def test_they_compute_as_many_steps_as_asked_or_say_what_they_need(kind: type):
     run = run_of(kind(2.0), plan_of(sigmas))
     assert computed_steps(run.policy, STEPS) == list(range(STEPS))
     assert "Calibrate Cache" in run.close().summary()
+
+
+class Read(GramTable):
+    """A table that counts how often the products of a whole run are taken from it."""
+
+    times: ClassVar[list[int]] = []
+
+    def on(self, sigmas: Any) -> Floats:
+        self.times.append(len(sigmas))
+        return super().on(sigmas)
+
+
+@pytest.mark.parametrize("kind", [BudCache, MeanCache, SmoothCache])
+def test_a_run_searches_once(kind: type):
+    sigmas = flow(STEPS)[0]
+    known = table_of(outputs(1), sigmas)
+    Read.times.clear()
+    run_of(kind(), plan_of(sigmas, table=Read(known.sigmas, known.gram)))
+    assert Read.times == [STEPS]
 
 
 LISTS = tuple((*range(0, 50, hop), 49) for hop in (2, 4, 8))

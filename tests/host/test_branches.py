@@ -11,6 +11,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from scaling_cache.cache_core.branches import NEVER
 from scaling_cache.cache_core.methods import ScalingCache
 from scaling_cache.cache_core.methods.branch import BranchCache
 from scaling_cache.cache_core.run.run import Run
@@ -291,6 +292,14 @@ def test_what_cannot_be_helped_is_said_and_computed():
         (cache,) = caches_of(fast)
         (finished,) = cache.log.latest()
         assert said in finished.refused
+
+
+@pytest.mark.parametrize("span", [(0.999, 1.0), (1.0, 1.0)])
+def test_a_controlnet_that_is_never_on_is_said(span: tuple[float, float]):
+    conds = with_control("flux", span=span)
+    result, run = branched("flux", conds)
+    assert torch.equal(result, sample(built("flux"), "flux", conds))
+    assert run.report.summary() == NEVER
 
 
 class Strange:

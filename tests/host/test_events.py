@@ -134,7 +134,7 @@ def test_words_of_a_run_that_is_over() -> None:
         "A note",
     ]
     told.stopped = True
-    assert told.closing()["caption"] == "Stopped after 4 steps of 4"
+    assert told.closing()["caption"] == "Stopped after 4 of 4 steps"
 
 
 def test_a_run_of_which_nothing_was_predicted_has_no_speed() -> None:

@@ -11,9 +11,11 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
+from comfy_execution.utils import CurrentNodeContext
 from scaling_cache.cache_core.methods import ScalingCache
 from scaling_cache.cache_core.predict.predictors import TURNED, UNKNOWN
 from scaling_cache.nodes.host.below import WHY_REPLACED
+from scaling_cache.nodes.host.progress import STATISTICS
 from scaling_cache.nodes.host.sampling import MOVING
 from torch import Tensor
 
@@ -152,6 +154,16 @@ def test_a_wrapper(name: str, before: bool, model: Any) -> None:
     assert 0.4 * len(everything) <= len(ran) <= len(everything)
     # Each evaluation of the last runs was counted where it was asked for.
     assert sum(r.report.evaluations for r in runs) in (len(everything), len(everything) // 2)
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_each_run_that_was_begun_is_over(name: str, model: Any) -> None:
+    """Also where the sampler goes its own way from its first step on."""
+    made = wrapped(*WRAPPERS[name])(cached(model, ScalingCache(2.0), node_id="1"))
+    with CurrentNodeContext(name, "2"):
+        run(made)
+    states = [told["state"] for told in STATISTICS.of(name)["runs"]]
+    assert set(states) == {"done"}, states
 
 
 def windows(ex: Any, model: Any, conds: Any, x: Tensor, t: Tensor, options: Any) -> Any:

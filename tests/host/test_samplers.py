@@ -10,8 +10,10 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
-from scaling_cache.nodes.host.cache import remove
-from scaling_cache.nodes.host.sampling import log_snr, schedule_of
+from scaling_cache.cache_core.methods.base import Plain
+from scaling_cache.cache_core.run.run import Run
+from scaling_cache.nodes.host.cache import Cache, install, remove
+from scaling_cache.nodes.host.sampling import log_snr, sampler_traits, schedule_of
 from scaling_cache.nodes.scaling_cache import ScalingCache
 
 from testbed import networks
@@ -55,6 +57,20 @@ def test_evaluations_and_result(name: str, cfg: float, tiny: Any, cached: Any, s
     if name not in STOCHASTIC:
         distance = (result - plain).norm() / plain.norm()
         assert distance < 0.25, "random weights are a rough field, but not that rough"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("name", comfy.samplers.SAMPLER_NAMES)
+def test_evaluations_of_a_run_of_hardly_any_steps(name: str, steps: int, tiny: Any, sample: Any):
+    """Those that differ at its ends may be all that there are."""
+    runs: list[Run] = []
+    model, everything = counting(install(tiny, Cache(Plain(), on_close=runs.append)))
+    sample(model, name, steps=steps)
+    (run,) = runs
+    assert run.report.evaluations == len(everything.sigmas)
+    schedule = schedule_of(tiny, name, "simple", steps)
+    counted = sampler_traits(comfy.samplers.sampler_object(name), schedule).evaluations
+    assert counted is None or sum(counted) == len(everything.sigmas)
 
 
 @pytest.mark.parametrize("name", comfy.samplers.SAMPLER_NAMES)

@@ -6,14 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import comfy.context_windows as windows
 import pytest
 import torch
-from scaling_cache.cache_core.methods import Level
+from scaling_cache.cache_core.decide.policies import FRESH
+from scaling_cache.cache_core.methods import CfgCache, Level
 from scaling_cache.nodes.host.cache import Cache, caches_of
 
 from testbed import networks
+from testbed.install import cached
 
-from .every import EVERY, STEPS, left_out, network_of, put
+from .every import EVERY, INSIDE, STEPS, left_out, network_of, put
 
 RUNS: dict[str, dict[str, Any]] = {
     "as usual": {},
@@ -76,3 +79,59 @@ def test_each_image_of_a_batch_is_the_one_that_would_come_alone(
     alone = networks.sample(model, name, steps=STEPS)
     assert not torch.allclose(batch[0], batch[1])
     torch.testing.assert_close(batch[:1], alone, rtol=1e-3, atol=1e-3)
+
+
+# Of those that go by the number of the step, which is the same for all conditionings.
+BY_STEPS = [name for name in ON_THEIR_OWN if name in INSIDE]
+
+
+@pytest.mark.parametrize("method", BY_STEPS)
+def test_a_conditioning_that_missed_a_computed_step_is_not_predicted_from_before_it(
+    method: str, built: Callable[[str], Any], plain: Callable[..., Any]
+) -> None:
+    """CFG Cache asks for the negative one at every fifth step: both together are about as far as each."""
+    entry, steps = EVERY[method], 20
+    name = network_of(entry)
+    model, reference = built(name), plain(name, steps=steps)
+    alone, beside = put(entry, model, steps=steps), CfgCache(5, start_percent=0.0)
+    found = (alone, cached(model, beside), cached(alone, beside))
+    far = [float((networks.sample(each, name, steps=steps) - reference).norm()) for each in found]
+    assert 0 < far[2] < 1.5 * (far[0] + far[1])
+
+
+def windowed(model: Any, period: int) -> Any:
+    """A clone that samples two windows of 8 of 16 rows, which move on by one from step to step and are
+    back after so many."""
+
+    def moving(rows: int, handler: Any, _: Any) -> list[list[int]]:
+        first = handler._step % period
+        return [[(first + i + j) % rows for j in range(8)] for i in (0, 8)]
+
+    patched = model.clone()
+    patched.model_options["context_handler"] = windows.IndexListContextHandler(
+        context_schedule=windows.ContextSchedule("moving", moving),
+        fuse_method=windows.get_matching_fuse_method("flat"),
+        context_length=8,
+        dim=2,
+    )
+    return patched
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+@pytest.mark.parametrize("method", EVERY)
+def test_nothing_is_predicted_for_a_window_that_was_long_away(
+    method: str, built: Callable[[str], Any]
+) -> None:
+    """Nor kept: a window that moves on is another one at each step."""
+    entry = EVERY[method]
+    name, away = network_of(entry), FRESH + 2
+    latent = networks.empty(name, 1)
+    more: dict[str, Any] = {"steps": STEPS, "latent": latent.repeat(1, 1, 16 // latent.shape[2], 1)}
+    runs: list[Any] = []
+    for period in (1, away):
+        model = windowed(built(name), period)
+        reference = networks.sample(model, name, **more)
+        result = networks.sample(put(entry, model, runs), name, **more)
+        assert torch.equal(result, reference) is (period == away)
+    still, moving = (run.report.cache_bytes for run in runs)
+    assert moving <= (FRESH + 1) * still

@@ -120,7 +120,9 @@ def test_no_memory_for_the_cache_costs_no_picture(
     plain: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nor is it computed beside what the call that failed held: that may be what memory is short of."""
     failed = 0
+    made: list[weakref.ref] = []
 
     def full(*_: Any) -> Any:
         nonlocal failed
@@ -130,9 +132,22 @@ def test_no_memory_for_the_cache_costs_no_picture(
     for kind in (NetworkCall, *NetworkCall.__subclasses__()):
         if where in vars(kind):
             monkeypatch.setattr(kind, where, full)
+
+    def alone(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        assert not [ref for ref in made if ref() is not None]
+        return executor(*args, **kwargs)
+
     runs: list[Run] = []
-    result = networks.sample(put(EVERY[method], built("flux"), runs), "flux", steps=STEPS)
+    model = put(EVERY[method], built("flux"), runs)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "alone", alone)
+    embedder = model.model.diffusion_model.pe_embedder
+    hook = embedder.register_forward_hook(lambda *call: made.append(weakref.ref(call[-1])))
+    try:
+        result = networks.sample(model, "flux", steps=STEPS)
+    finally:
+        hook.remove()
     assert failed == 1, "it is not tried again"
+    assert len(made) > STEPS
     assert any("no memory left" in note for note in runs[0].report.notes)
     assert torch.equal(result, plain("flux", steps=STEPS))
 

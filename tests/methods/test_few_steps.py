@@ -103,11 +103,40 @@ def test_of_five_to_seven_steps_one_is_left_out_without_guidance(
         assert replace(plan, traits=traits).worth() == (steps if steps < 8 else 6)
 
 
-def test_a_budget_keeps_to_what_pays_where_steps_are_few() -> None:
-    """An error of the outputs says little of the result there."""
+@pytest.mark.parametrize("steps", [5, 6, 7])
+@pytest.mark.parametrize("name", comfy.samplers.SAMPLER_NAMES)
+def test_of_five_to_seven_steps_none_is_left_out_with_noise_or_several_evaluations(
+    name: str, steps: int
+) -> None:
+    plan = plan_of(steps)
+    traits = sampler_traits(comfy.samplers.sampler_object(name), plan.sigmas)
+    quiet = traits.single and not traits.stochastic
+    for scale, least in ((1.0, steps - 1 if quiet else steps), (4.0, steps)):
+        assert replace(plan, traits=traits, scale=scale).worth() == least
+
+
+@pytest.mark.parametrize("speedup", [1.0, 2.0, 6.0])
+def test_a_budget_keeps_to_what_pays_where_steps_are_few(speedup: float) -> None:
+    """An error of the outputs says little of the result there, and the speed-up is hidden."""
+    method = ScalingCache(speedup, mode=Mode.BUDGET, budget=0.9)
     for scale, computed in ((1.0, 5), (4.0, 6)):
-        policy = ScalingCache(mode=Mode.BUDGET, budget=0.9).policy(plan_of(6, scale=scale))
+        policy = method.policy(plan_of(6, scale=scale))
         assert sum(policy.decide(i, None).compute for i in range(6)) == computed
+    said: list[str] = []
+    method.policy(plan_of(6, scale=1.0, breaks=(3,), note=said.append))
+    why = "the model is asked something else at step 3"
+    assert said == [f"6 of 6 steps must be computed: {why}"]
+    assert method.within(4) == replace(method, speedup=3.0).within(4)
+
+
+@pytest.mark.parametrize(("steps", "speedup"), [(20, 1.01), (8, 1.05), (5, 1.1)])
+def test_a_target_that_asks_for_no_step_less_is_said(steps: int, speedup: float) -> None:
+    """That it does not pay would be wrong."""
+    said: list[str] = []
+    for few in Few:
+        plan = plan_of(steps, scale=1.0, note=said.append)
+        ScalingCache(speedup, few=few).policy(plan)
+    assert set(said) == {f"{steps} steps: these settings leave nothing out"}
 
 
 def test_the_limit_is_kept_unless_asked_otherwise_and_told() -> None:
@@ -271,14 +300,18 @@ def test_nothing_is_read_from_the_device(built: Callable[[str], Any]) -> None:
     assert not inside, reads.places
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(("steps", "why"), [
+    (1, "One step is computed: there is nothing to predict it from"),
+    (2, "2 steps: with fewer than 4 every step is computed"),
+    (3, "3 steps: with fewer than 4 every step is computed"),
+])  # fmt: skip
 def test_fewer_than_four(
-    steps: int, built: Callable[[str], Any], plain: Callable[..., Any], said: list[str]
+    steps: int, why: str, built: Callable[[str], Any], plain: Callable[..., Any], said: list[str]
 ) -> None:
     model = cached(built("wan"), ScalingCache(), node_id="1")
     result = networks.sample(model, "wan", steps=steps)
     assert torch.equal(result, plain("wan", steps=steps))
-    assert said == [f"Not cached. {steps} steps: with fewer than 4 every step is computed"]
+    assert said == [f"Not cached. {why}"]
 
 
 def test_a_network_without_blocks(
