@@ -155,14 +155,14 @@ class Host:
 
 
 def standing(statistics: dict[str, Any]) -> str:
-    """Where a run of a cache is, or else what a node said last."""
+    """Where a run of a cache is, or else what a node said last, in one line."""
     runs = statistics.get("runs", ())
     for number, run in enumerate(runs, start=1):
         if run["state"] == "running":
             left = run["seconds_left"]
             more = "" if left is None else f", about {left:.0f} s left"
             return f"{run['method']}, run {number}: {run['step']} of {run['steps']} steps{more}"
-    return next(reversed(list(statistics.get("texts", {}).values())), "")
+    return "; ".join(next(reversed(list(statistics.get("texts", {}).values())), "").splitlines())
 
 
 def _since(began: float) -> float:

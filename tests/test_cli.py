@@ -486,12 +486,12 @@ def test_commands_are_named(arguments: list[str], capsys: pytest.CaptureFixture[
 def test_the_run_that_goes_on_is_told_with_its_number_and_time_left():
     done = {"state": "done", "method": "Scaling Cache"}
     going = {**done, "state": "running", "step": 12, "steps": 20, "seconds_left": 33.6}
-    texts = {"7": "computed 3 of 5", "9": "1 of 4 runs are kept"}
+    texts = {"7": "computed 3 of 5", "9": "1 of 4 runs are kept\nchoose it"}
     answer = {"runs": [done, going], "texts": texts}
     assert standing(answer) == "Scaling Cache, run 2: 12 of 20 steps, about 34 s left"
     answer["runs"] = [{**going, "seconds_left": None}]
     assert standing(answer) == "Scaling Cache, run 1: 12 of 20 steps"
-    assert standing({"runs": [done], "texts": texts}) == "1 of 4 runs are kept"
+    assert standing({"runs": [done], "texts": texts}) == "1 of 4 runs are kept; choose it"
     assert standing({}) == ""
 
 
