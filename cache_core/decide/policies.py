@@ -16,7 +16,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from ..planning.gram import GramTable
-from ..planning.prior import CARRIED, GUIDED
+from ..planning.prior import CARRIED, GUIDED, UNGUIDED
 from ..predict.predictors import Axis, snr_axis
 from ..predict.row import Stream
 
@@ -25,7 +25,7 @@ ALWAYS = "always computed"
 # Samplers convert sigmas through log or time space: so much drift is rounding, not another schedule.
 _TOLERANCE = 1e-3
 # Share of a short run, and steps of a long one, that have to be computed for a gain over fewer steps.
-_WORTH, _WORTH_NOISY, _WORTH_CALIBRATED = 3 / 4, 7 / 8, 5 / 8
+_WORTH, _WORTH_GUIDED, _WORTH_NOISY, _WORTH_CALIBRATED = 3 / 4, 4 / 5, 7 / 8, 5 / 8
 # Of one of any length where few steps come near: on the demo model 1.5x was 2 dB nearer, 2x 2 dB further.
 _WORTH_PATH = 2 / 3
 _ENOUGH, _ENOUGH_MORE = 8, 10
@@ -170,7 +170,9 @@ class RunPlan:
         strong = self.guidance and (self.scale is None or self.scale > STRONG)
         more = self.traits.higher or self.traits.anew or strong
         enough = _ENOUGH_MORE if more else _ENOUGH
-        share = _WORTH_CALIBRATED if calibrated and not (more or self.short) else _WORTH
+        share = _WORTH if self.scale == 1.0 else _WORTH_GUIDED
+        if calibrated and not (more or self.short):
+            share = _WORTH_CALIBRATED
         if self.traits.stochastic:
             share = 1.0 if self.traits.anew else _WORTH_NOISY
         # A part of the denoising in as many steps is a finer run, but begins without a history: of two
@@ -180,11 +182,11 @@ class RunPlan:
         return least if self.traits.evaluations else max(least, math.ceil(self.steps / 2))
 
     @property
-    def early(self) -> float:
-        """Rate at which early errors count for more, see `prior.line_chains`."""
+    def rates(self) -> tuple[float, float]:
+        """At which early and late errors count for more, see `prior.line_chains`."""
         if self.traits.carries or self.traits.evaluations is None:
             return CARRIED
-        return GUIDED if self.guidance else 0.0
+        return GUIDED if self.guidance else UNGUIDED
 
     @property
     def falls(self) -> bool:

@@ -156,7 +156,7 @@ class ScalingCache(StepMethod):
         if plan.log_snr is None:
             even = even_steps(plan.steps, wanted, self._warmup(plan), plan.window)
             return limit_gap(even, plan.steps, longest)
-        limits = (self._forced(plan), longest, self._repairs(plan), plan.early, plan.breaks)
+        limits = (self._forced(plan), longest, self._repairs(plan), plan.rates, plan.breaks)
         return line_chains(plan.sigmas, plan.log_snr, *limits).within(wanted).steps
 
     def _chains(self, plan: RunPlan) -> Chains | None:

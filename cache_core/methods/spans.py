@@ -133,5 +133,5 @@ class ScalingSpans(BlockMethod):
         forced = plan.always(1, last=True) | plan.around()
         if plan.log_snr is None:
             return tuple(range(plan.steps))
-        chains = line_chains(plan.sigmas, plan.log_snr, forced, 1, False, plan.early, plan.breaks)
+        chains = line_chains(plan.sigmas, plan.log_snr, forced, 1, False, plan.rates, plan.breaks)
         return chains.within(plan.steps - left).steps

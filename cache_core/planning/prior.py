@@ -23,9 +23,10 @@ from .optimiser import Chains, Steps, search, segment_costs
 # squared size of the outputs' changes.
 _ALONE = 0.003
 # Errors count for more than they grow, at these rates per unit of the logarithm of signal over noise, the
-# further from where both are level: early ones that guidance, or more so a sampler, makes much of, since
-# they may turn the picture into another, and late ones, since outputs bend more and more toward the end.
-GUIDED, CARRIED, _LATE = 0.1, 0.25, 0.1
+# further from where both are level: early ones, which may turn the picture into another, and late ones,
+# for one unit only, since outputs bend more there. Guidance makes more of both, some samplers of early
+# ones.
+UNGUIDED, GUIDED, CARRIED = (0.0, 0.1), (0.2, 0.8), (0.25, 0.1)
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
 _SHARE = 0.4
@@ -39,7 +40,7 @@ def line_chains(
     forced: Iterable[int],
     longest: int,
     corrected: bool,
-    early: float,
+    rates: tuple[float, float],
     breaks: Collection[int] = (),
 ) -> Chains:
     """For each number of computed steps, those between which lines are expected to cost least.
@@ -50,14 +51,15 @@ def line_chains(
         forced: steps that are always computed; the first and the last one are too.
         longest: steps that may be predicted in a row.
         corrected: whether each computed step repairs the predicted ones before it.
-        early: rate at which early errors count for more: 0, `GUIDED` or `CARRIED`.
+        rates: at which early and late errors count for more: `UNGUIDED`, `GUIDED` or `CARRIED`.
         breaks: computed steps across which nothing is repaired.
 
     Returns:
         Fewest computed steps first; the scale of their errors means nothing.
     """
+    early, late = rates
     places = np.asarray(log_snr[:-1])
-    counts = np.where(places > 0, _LATE, -early) * places
+    counts = np.where(places > 0, late * np.minimum(places, 1.0), -early * places)
     weights = np.array(influence(sigmas, log_snr)) * np.exp(counts)
 
     def weigh(_: Floats, near: Steps, known: int) -> Floats:

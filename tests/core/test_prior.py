@@ -20,6 +20,7 @@ from scaling_cache.cache_core.planning.optimiser import cheapest
 from scaling_cache.cache_core.planning.prior import (
     CARRIED,
     GUIDED,
+    UNGUIDED,
     influence,
     line_chains,
     polynomial_weights,
@@ -35,11 +36,13 @@ from scaling_cache.cache_core.predict.predictors import (
 from .helpers import computed_steps, flow, plan_of, run_of, traits
 
 
-def expected(steps: tuple[int, ...], run: int, corrected: bool, early: float) -> float:
+def expected(
+    steps: tuple[int, ...], run: int, corrected: bool, rates: tuple[float, float]
+) -> float:
     """What a choice is expected to cost, written again: the mean over many random outputs."""
     sigmas, places = flow(run)
     at = np.array(places[:-1])
-    counts = np.where(at > 0, 0.1 * at, -early * at)
+    counts = np.where(at > 0, rates[1] * np.minimum(at, 1), -rates[0] * at)
     shares = influence(sigmas, places) * np.exp(counts)
     total = 0.0
     for number, (last, following) in enumerate(pairwise(steps)):
@@ -59,21 +62,21 @@ def expected(steps: tuple[int, ...], run: int, corrected: bool, early: float) ->
     st.integers(2, 7),
     st.integers(1, 4),
     st.booleans(),
-    st.sampled_from((0.0, GUIDED, CARRIED)),
+    st.sampled_from((UNGUIDED, GUIDED, CARRIED)),
 )
 def test_it_is_the_best_of_all_choices(
-    run: int, wanted: int, longest: int, corrected: bool, early: float
+    run: int, wanted: int, longest: int, corrected: bool, rates: tuple[float, float]
 ):
     free = range(1, run - 1)
     choices = [(0, *c, run - 1) for n in range(len(free) + 1) for c in combinations(free, n)]
     choices = [c for c in choices if all(b - a - 1 <= longest for a, b in pairwise(c))]
     fewest = min(map(len, choices))
     within = [c for c in choices if len(c) <= max(wanted, fewest)]
-    chains = line_chains(*flow(run), (), longest, corrected, early)
+    chains = line_chains(*flow(run), (), longest, corrected, rates)
     found = cheapest(chains, wanted).steps
     assert found in within
-    best = min(expected(c, run, corrected, early) for c in within)
-    assert expected(found, run, corrected, early) == pytest.approx(best, rel=1e-9, abs=1e-15)
+    best = min(expected(c, run, corrected, rates) for c in within)
+    assert expected(found, run, corrected, rates) == pytest.approx(best, rel=1e-9, abs=1e-15)
 
 
 @cases(deadline=None)
@@ -107,7 +110,8 @@ def test_steps_are_closest_where_an_error_moves_the_result_most():
 @pytest.mark.parametrize("wanted", [12, 16, 20, 25])
 def test_early_steps_count_for_less_where_nothing_magnifies_their_errors(wanted: int):
     magnified, plain = (
-        cheapest(line_chains(*flow(50), (), 6, True, more), wanted).steps for more in (CARRIED, 0.0)
+        cheapest(line_chains(*flow(50), (), 6, True, more), wanted).steps
+        for more in (CARRIED, UNGUIDED)
     )
     assert sum(magnified) < sum(plain)
 
