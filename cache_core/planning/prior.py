@@ -26,7 +26,7 @@ _ALONE = 0.003
 # further from where both are level: early ones, which may turn the picture into another, and late ones,
 # for one unit only, since outputs bend more there. Guidance makes more of both, some samplers of early
 # ones.
-UNGUIDED, GUIDED, CARRIED = (0.0, 0.1), (0.2, 0.8), (0.25, 0.1)
+UNGUIDED, GUIDED, CARRIED = (0.0, 0.1), (0.15, 0.6), (0.25, 0.1)
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
 _SHARE = 0.4
