@@ -28,9 +28,9 @@ _TOLERANCE = 1e-3
 _WORTH, _WORTH_GUIDED, _WORTH_NOISY, _WORTH_CALIBRATED = 3 / 4, 4 / 5, 7 / 8, 5 / 8
 # Of one of any length where few steps come near: on the demo model 1.5x was 2 dB nearer, 2x 2 dB further.
 _WORTH_PATH = 2 / 3
-_ENOUGH, _ENOUGH_MORE, _ENOUGH_STRONG = 8, 10, 11
+_ENOUGH, _ENOUGH_MORE, _ENOUGH_STRONG = 8, 10, 12
 # Scale of the guidance above which errors grow so much that the least is the largest: at cfg 7 the demo
-# model was 1 dB further than plain sampling with 10 of 30 steps computed, half a dB nearer with 11.
+# model was 1 dB further than plain sampling with 10 of 30 steps computed, 1 dB nearer with 12 of 20.
 STRONG = 5.0
 # Shorter runs gain without guidance and with one evaluation per step only.
 _SHORT = 8
