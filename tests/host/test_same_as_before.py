@@ -25,8 +25,8 @@ changes it, and then this list says which:
     noise level of the first, from outputs of both. Recorded on another machine, so without bits.
     Scaling Cache on flux with dpmpp_2m: late errors counted for too little. Without bits too.
     Scaling Cache with guidance, 8 cases: early errors counted for too much. Without bits too.
-    Scaling Cache with guidance, 4 cases: late errors counted for too little, and with dpmpp_2m and heun too
-    few of 12 steps were computed. Without bits too.
+    Scaling Cache with guidance, 4 cases: late errors counted for too little, and with dpmpp_2m and heun
+    too few of 12 steps were computed. Without bits too.
 """
 
 from __future__ import annotations
