@@ -27,6 +27,7 @@ NET = {
     "Active.guard",
     "apply_model",
     "apply_model.<locals>.execute",
+    "_walked",
     "BlockWalk.run_block",
     "BlockWalk._run_block",
     "StandIn._run",
