@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cache_core.decide.policies import ENOUGH
 from cache_core.planning.optimiser import target_steps
-from demo.workflows.graphs import FEWEST, FEWEST_MULTISTEP, highest, strong
+from demo.workflows.graphs import fewest_of, highest
 from demo.workflows.official import Unfolded, index
-from demo.workflows.today import MULTISTEP
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- models -->\n", "<!-- /models -->\n"
@@ -85,14 +85,14 @@ class Run:
     """An official template that samples: what people run of it.
 
     Attributes:
-        more: whether it needs more computed steps than others.
+        fewest: computed steps below which plain sampling with as few is about as near.
     """
 
     name: str
     usage: int
     steps: int
     networks: frozenset[str]
-    more: bool
+    fewest: int
 
 
 @cache
@@ -104,13 +104,10 @@ def runs() -> tuple[Run, ...]:
         samplers = template.samplers()
         paired = {place for place in samplers if "start_at_step" in template.parts[place].inputs}
         steps = max([sum(samplers[p] for p in paired), *samplers.values()], default=0)
-        if steps > FEWEST:
-            names = {part.inputs.get("sampler_name") for part in template.parts.values()}
-            # Of two models in turn each predicts from its own steps alone.
-            guided = strong(part.inputs for part in template.parts.values())
-            more = bool(names & MULTISTEP) or len(paired) > 1 or guided
+        if steps > ENOUGH:
             files = frozenset(template.networks())
-            found.append(Run(name, entry.get("usage", 0), steps, files, more))
+            few = fewest_of((part.inputs for part in template.parts.values()), len(paired) > 1)
+            found.append(Run(name, entry.get("usage", 0), steps, files, few))
     return tuple(found)
 
 
@@ -135,8 +132,9 @@ def table(language: str, alike: bool = False) -> str:
     models: dict[tuple[str, ...], list[str]] = {}
     for row in ROWS:
         run = max(of(row), key=lambda run: run.usage)
-        most = highest(run.steps, FEWEST_MULTISTEP if run.more else FEWEST)
-        usual, fast = (f"{s} ({target_steps(run.steps, s)})" for s in (min(2.0, most), most))
+        most = highest(run.steps, run.fewest)
+        counts = ((s, max(target_steps(run.steps, s), run.fewest)) for s in (2.0, most))
+        usual, fast = (f"{speedup} ({count})" for speedup, count in counts)
         setting = str(run.steps), usual + (draft.format(fast) if most > 2 else "")
         models.setdefault(setting if alike else (*setting, row.model), []).append(row.model)
     rows: list[Iterable[str]] = [head, ("---",) * len(head)]
@@ -158,7 +156,7 @@ def main() -> None:
     for path, form in PAGES.items():
         page = path.read_text(encoding="utf-8")
         path.write_text(filled(page, *form), encoding="utf-8")
-    print(f"{share():.1%} of the usage above {FEWEST} steps has a row")
+    print(f"{share():.1%} of the usage above {ENOUGH} steps has a row")
     rows = {run.name for row in ROWS for run in of(row)}
     for run in sorted(runs(), key=lambda run: -run.usage)[:60]:
         if run.name not in rows:

@@ -238,13 +238,13 @@ def test_files_that_are_named_exist():
 def numbers() -> list[tuple[str, str, object]]:
     """Pages, what they say with a number in brackets, and the number that the code has."""
     from scaling_cache.cache_core.calibration.files import LARGEST_FILE
+    from scaling_cache.cache_core.decide.policies import ENOUGH, ENOUGH_MORE, ENOUGH_STRONG
     from scaling_cache.cache_core.methods import ScalingSpans
     from scaling_cache.cache_core.methods.base import FEWEST_STEPS
     from scaling_cache.cache_core.run.report import _MOST_PROMPTS
     from scaling_cache.nodes.host.routes import Limits
 
     from cli.workflow import MORE_PROMPTS
-    from demo.workflows.graphs import FEWEST, FEWEST_MULTISTEP
 
     words = {2: "two", 3: "three"}
     oldest = setting("requires-comfyui").removeprefix(">=")
@@ -252,8 +252,9 @@ def numbers() -> list[tuple[str, str, object]]:
     return [
         (any_page, r"(?:than|with fewer than|under) (\d+) steps", FEWEST_STEPS),
         ("docs/troubleshooting", r"with fewer than (\d+) every step", ScalingSpans.fewest),
-        (any_page, r"fewer than (\d+) computed steps", FEWEST),
-        (any_page, r"(\d+) (?:with|for) multistep", FEWEST_MULTISTEP),
+        (any_page, r"fewer than (\d+) computed steps", ENOUGH),
+        (any_page, r"(\d+) (?:with|for) multistep", ENOUGH_MORE),
+        (any_page, r"(\d+) above cfg 5", ENOUGH_STRONG),
         (any_page, r"(?:ComfyUI|ComfyUI \() ?\(?(\d+\.\d+\.\d+) or newer", oldest),
         ("README docs", r"ComfyUI (\d+\.\d+\.\d+) (?:and Python|into)", HOST_VERSION),
         ("docs SECURITY", r"(\d+) MiB(?:, read without|, two minutes| \|)", LARGEST_FILE // 2**20),
@@ -264,7 +265,7 @@ def numbers() -> list[tuple[str, str, object]]:
     ]
 
 
-@pytest.mark.parametrize("number", range(11))
+@pytest.mark.parametrize("number", range(12))
 def test_numbers_are_those_of_the_code(number: int, comfy: Path):
     pages, pattern, value = numbers()[number]
     found = {n: v for n, v in named(pattern).items() if n.startswith(tuple(pages.split()))}

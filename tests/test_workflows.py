@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from cache_core.decide.policies import RunPlan, SamplerTraits
+from cache_core.decide.policies import ENOUGH, RunPlan, SamplerTraits
 from cache_core.planning.optimiser import target_steps
 from cli.convert import specs_of, to_api
 from demo.host.fetch import ROOT
 from demo.workflows.blueprints import blueprint_format, blueprints
 from demo.workflows.file_format import HOST_VERSION, OWN_COLOURS, TITLE, WINDOW, api_format
-from demo.workflows.graphs import FEWEST, highest
+from demo.workflows.graphs import highest
 from demo.workflows.official import index, raw_nodes
 from demo.workflows.templates import graphs
 from demo.workflows.today import TODAY, today_graph, too_new
@@ -192,7 +192,7 @@ def test_no_note_advises_to_compute_fewer_than_8_steps():
             continue
         (steps,) = map(int, re.findall(r"of the (\d+) steps", note))
         for speedup in (1.5, 2.0, *map(float, advised.findall(note))):
-            assert target_steps(steps, speedup) >= FEWEST, path.stem
+            assert target_steps(steps, speedup) >= ENOUGH, path.stem
     assert [highest(steps) for steps in (15, 20, 25, 50)] == [2.0, 2.5, 3.0, 3.0]
 
 

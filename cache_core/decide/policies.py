@@ -28,7 +28,7 @@ _TOLERANCE = 1e-3
 _WORTH, _WORTH_GUIDED, _WORTH_NOISY, _WORTH_CALIBRATED = 3 / 4, 4 / 5, 7 / 8, 5 / 8
 # Of one of any length where few steps come near: on the demo model 1.5x was 2 dB nearer, 2x 2 dB further.
 _WORTH_PATH = 2 / 3
-_ENOUGH, _ENOUGH_MORE, _ENOUGH_STRONG = 8, 10, 12
+ENOUGH, ENOUGH_MORE, ENOUGH_STRONG = 8, 10, 12
 # Scale of the guidance above which errors grow so much that the least is the largest: at cfg 7 the demo
 # model was 1 dB further than plain sampling with 10 of 30 steps computed, 1 dB nearer with 12 of 20.
 STRONG = 5.0
@@ -42,7 +42,7 @@ _BEFORE, _BEHIND = 1, 3
 
 def fewest_calibrated(steps: int) -> int:
     """Fewest computed steps of so many that coefficients can be worth it with."""
-    return math.ceil(min(_WORTH_CALIBRATED * steps, _ENOUGH))
+    return math.ceil(min(_WORTH_CALIBRATED * steps, ENOUGH))
 
 
 def same_sigma(sigma: float, expected: float) -> bool:
@@ -169,7 +169,7 @@ class RunPlan:
             return math.ceil(_WORTH_PATH * self.steps)
         strong = self.guidance and (self.scale is None or self.scale > STRONG)
         more = self.traits.higher or self.traits.anew
-        enough = _ENOUGH_STRONG if strong else _ENOUGH_MORE if more else _ENOUGH
+        enough = ENOUGH_STRONG if strong else ENOUGH_MORE if more else ENOUGH
         share = _WORTH if self.scale == 1.0 else _WORTH_GUIDED
         if calibrated and not (strong or more or self.short):
             share = _WORTH_CALIBRATED

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cache_core.decide.policies import STRONG
+from cache_core.decide.policies import ENOUGH, ENOUGH_MORE, ENOUGH_STRONG, STRONG
 from cache_core.planning.optimiser import target_steps
 
 from ..host.fetch import ROOT
@@ -19,9 +19,8 @@ WAN_FILES = f"{HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_file
 FLUX_FILES = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
 ACE_FILES = f"{HUB}/Comfy-Org/ACE-Step_ComfyUI_repackaged/resolve/main/all_in_one"
 LUMINA_FILES = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files"
-# With fewer computed steps, plain sampling with as few is about as near; multistep samplers and strong
-# guidance need more.
-FEWEST, FEWEST_MULTISTEP = 8, 10
+# Samplers that look back need more computed steps.
+MULTISTEP = {"dpmpp_2m", "res_multistep", "uni_pc"}
 
 
 # --- parts of a graph
@@ -132,23 +131,32 @@ def scaling_name(model: str) -> str:
     return f"Scaling Cache - {model}"
 
 
-def highest(steps: int, fewest: int = FEWEST) -> float:
+def highest(steps: int, fewest: int = ENOUGH) -> float:
     """The highest speed-up, in halves and up to 3, that still computes enough steps."""
     choices = (3.0, 2.5, 2.0, 1.5)
     return next((s for s in choices if target_steps(steps, s) >= fewest), 1.0)
 
 
-def strong(inputs: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether any of some nodes, by their inputs, guides so strongly that more steps must be computed."""
+def fewest_of(inputs: Iterable[Mapping[str, Any]], paired: bool = False) -> int:
+    """Computed steps below which plain sampling with as few is about as near.
+
+    Args:
+        inputs: of the nodes of a graph.
+        paired: whether it has two models in turn, each of which predicts from its own steps alone.
+    """
+    inputs = list(inputs)
     scales = [each.get("cfg") for each in inputs]
-    return any(isinstance(scale, int | float) and scale > STRONG for scale in scales)
+    if any(isinstance(scale, int | float) and scale > STRONG for scale in scales):
+        return ENOUGH_STRONG
+    multistep = any(each.get("sampler_name") in MULTISTEP for each in inputs)
+    return ENOUGH_MORE if paired or multistep else ENOUGH
 
 
-def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -> str:
+def scaling_note(model: str, steps: int, fewest: int = ENOUGH, hint: str = "") -> str:
     """What is true at this number of steps.
 
     Args:
-        fewest: computed steps below which plain sampling with as few is about as near.
+        fewest: as of `fewest_of`.
     """
     if steps <= fewest:
         least = math.ceil(0.75 * steps)
@@ -165,8 +173,9 @@ def scaling_note(model: str, steps: int, fewest: int = FEWEST, hint: str = "") -
         f" At least {fewest} steps are computed, whatever *speedup*: with fewer, plain sampling with as "
         "few is about as near."
     )
+    usual = max(target_steps(steps, 2.0), fewest)
     return (
-        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {target_steps(steps, 2.0)} of the {steps} "
+        f"**Scaling Cache on {model}**\n\nAt *speedup* 2.0, {usual} of the {steps} "
         "steps are computed and the others predicted. Closer to the full result: "
         f"1.5.{draft}{limit if target_steps(steps, most + 0.5) < fewest else ''} 1.0 is off.\n\n"
         f"{hint}The node shows what was computed and how long it took."
@@ -271,7 +280,7 @@ def wan_graph() -> Graph:
         "decode": decoder(link("vae")),
         **video_output(16.0),
     }
-    note = scaling_note("Wan 2.1 T2V 1.3B", 30, fewest=FEWEST_MULTISTEP)
+    note = scaling_note("Wan 2.1 T2V 1.3B", 30, fewest_of(node.inputs for node in nodes.values()))
     return Graph(scaling_name("Wan 2.1 T2V 1.3B"), TEMPLATES, nodes, note)
 
 
@@ -331,7 +340,9 @@ def lumina2_graph() -> Graph:
         "decode": decoder(link("checkpoint", 2)),
         "save": save_image(),
     }
-    note = scaling_note("Lumina 2 (NetaYume)", 30, fewest=FEWEST_MULTISTEP)
+    note = scaling_note(
+        "Lumina 2 (NetaYume)", 30, fewest_of(node.inputs for node in nodes.values())
+    )
     return Graph(scaling_name("Lumina 2 NetaYume"), TEMPLATES, nodes, note)
 
 

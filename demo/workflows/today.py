@@ -5,22 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cache_core.decide.policies import ENOUGH
+
 from .file_format import Graph, Link, Node, is_own, link
-from .graphs import (
-    FEWEST,
-    FEWEST_MULTISTEP,
-    TEMPLATES,
-    scaling_cache,
-    scaling_name,
-    scaling_note,
-    strong,
-)
+from .graphs import TEMPLATES, fewest_of, scaling_cache, scaling_name, scaling_note
 from .official import SAMPLERS, Part, Place, Source, Unfolded, index
 
 # The oldest host that this pack runs on.
 OLDEST = (0, 3, 60)
 PROMPTS = ("text", "prompt")
-MULTISTEP = {"dpmpp_2m", "res_multistep", "uni_pc"}
 NEGATIVE = "blurry, watermark, low quality"
 # What every host knows of nodes that newer ones give more inputs.
 PLAIN = {
@@ -226,7 +219,7 @@ def today_graph(model: Model) -> Graph:
     if official.nameless:
         raise ValueError(f"{model.official}: SPELLED of official.py lacks {official.nameless}")
     parts = _reached(_with_prompts(official, model.prompt))
-    long = {place: steps for place, steps in official.samplers().items() if steps >= FEWEST}
+    long = {place: steps for place, steps in official.samplers().items() if steps >= ENOUGH}
     names = _names(parts)
     caches: dict[Source, str] = {}
     for place in long:
@@ -242,9 +235,7 @@ def today_graph(model: Model) -> Graph:
     for source, name in caches.items():
         nodes[name] = scaling_cache(_value(source, names))
     nodes = {name: replace(node, column=_column(name, nodes)) for name, node in nodes.items()}
-    samplers = {node.inputs.get("sampler_name") for node in nodes.values()}
-    more = len(caches) > 1 or samplers & MULTISTEP or strong(n.inputs for n in nodes.values())
-    few = FEWEST_MULTISTEP if more else FEWEST
+    few = fewest_of((node.inputs for node in nodes.values()), len(caches) > 1)
     needs = f"ComfyUI names {model.oldest} as the oldest version for this model.\n\n"
     hint = f"{model.hint}{needs if _numbers(model.oldest) > OLDEST else ''}"
     note = scaling_note(model.name, sum(long.values()), few, hint)
