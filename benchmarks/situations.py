@@ -476,9 +476,9 @@ def res_2s(graph: Graph) -> None:
     graph.evaluations = 2
 
 
-def sampler(name: str, evaluations: int = 1) -> Callable[[Graph], None]:
+def sampler(name: str, evaluations: int = 1, cfg: float = CFG) -> Callable[[Graph], None]:
     def change(graph: Graph) -> None:
-        graph.sampler, graph.evaluations = name, evaluations
+        graph.sampler, graph.evaluations, graph.cfg = name, evaluations, cfg
 
     return change
 
@@ -568,6 +568,7 @@ SITUATIONS = {
         Situation("uni_pc", sampler("uni_pc")),
         Situation("euler_ancestral", sampler("euler_ancestral")),
         Situation("lcm", sampler("lcm")),
+        Situation("lcm without guidance", sampler("lcm", cfg=1.0)),
         Situation("dpm_fast", sampler("dpm_fast")),
     )
 }

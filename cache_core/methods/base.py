@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..blocks import BlockCache
 from ..decide.layout import Layout, Span
-from ..decide.policies import Clock, Follower, Listed, Policy, RunPlan, SamplerTraits
+from ..decide.policies import ENOUGH_MORE, Clock, Follower, Listed, Policy, RunPlan, SamplerTraits
 from ..decide.signals import Reference, SignalKind
 from ..outputs import OutputCache
 from ..planning.optimiser import target_steps
@@ -474,7 +474,12 @@ def uncalibrated(plan: RunPlan, name: str, searched: bool = False) -> Listed:
 
 
 def nothing_pays(plan: RunPlan) -> str:
-    """Why a run of few steps is computed whole."""
+    """Why a run is computed whole."""
+    if plan.forgets and plan.steps > ENOUGH_MORE:
+        return (
+            f"{plan.traits.name} starts from new noise at each step: with guidance nothing that could be "
+            "left out pays, and every step is computed. Without guidance it does"
+        )
     if plan.traits.stochastic:
         return (
             f"{plan.steps} steps: {plan.traits.name} adds noise at each, and nothing that could be "
