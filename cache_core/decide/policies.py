@@ -215,12 +215,15 @@ class RunPlan:
 
     def around(self, least: int = 1) -> frozenset[int]:
         """Steps that are computed at breaks. Up to one all is repaired: what comes may make much of an
-        error. Behind it, two outputs make a line again, and the third tells whether it holds.
+        error. Behind it, two outputs make a line again, and the third tells whether it holds. With noise
+        it cannot tell, and one prediction at first is as far as it goes.
 
         Args:
             least: computed steps that a predictor starts with.
         """
-        steps = (at + i for at in self.breaks for i in range(-_BEFORE, max(_BEHIND, least)))
+        near = [*range(-_BEFORE, max(_BEHIND, least))]
+        near += [near[-1] + 2] if self.traits.stochastic else []
+        steps = (at + i for at in self.breaks for i in near)
         return frozenset(step for step in steps if 0 <= step < self.steps)
 
 

@@ -5,6 +5,7 @@ ones missed."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
@@ -143,7 +144,8 @@ class ScalingCache(StepMethod):
         # What breaks take comes on top, so that the rest is spaced as it would be without them.
         least = 0 if self.few is Few.STEPS else plan.worth(self._calibrated(plan))
         asked = max(target_steps(plan.steps, self.target), least)
-        taken = round(len(plan.around(self._least(plan))) * (1 - 1 / self.target))
+        taken = len(plan.around(self._least(plan))) * (1 - 1 / self.target)
+        taken = math.ceil(taken) if plan.traits.stochastic else round(taken)
         computed = self._placed(plan, min(asked + taken, plan.steps))
         base.tell_less(plan, self.asked, asked, len(computed))
         return Listed(computed)

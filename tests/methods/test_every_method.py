@@ -101,10 +101,10 @@ def test_a_conditioning_that_missed_a_computed_step_is_not_predicted_from_before
 
 def windowed(model: Any, period: int) -> Any:
     """A clone that samples two windows of 8 of 16 rows, which move on by one from step to step and are
-    back after so many."""
+    back after so many. None begins with row 0, which newer hosts add to those that do not."""
 
     def moving(rows: int, handler: Any, _: Any) -> list[list[int]]:
-        first = handler._step % period
+        first = 1 + handler._step % period
         return [[(first + i + j) % rows for j in range(8)] for i in (0, 8)]
 
     patched = model.clone()
