@@ -21,7 +21,7 @@ from ..cache_core.methods.delta_cache import FIELDS
 from ..cache_core.run.report import format_ranges
 from . import inputs
 from .families import find_family
-from .host.calibrating import Plan, Watch, calibrate, runs_of
+from .host.calibrating import Plan, Watch, calibrate, runs_of, seed_after
 from .host.coefficient_files import Target
 from .host.compat import schema
 from .host.progress import ProgressText, node_of
@@ -119,7 +119,7 @@ class ScalingCalibrateCache(io.ComfyNode):
         words, kept = ProgressText(node_of(cls)), [""]
         total = runs_of(len(positives), runs, steps, refine)
         watch = Watch(total, lambda text: words.show(f"{text}\n{kept[0]}".strip()))
-        seeds = [seed + i for i in range(runs)]
+        seeds = [seed_after(seed, i) for i in range(runs)]
         plan = Plan(seeds, steps, cfg, sampler_name, scheduler, refine, watch)
 
         def keep(file: CoefficientFile, done: int) -> None:

@@ -20,7 +20,7 @@ from ..report.words import catalogue
 from .attention_probe import watch
 from .block_hooks import why_refused
 from .cache import Cache, install, remove
-from .calibrating import Plan, sample
+from .calibrating import Plan, check, sample
 from .language import language
 
 _CELL, _LEFT, _GAP, _TEXT = 28, 128, 20, 20
@@ -46,7 +46,12 @@ class Profile:
 def measure(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan
 ) -> Profile | str:
-    """The profile of a model, or why it has none."""
+    """The profile of a model, or why it has none.
+
+    Raises:
+        ValueError: naming the field, if the model or the sampler is unfit.
+    """
+    check(model, plan)
     method = WatchStack()
     if why := why_refused(model, method):
         # The user asks on behalf of the method that skips what is found.

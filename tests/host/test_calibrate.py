@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_extras import nodes_easycache
 from scaling_cache.cache_core.calibration.block_tables import (
     WatchStack,
     first_block_steps,
@@ -36,7 +37,7 @@ from scaling_cache.nodes.calibrate_cache import ScalingCalibrateCache
 from scaling_cache.nodes.families import find_family
 from scaling_cache.nodes.host import calibrating
 from scaling_cache.nodes.host.cache import Cache, install
-from scaling_cache.nodes.host.calibrating import Plan, watch_blocks
+from scaling_cache.nodes.host.calibrating import Plan, Watch, watch_blocks
 from scaling_cache.nodes.host.profile import measure
 from scaling_cache.nodes.host.progress import ProgressText
 from scaling_cache.nodes.host.sampling import log_snr
@@ -339,18 +340,73 @@ def test_other_samplers(sampler: str, tiny: Any, folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("more", "field"),
+    ("more", "said"),
     [
-        ({"sampler_name": "euler_ancestral"}, "sampler_name"),
-        ({"steps": 4}, "steps"),
-        ({"name": "../up"}, "name"),
-        ({"name": ""}, "name"),
+        ({"sampler_name": "euler_ancestral"}, "sampler_name: euler_ancestral adds noise"),
+        ({"sampler_name": "dpm_adaptive"}, "sampler_name: dpm_adaptive chooses noise levels"),
+        ({"sampler_name": "dpm_fast"}, "sampler_name: dpm_fast chooses noise levels"),
+        ({"sampler_name": "heun", "refine": True}, "sampler_name: heun needs more of a step"),
+        ({"sampler_name": "euler_cfg_pp", "refine": True}, "sampler_name: euler_cfg_pp needs more"),
+        ({"steps": 4}, "steps: "),
+        ({"name": "../up"}, "name: "),
+        ({"name": ""}, "name: "),
     ],
 )
-def test_bad_values_are_named(more: dict[str, Any], field: str, tiny: Any, folder: Path):
-    with pytest.raises(ValueError, match=rf"^{field}: "):
+def test_bad_values_are_named_before_anything_is_sampled(
+    more: dict[str, Any],
+    said: str,
+    tiny: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    with pytest.raises(ValueError, match=rf"^{said}"):
         run(tiny, **{"runs": 1, "steps": 8, **more})
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["EasyCacheNode", "LazyCacheNode"])
+def test_a_model_with_another_cache_is_refused_before_anything_is_sampled(
+    name: str, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What that repeats would stand in the file as what the model does."""
+    node = getattr(nodes_easycache, name)
+    model = node.execute(tiny, 0.2, 0.15, 0.95, False).result[0]
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    why = "^model: EasyCache or LazyCache is on it"
+    with pytest.raises(ValueError, match=why):
+        run(model)
+    latent = {"samples": torch.zeros(1, 16, 1, 8, 8)}
+    profiled = (conditioning(2), conditioning(3), latent, 5, 12, 4.0, "euler", "simple", 0.6)
+    with pytest.raises(ValueError, match=why):
+        ScalingProfileBlocks.execute(model, *profiled)
+    assert not list(folder.iterdir())
+
+
+def test_a_profile_with_noise_levels_of_the_sampler_is_refused(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    plan = Plan([5], 12, 4.0, "dpm_adaptive", "simple")
+    with pytest.raises(ValueError, match=r"^sampler_name: dpm_adaptive chooses noise levels"):
+        measure(tiny, conditioning(2), conditioning(3), {}, plan)
+
+
+def test_seeds_go_on_at_0_after_the_last_one(tiny: Any, folder: Path):
+    run(tiny, seed=2**64 - 1, positive_2=conditioning(7))
+    run(tiny, seed=2**64 - 1, runs=1, name="last")
+    run(tiny, seed=0, runs=1, name="first")
+    parts = [load(folder / f"{name}.safetensors").guided for name in ("last", "first")]
+    run(tiny, seed=2**64 - 1, name="both")
+    both = load(folder / "both.safetensors").guided
+    np.testing.assert_allclose(both.gram, total(parts).gram, rtol=1e-6)
+
+
+def test_a_sampler_that_makes_more_steps_than_planned_is_never_over_before_its_end():
+    told: list[str] = []
+    for index in (11, 30):
+        Watch(1, told.append).around(lambda *_: None)(index, None, None, 12)
+    assert told == ["Run 1 of 1, about 0 s left"] * 2
 
 
 def test_a_name_of_another_model_is_refused_before_anything_is_sampled(
