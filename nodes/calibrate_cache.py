@@ -150,7 +150,10 @@ def _use(file: CoefficientFile) -> str:
         return "Scaling Cache uses it for this model with the predictor least squares"
     if file.trial.wins:
         return f"Scaling Cache uses it from now on for this model: {file.trial}"
-    return f"Scaling Cache goes on learning with this model, which was nearer: {file.trial}"
+    return (
+        "Scaling Cache goes on learning with this model, as the coefficients were not surely nearer: "
+        f"{file.trial}"
+    )
 
 
 def _first_block(file: CoefficientFile) -> str:
