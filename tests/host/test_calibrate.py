@@ -457,6 +457,19 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sampled(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(("kind", "why"), [("link", "is a link"), ("folder", "is no plain file")])
+def test_a_record_that_cannot_be_written_is_said_before_anything_is_sampled(
+    kind: str, why: str, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a calibration would end, and auto not take it."""
+    notes = folder / RECORD
+    notes.mkdir() if kind == "folder" else notes.symlink_to(folder / "elsewhere")
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    with pytest.raises(ValueError, match=rf"^name: {RECORD} cannot be written in .*: {why}"):
+        run(tiny)
+    assert [path.name for path in folder.iterdir()] == [RECORD]
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError, comfy.model_management.InterruptProcessingException]
 )
@@ -490,6 +503,15 @@ def test_what_was_measured_before_a_fault_or_an_interrupt_is_kept_and_told(
     assert [text.split(":")[0] for text in told if text[0].isdigit()] == [
         f"{done} of 4 runs are kept in tiny (unfinished).safetensors" for done in (1, 2)
     ]
+    assert told[-1].splitlines() == [
+        "Stopped before the end",
+        "2 of 4 runs are kept in tiny (unfinished).safetensors: choose it by name, or calibrate to "
+        "the end",
+    ]
+    profiled = (conditioning(2), conditioning(3), {"samples": torch.zeros(1, 16, 1, 8, 8)})
+    with pytest.raises(error), torch.inference_mode():
+        ScalingProfileBlocks.execute(model, *profiled, 5, 12, 4.0, "euler", "simple", 0.6)
+    assert told[-1] == "Stopped before the end"
     assert (folder / "tiny.safetensors").read_bytes() == before, "a whole calibration stays"
     kept = folder / "tiny (unfinished).safetensors"
     assert load(kept).provenance.samples == 2
