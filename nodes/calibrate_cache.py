@@ -131,8 +131,9 @@ class ScalingCalibrateCache(io.ComfyNode):
             )
             words.show(kept[0])
 
-        file = calibrate(model, positives, negative, latent_image, plan, keep)
-        target.finish(file)
+        with watch.to_the_end():
+            file = calibrate(model, positives, negative, latent_image, plan, keep)
+            target.finish(file)
         made = file.provenance
         how = (
             f"{target.path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
@@ -56,6 +57,16 @@ class Watch:
     _begun: int = field(default=0, init=False)
     _start: float = field(default_factory=time.monotonic, init=False)
     _told: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def to_the_end(self) -> Iterator[None]:
+        """Where the runs break off, what was said of the one under way is true no more."""
+        try:
+            yield
+        except BaseException:
+            if self._begun:
+                self.tell("Stopped before the end")
+            raise
 
     def around(self, callback: Callable[..., None]) -> Callable[..., None]:
         """The callback of the next run, watched."""
