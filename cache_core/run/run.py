@@ -3,7 +3,8 @@ and how long it took.
 
 The host's wrappers only translate into these calls, in this order: `begin` once per evaluation; for
 each batch of conditionings `skips`, the model on those that are left, and `complete`; at last
-`hand_over`. What goes wrong within them ends in `stop`: every further step is computed.
+`hand_over`. What goes wrong within them ends in `stop`: every further step is computed. A run that its
+user or an error ends is told so by `cut_short`, before `close`.
 """
 
 from __future__ import annotations
@@ -108,6 +109,15 @@ class Run:
         self._ran |= not self._answered
         self._drop()
         self.report.note(f"Caching stopped: {why}")
+
+    def cut_short(self) -> None:
+        """The run ends before its time: an evaluation without an output, and a step without any other, do
+        not count."""
+        if self._answered or self._started is None:
+            return
+        self._started, records = None, self.report.records
+        if records and records[-1] is self._record and not self._record.evaluations:
+            records.pop()
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""

@@ -480,6 +480,8 @@ def _end(active: Active, result: Any, about: Sampling) -> None:
         if run.report.count(UNKNOWN) and _inside(about.options):
             run.report.note(MOVING)
         active.guard(check, cache.method, run, result)
+    else:
+        active.guard(run.cut_short)
     report = active.guard(run.close) or run.report
     tell(STATISTICS.end, report, result is not None)
     tell(active.progress.summarise, cache.method, report, result is None)
