@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -105,8 +106,8 @@ class ScalingSuggestSpeedup(io.ComfyNode):
             return _say(cls, 1.0, f"No suggestion: {error}")
         suggestion = suggest(chains, len(schedule) - 1)
         # The widget that it goes to moves in tenths; rounded up it would not be safe.
-        safe = math.floor(suggestion.safe * 10 + 1e-6) / 10
-        return _say(cls, min(safe, FASTEST), f"{suggestion}\n{found.note}")
+        safe = min(math.floor(suggestion.safe * 10 + 1e-6) / 10, FASTEST)
+        return _say(cls, safe, f"{replace(suggestion, safe=safe)}\n{found.note}")
 
 
 def _say(cls: Any, speedup: float, text: str) -> io.NodeOutput:

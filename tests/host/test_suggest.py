@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from comfy.samplers import sampler_object
 from scaling_cache.cache_core.calibration.files import load
-from scaling_cache.cache_core.planning.optimiser import best_chains
+from scaling_cache.cache_core.methods.base import FASTEST
+from scaling_cache.cache_core.planning.optimiser import Chain, best_chains
 from scaling_cache.cache_core.planning.suggestion import SAFE
+from scaling_cache.nodes import suggest_speedup
 from scaling_cache.nodes.host.coefficient_files import offered
 from scaling_cache.nodes.host.coefficients import choices
 from scaling_cache.nodes.host.sampling import sampler_traits, schedule_of
@@ -31,10 +34,23 @@ def test_it_says_what_the_file_expects(tiny: Any, folder: Path):
     safe = [c for c in best_chains(table, sigmas, (), 6) if c.error <= SAFE]
     wanted = 24 / len(safe[0].steps) if safe else 1.0
     assert wanted - 0.1 < speedup <= wanted
-    assert text.startswith(f"At 24 steps {wanted:.1f}x is safe")
+    assert text.startswith(f"At 24 steps {speedup:.1f}x is safe")
     assert "Coefficients: tiny.safetensors" in text
     assert "covers sigma" in ask(tiny, steps=90)[1]
     assert ask(tiny, coefficients="tiny.safetensors") == (speedup, text)
+
+
+@pytest.mark.parametrize(("computed", "said"), [(15, 1.8), (14, 2.0), (3, FASTEST)])
+def test_it_says_the_speedup_that_it_gives(
+    computed: int, said: float, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 28 steps 15 are 1.87x, which in tenths is no more than 1.8."""
+    run(tiny, steps=28, runs=1)
+    chain = Chain(tuple(range(computed)), SAFE)
+    monkeypatch.setattr(suggest_speedup, "best_chains", lambda *_: [chain])
+    speedup, text = ask(tiny, 28)
+    assert speedup == said
+    assert text.startswith(f"At 28 steps {said:.1f}x is safe")
 
 
 def test_without_coefficients_it_says_so(tiny: Any, folder: Path):
