@@ -121,7 +121,7 @@ def write(host: Host, outputs: dict[str, Any], report: str | None, folder: Path)
     Raises:
         HostError: if a file is gone.
     """
-    taken = set() if report is None else set(_REPORT)
+    taken: set[str] = set() if report is None else {*_REPORT}
     for item in saved(outputs):
         path = folder / free_name(Path(item["filename"]).name, taken)
         path.write_bytes(host.file(item))

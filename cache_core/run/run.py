@@ -116,7 +116,7 @@ class Run:
         if self._answered or self._started is None:
             return
         self._started, records = None, self.report.records
-        if records and records[-1] is self._record and not self._record.evaluations:
+        if records and records[-1] is self._record and not records[-1].evaluations:
             records.pop()
 
     def close(self) -> RunReport:

@@ -329,6 +329,8 @@ def outer_sample(
         options = _arranged(saved, session)
         _hooked(options, session)
     except Exception as error:
+        for active in session.caches:
+            tell(STATISTICS.withdraw, active.run.report)
         _refuse(caches, error)
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
     guider.model_options = options
