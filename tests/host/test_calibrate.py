@@ -706,6 +706,17 @@ def test_a_trial_that_chance_may_have_won_is_not_said_to_be_lost(
     assert "tiny.safetensors: not surely nearer in its trial" in said[-1]
 
 
+def test_a_trial_is_not_won_by_computing_more(tiny: Any, folder: Path):
+    """On this schedule what least squares predicts does not go on as before, so all 8 steps are computed
+    and the result is the plain one."""
+    text = run(tiny, runs=1, steps=8, scheduler="exponential", positive_2=conditioning(7))
+    trial = load(folder / "tiny.safetensors").trial
+    assert trial is not None
+    np.testing.assert_array_equal(trial.psnr[:, 1], trial.psnr[:, 0])
+    assert trial.psnr.max() < 100
+    assert "goes on learning" in text
+
+
 def test_of_eight_steps_five_are_enough_with_coefficients(
     tiny: Any, sample: Any, folder: Path, said: list[str]
 ):
