@@ -71,8 +71,12 @@ def measure(
         preferences = np.mean([s.preferences(layout.total) for s in measured], 0)
     except ValueError as error:
         why = str(error)
-    changes = np.concatenate(found).mean(0)
-    changes[:, 0] = np.nan  # nothing comes before the first step
+    every = np.concatenate(found)
+    every[..., 0] = np.nan  # nothing comes before the first step
+    known = np.isfinite(every)
+    with np.errstate(invalid="ignore"):
+        # A prompt with a start and an end is not asked at all steps.
+        changes = np.where(known, every, 0).sum(0) / known.sum(0)
     return Profile(changes, layout, preferences, why)
 
 

@@ -242,6 +242,26 @@ def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Pat
     assert text.endswith(f"\nDelta Cache: blocks {blocks} change least")
 
 
+def test_blocks_are_profiled_with_prompts_that_have_a_start_and_an_end(tiny: Any):
+    """At the steps at which one begins there is nothing to compare it with."""
+    timed = [
+        *conditioning(2, start_percent=0.0, end_percent=0.5),
+        *conditioning(4, start_percent=0.5, end_percent=1.0),
+    ]
+    late = conditioning(2, start_percent=0.7, end_percent=1.0)
+    plan = Plan([5], 12, 1.0, "euler", "simple")
+    latent = {"samples": torch.zeros(1, 16, 1, 8, 8)}
+    for positive, least in ((timed, 10), (late, 2)):
+        with torch.inference_mode():
+            profile: Any = measure(tiny, positive, conditioning(3), latent, plan)
+            inputs = (5, 12, 4.0, "euler", "simple", 0.6)
+            found = ScalingProfileBlocks.execute(tiny, positive, conditioning(3), latent, *inputs)
+        known = np.isfinite(profile.changes)
+        assert (known.sum(1) == known[0].sum()).all()
+        assert least <= known[0].sum() < 11
+        assert found.result[1]
+
+
 @pytest.mark.parametrize("name", ["hydit", "hunyuan3d_21"])
 def test_blocks_that_feed_late_ones_are_not_profiled(name: str, monkeypatch: pytest.MonkeyPatch):
     """It is known before anything is sampled."""
