@@ -53,8 +53,9 @@ class Target:
         """
         self.path = place_for(_own_folder(), name)
         self.unfinished = self.path.with_name(self.path.name.removesuffix(SUFFIX) + _UNFINISHED)
+        self._known = fingerprints(model)
         for path in (self.path, self.unfinished):
-            _check_model(path, fingerprints(model))
+            _check_model(path, self._known)
         with _writing(self.unfinished):
             write(self.unfinished, bytes(40 * steps**2 + 2**20), keep=False)
         _check_record(self.path)
@@ -64,7 +65,14 @@ class Target:
         _store(self.unfinished, file)
 
     def finish(self, file: CoefficientFile) -> None:
-        """Keep the whole, which *auto* may take from now on."""
+        """Keep the whole, which *auto* may take from now on.
+
+        Raises:
+            ValueError: if it cannot be written, or if a file of another model has come to its place
+                meanwhile; it is then kept as unfinished.
+        """
+        self.keep(file)
+        _check_model(self.path, self._known)
         _note(self.path, _store(self.path, file))
         with _writing(self.unfinished):
             self.unfinished.unlink(missing_ok=True)
