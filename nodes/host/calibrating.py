@@ -304,10 +304,12 @@ def sample(
 
 def _sized(model: Any, latent: dict[str, Any]) -> Any:
     """The latent as the host's sampler takes it: an empty one gets the channels and the size that the
-    model needs, by the ratio it was made for where the host knows of one."""
+    model needs, by the ratio it was made for where the host knows of one. In full precision: of half the
+    host makes full after the first step, whose outputs then compare with no others."""
     fix = comfy.sample.fix_empty_latent_channels
     ratios = [n for n in signature(fix).parameters if n.startswith("downscale_ratio")]
-    return fix(model, latent["samples"], **{name: latent.get(name) for name in ratios})
+    image = fix(model, latent["samples"], **{name: latent.get(name) for name in ratios})
+    return image.float() if isinstance(image, torch.Tensor) else image
 
 
 def record(

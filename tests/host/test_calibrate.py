@@ -22,6 +22,7 @@ from scaling_cache.cache_core.calibration.block_tables import (
 from scaling_cache.cache_core.calibration.files import load
 from scaling_cache.cache_core.calibration.folder import RECORD
 from scaling_cache.cache_core.calibration.trial import Trial
+from scaling_cache.cache_core.decide.layout import Layout
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
 from scaling_cache.cache_core.methods.base import Few, parse_ranges
 from scaling_cache.cache_core.methods.scaling import LEFT, Mode
@@ -38,7 +39,8 @@ from scaling_cache.nodes.families import find_family
 from scaling_cache.nodes.host import calibrating
 from scaling_cache.nodes.host.cache import Cache, install
 from scaling_cache.nodes.host.calibrating import Plan, Watch, watch_blocks
-from scaling_cache.nodes.host.profile import measure
+from scaling_cache.nodes.host.coefficient_files import Target
+from scaling_cache.nodes.host.profile import Profile, heat_map, measure
 from scaling_cache.nodes.host.progress import ProgressText
 from scaling_cache.nodes.host.sampling import log_snr
 from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
@@ -262,6 +264,14 @@ def test_blocks_are_profiled_with_prompts_that_have_a_start_and_an_end(tiny: Any
         assert found.result[1]
 
 
+@pytest.mark.parametrize(("steps", "wide"), [(30, 30 * 28), (1000, 2000)])
+def test_the_heat_map_of_a_long_run_is_not_as_wide_as_it_is_long(steps: int, wide: int):
+    changes = np.random.default_rng(0).random((3, steps))
+    picture = heat_map(Profile(changes, Layout((("double_block", 3),))), {})
+    assert wide < picture.shape[2] < wide + 200
+    assert picture.shape[1] < 400
+
+
 @pytest.mark.parametrize("name", ["hydit", "hunyuan3d_21"])
 def test_blocks_that_feed_late_ones_are_not_profiled(name: str, monkeypatch: pytest.MonkeyPatch):
     """It is known before anything is sampled."""
@@ -451,6 +461,29 @@ def test_a_name_of_another_model_is_refused_before_anything_is_sampled(
         with pytest.raises(ValueError, match=words):
             run(tiny, name=name)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_of_another_model_that_came_meanwhile_stays(tiny: Any, folder: Path):
+    run(tiny, runs=1, name="mine")
+    made = load(folder / "mine.safetensors")
+    target = Target("taken", tiny, 12)
+    coefficient_file(folder / "taken.safetensors", "another model")
+    before = (folder / "taken.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=r"taken\.safetensors is there and of another model"):
+        target.finish(made)
+    assert (folder / "taken.safetensors").read_bytes() == before
+    assert load(target.unfinished).provenance == made.provenance
+
+
+def test_a_latent_of_half_precision_is_measured_like_any_other(tiny: Any, folder: Path):
+    """The host samples its first step in half precision and the others in full."""
+    tables = []
+    for dtype in (torch.float16, torch.float32):
+        latent = {"samples": torch.zeros(1, 16, 1, 8, 8, dtype=dtype)}
+        run(tiny, runs=1, latent_image=latent)
+        tables.append(load(folder / "tiny.safetensors").blocks)
+    assert all(tables)
+    np.testing.assert_array_equal(tables[0].ratios, tables[1].ratios)
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sampled(
