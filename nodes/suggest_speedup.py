@@ -89,19 +89,15 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         schedule = schedule_of(model, sampler_name, scheduler, steps)
         traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
         if traits.stochastic:
-            return _say(
-                cls,
-                1.0,
-                f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
-                "know",
-            )
+            noise = "may add noise" if traits.unknown else "adds noise"
+            why = f"{sampler_name} {noise} between steps, which coefficients do not know"
+            return _say(cls, 1.0, f"No suggestion: {why}")
         found = find_coefficients(coefficients, model, schedule, cfg)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(cls, 1.0, f"No suggestion: {why}\nCalibrate Cache makes coefficients")
         try:
-            longest = 1 if traits.unknown else _DEFAULTS.max_gap
-            chains = best_chains(found.guided, schedule, (), longest, traits.sums)
+            chains = best_chains(found.guided, schedule, (), _DEFAULTS.max_gap, traits.sums)
         except ValueError as error:
             return _say(cls, 1.0, f"No suggestion: {error}")
         suggestion = suggest(chains, len(schedule) - 1)

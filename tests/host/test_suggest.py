@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from comfy.k_diffusion import sampling
 from comfy.samplers import sampler_object
 from scaling_cache.cache_core.calibration.files import load
 from scaling_cache.cache_core.methods.base import FASTEST
@@ -79,6 +80,22 @@ def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path):
     speedup, text = ask(tiny, sampler_name="euler_ancestral")
     assert speedup == 1.0
     assert "euler_ancestral adds noise" in text
+
+
+def test_a_sampler_of_another_pack_is_not_said_to_add_noise(
+    tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nobody knows; neither node takes it."""
+
+    def sampled(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("nothing is sampled")
+
+    monkeypatch.setattr(sampling, "sample_own", sampled, raising=False)
+    speedup, text = ask(tiny, sampler_name="own")
+    assert speedup == 1.0
+    assert "own may add noise between steps" in text
+    with pytest.raises(ValueError, match="^sampler_name: own may add noise at each step"):
+        run(tiny, sampler_name="own")
 
 
 def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):
