@@ -94,7 +94,7 @@ def test_a_sampler_of_another_pack_is_not_said_to_add_noise(
     speedup, text = ask(tiny, sampler_name="own")
     assert speedup == 1.0
     assert "own may add noise between steps" in text
-    with pytest.raises(ValueError, match="^sampler_name: own may add noise at each step"):
+    with pytest.raises(ValueError, match=r"^sampler_name: own may add noise at each step"):
         run(tiny, sampler_name="own")
 
 
