@@ -1,10 +1,8 @@
-"""One sampling run as every cache sees it: the step that an evaluation belongs to, what was decided,
-and how long it took.
+"""One sampling run as every cache sees it: steps of evaluations, what was decided, how long it took.
 
 The host's wrappers only translate into these calls, in this order: `begin` once per evaluation; for
 each batch of conditionings `skips`, the model on those that are left, and `complete`; at last
-`hand_over`. What goes wrong within them ends in `stop`: every further step is computed. A run that its
-user or an error ends is told so by `cut_short`, before `close`.
+`hand_over`. What goes wrong within them ends in `stop`: every further step is computed.
 """
 
 from __future__ import annotations
@@ -73,8 +71,7 @@ class Run:
         """Which conditionings of a batch need not run.
 
         Args:
-            keys: identity of each conditioning of the call, its window and place within the evaluation
-                included.
+            keys: identity of each conditioning, with its window and its place within the evaluation.
             x: noisy latent [batch, ...].
             active: per conditioning, whether it takes part at this noise level.
         """
@@ -111,13 +108,8 @@ class Run:
         self.report.note(f"Caching stopped: {why}")
 
     def cut_short(self) -> None:
-        """The run ends before its time: an evaluation without an output, and a step without any other, do
-        not count."""
-        if self._answered or self._started is None:
-            return
-        self._started, records = None, self.report.records
-        if records and records[-1] is self._record and not records[-1].evaluations:
-            records.pop()
+        """The run ends before its time: an evaluation that has no output yet does not count."""
+        self._started = self._started if self._answered else None
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""

@@ -485,6 +485,8 @@ def _end(active: Active, result: Any, about: Sampling) -> None:
     else:
         active.guard(run.cut_short)
     report = active.guard(run.close) or run.report
+    if result is None:
+        report.records[:] = [record for record in report.records if record.evaluations]
     tell(STATISTICS.end, report, result is not None)
     tell(active.progress.summarise, cache.method, report, result is None)
     if cache.on_close is not None:
