@@ -124,8 +124,12 @@ def server(url: str) -> str:
     Raises:
         ValueError: unless it is an address that can be asked.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
         raise ValueError(f"--server: must be like http://127.0.0.1:8188, got {url}")
     return url
 

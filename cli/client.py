@@ -15,10 +15,16 @@ from urllib.request import ProxyHandler, Request, build_opener
 Say = Callable[[str, float, str], None]
 _ANSWER_SECONDS = 60
 _POLL_SECONDS = 1.0
+# A run goes on while its host is too busy to answer, or the network is down.
+_AWAY_SECONDS = 60.0
 
 
 class HostError(RuntimeError):
     """The host is not there, refused the workflow or did not finish it; the message is for the user."""
+
+
+class Away(HostError):
+    """Nobody answers."""
 
 
 class Host:
@@ -65,11 +71,19 @@ class Host:
         Raises:
             HostError: if it failed, was interrupted or is gone.
         """
-        began = time.monotonic()
+        began = heard = time.monotonic()
         while True:
-            # In this order: a run that ends in between is then in the history.
-            place = self._place(prompt_id)
-            entry = self._ask(f"/history/{prompt_id}").get(prompt_id)
+            try:
+                # In this order: a run that ends in between is then in the history.
+                place = self._place(prompt_id)
+                entry = self._ask(f"/history/{prompt_id}").get(prompt_id)
+                heard = time.monotonic()
+            except Away:
+                if _since(heard) > _AWAY_SECONDS:
+                    raise
+                say("no answer, asking again", _since(began), "")
+                time.sleep(_POLL_SECONDS)
+                continue
             if entry is not None:
                 return _outputs(entry)
             if place is None:
@@ -147,9 +161,10 @@ class Host:
                 return answer.read()
         except HTTPError as error:
             raise HostError(_refusal(error)) from error
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:
+            # What no name of a machine can be is told as a fault of its letters.
             reason = getattr(error, "reason", error)
-            raise HostError(
+            raise Away(
                 f"no ComfyUI answers at {self.url} ({reason}); start it, or say where it is with --server"
             ) from error
 

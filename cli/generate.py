@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from .calibrate import DONE, FAILED, UNFIT, Progress, server
 from .client import Host, HostError
 from .edit import with_input, with_report, with_speedup
 from .workflow import Workflow, read
+
+_REPORT = ("report.png", "report.txt", "report.json")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         host = Host(server(options.server))
+        check_out(options.out)
         workflow, report = prepare(options, host)
     except (ValueError, HostError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,6 +86,17 @@ def prepare(options: argparse.Namespace, host: Host) -> tuple[Workflow, str | No
     return workflow, None
 
 
+def check_out(folder: Path) -> None:
+    """See before anything runs that files can be written; the folder is made when there are some.
+
+    Raises:
+        ValueError: if it cannot be made, or not be written in.
+    """
+    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ValueError(f"--out: {there} is no folder that can be written in")
+
+
 def run(host: Host, workflow: Workflow, metadata: bool) -> dict[str, Any]:
     """Outputs per node. Ctrl-C takes the run off the host.
 
@@ -106,8 +121,9 @@ def write(host: Host, outputs: dict[str, Any], report: str | None, folder: Path)
     Raises:
         HostError: if a file is gone.
     """
+    taken: set[str] = set() if report is None else {*_REPORT}
     for item in saved(outputs):
-        path = folder / Path(item["filename"]).name
+        path = folder / free_name(Path(item["filename"]).name, taken)
         path.write_bytes(host.file(item))
         yield path
     if report is None:
@@ -116,13 +132,21 @@ def write(host: Host, outputs: dict[str, Any], report: str | None, folder: Path)
     if made is None:
         raise HostError("the run ended without a report; the host's log says why")
     statistics = json.dumps(made["scaling_cache"][0], indent=1)
-    for name, content in (
-        ("report.png", host.file(made["images"][0])),
-        ("report.txt", "\n".join(made["text"]).encode()),
-        ("report.json", statistics.encode()),
-    ):
+    parts = host.file(made["images"][0]), "\n".join(made["text"]).encode(), statistics.encode()
+    for name, content in zip(_REPORT, parts, strict=True):
         (folder / name).write_bytes(content)
         yield folder / name
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """A name for a file that no other of the run has, on any system, which is then taken: the host keeps
+    files of one name in several folders."""
+    path, number, free = Path(name), 1, name
+    while free.casefold() in taken:
+        number += 1
+        free = f"{path.stem} ({number}){path.suffix}"
+    taken.add(free.casefold())
+    return free
 
 
 def saved(outputs: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -177,12 +177,18 @@ def calibration(workflow: Workflow, wanted: Wanted, node: str = "calibrate") -> 
 
 
 def without_caches(workflow: Workflow) -> Workflow:
-    """The same workflow with all caches passed by, so that every step is computed."""
+    """The same workflow with all caches passed by, so that every step is computed.
+
+    Raises:
+        ValueError: if caches lead to none but themselves.
+    """
 
     def real(value: Any) -> Any:
-        while is_link(value) and is_cache(workflow[value[0]]):
+        for _ in workflow:
+            if not (is_link(value) and is_cache(workflow[value[0]])):
+                return value
             value = workflow[value[0]]["inputs"].get("model")
-        return value
+        raise ValueError("WORKFLOW: cache nodes are linked in a ring")
 
     return {
         node: {**entry, "inputs": {k: real(v) for k, v in entry["inputs"].items()}}

@@ -153,7 +153,9 @@ class ScalingCacheReport(io.ComfyNode):
         )
         statistics = as_dict(facts)
         if metadata and isinstance(info, dict):
-            info.setdefault(KEY, {})[node_of(cls) or ""] = statistics
+            # A client that sends what it read from a picture sends a text.
+            held = info[KEY] if isinstance(info.get(KEY), dict) else {}
+            info[KEY] = {**held, node_of(cls) or "": statistics}
         picture, words = draw(facts, compared.pictures, compared.reference, language()), text(facts)
         shown = {
             **ui.PreviewImage(picture, cls=cls).as_dict(),

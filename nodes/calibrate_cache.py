@@ -21,7 +21,7 @@ from ..cache_core.methods.delta_cache import FIELDS
 from ..cache_core.run.report import format_ranges
 from . import inputs
 from .families import find_family
-from .host.calibrating import Plan, Watch, calibrate, runs_of
+from .host.calibrating import Plan, Watch, calibrate, runs_of, seed_after
 from .host.coefficient_files import Target
 from .host.compat import schema
 from .host.progress import ProgressText, node_of
@@ -119,7 +119,7 @@ class ScalingCalibrateCache(io.ComfyNode):
         words, kept = ProgressText(node_of(cls)), [""]
         total = runs_of(len(positives), runs, steps, refine)
         watch = Watch(total, lambda text: words.show(f"{text}\n{kept[0]}".strip()))
-        seeds = [seed + i for i in range(runs)]
+        seeds = [seed_after(seed, i) for i in range(runs)]
         plan = Plan(seeds, steps, cfg, sampler_name, scheduler, refine, watch)
 
         def keep(file: CoefficientFile, done: int) -> None:
@@ -131,8 +131,9 @@ class ScalingCalibrateCache(io.ComfyNode):
             )
             words.show(kept[0])
 
-        file = calibrate(model, positives, negative, latent_image, plan, keep)
-        target.finish(file)
+        with watch.to_the_end():
+            file = calibrate(model, positives, negative, latent_image, plan, keep)
+            target.finish(file)
         made = file.provenance
         how = (
             f"{target.path.name}: {made.family}, {made.samples} samples, {steps} steps {sampler_name}, "
@@ -150,7 +151,10 @@ def _use(file: CoefficientFile) -> str:
         return "Scaling Cache uses it for this model with the predictor least squares"
     if file.trial.wins:
         return f"Scaling Cache uses it from now on for this model: {file.trial}"
-    return f"Scaling Cache goes on learning with this model, which was nearer: {file.trial}"
+    return (
+        "Scaling Cache goes on learning with this model, as the coefficients were not surely nearer: "
+        f"{file.trial}"
+    )
 
 
 def _first_block(file: CoefficientFile) -> str:

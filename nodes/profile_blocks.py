@@ -93,10 +93,12 @@ class ScalingProfileBlocks(io.ComfyNode):
         criterion = rank_by_name(rank_by)
         check_range("skip", skip, 0.0, 1.0)
         words = ProgressText(node_of(cls))
-        plan = Plan([seed], steps, cfg, sampler_name, scheduler, watch=Watch(1, words.show))
-        profile = measure(model, positive, negative, latent_image, plan)
-        if isinstance(profile, str):
-            raise ValueError(f"model: {profile}")
+        watch = Watch(1, words.show)
+        plan = Plan([seed], steps, cfg, sampler_name, scheduler, watch=watch)
+        with watch.to_the_end():
+            profile = measure(model, positive, negative, latent_image, plan)
+            if isinstance(profile, str):
+                raise ValueError(f"model: {profile}")
         layout, preferences = profile.layout, profile.preferences
         if preferences is None:
             criterion = RankBy.STABILITY

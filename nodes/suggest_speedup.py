@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -88,25 +89,21 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         schedule = schedule_of(model, sampler_name, scheduler, steps)
         traits = sampler_traits(comfy.samplers.sampler_object(sampler_name), schedule)
         if traits.stochastic:
-            return _say(
-                cls,
-                1.0,
-                f"No suggestion: {sampler_name} adds noise between steps, which coefficients do not "
-                "know",
-            )
+            noise = "may add noise" if traits.unknown else "adds noise"
+            why = f"{sampler_name} {noise} between steps, which coefficients do not know"
+            return _say(cls, 1.0, f"No suggestion: {why}")
         found = find_coefficients(coefficients, model, schedule, cfg)
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(cls, 1.0, f"No suggestion: {why}\nCalibrate Cache makes coefficients")
         try:
-            longest = 1 if traits.unknown else _DEFAULTS.max_gap
-            chains = best_chains(found.guided, schedule, (), longest, traits.sums)
+            chains = best_chains(found.guided, schedule, (), _DEFAULTS.max_gap, traits.sums)
         except ValueError as error:
             return _say(cls, 1.0, f"No suggestion: {error}")
         suggestion = suggest(chains, len(schedule) - 1)
         # The widget that it goes to moves in tenths; rounded up it would not be safe.
-        safe = math.floor(suggestion.safe * 10 + 1e-6) / 10
-        return _say(cls, min(safe, FASTEST), f"{suggestion}\n{found.note}")
+        safe = min(math.floor(suggestion.safe * 10 + 1e-6) / 10, FASTEST)
+        return _say(cls, safe, f"{replace(suggestion, safe=safe)}\n{found.note}")
 
 
 def _say(cls: Any, speedup: float, text: str) -> io.NodeOutput:

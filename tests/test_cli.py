@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from cli import client, generate
 from cli.__main__ import main as command
 from cli.calibrate import Progress, main
-from cli.client import Host, standing
+from cli.client import Host, HostError, standing
 from cli.workflow import MORE_PROMPTS, Wanted, calibration, check
 from demo.host.fetch import ROOT
 
@@ -362,6 +363,17 @@ UNFIT = {
     ),
     "an address without http": (build(), ["--server", "localhost:8188"], "--server: must be like"),
     "an address without host": (build(), ["--server", "http://"], "--server: must be like"),
+    "half an address": (build(), ["--server", "http://[::1"], "--server: must be like"),
+    "no port": (build(), ["--server", "http://localhost:99999"], "--server: must be like"),
+    "caches in a ring": (
+        build(
+            ksampler(model=["a", 0]),
+            a=node("ScalingCache", model=["b", 0]),
+            b=node("EasyCache", model=["a", 0]),
+        ),
+        [],
+        "WORKFLOW: cache nodes are linked in a ring",
+    ),
 }
 
 
@@ -448,6 +460,70 @@ def test_a_server_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert f"no ComfyUI answers at {address}" in said
     assert "--server" in said
+
+
+@pytest.mark.parametrize("name", ["a" * 70, ".", "m\u00fcnchen.invalid"])
+def test_a_server_of_a_name_that_is_none(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(build()))
+    assert main([str(workflow), "--name", "mine", "--server", f"http://{name}:1"]) == 1
+    assert f"no ComfyUI answers at http://{name}:1" in capsys.readouterr().err
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """It breaks off an answer and gives the next ones; then it is gone."""
+    told: list[str] = []
+    asked: list[str] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            if len(asked) == 4:
+                self.connection.close()
+                return
+            done = self.path.startswith("/history") and len(asked) > 8
+            answers = {"/queue": {"queue_running": [[0, "p"]], "queue_pending": []}}
+            answers["/history/p"] = {"p": {"outputs": {"1": {}}}} if done else {}
+            content = json.dumps(answers.get(self.path, {})).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any):
+            pass
+
+    monkeypatch.setattr(client, "_POLL_SECONDS", 0.01)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as busy:
+        threading.Thread(target=busy.serve_forever).start()
+        host = Host(f"http://127.0.0.1:{busy.server_port}")
+        try:
+            assert host.wait("p", lambda state, *_: told.append(state)) == {"1": {}}
+        finally:
+            busy.shutdown()
+    assert "no answer, asking again" in told
+    monkeypatch.setattr(client, "_AWAY_SECONDS", 0.05)
+    with pytest.raises(HostError, match="no ComfyUI answers"):
+        host.wait("p", lambda *_: None)
+
+
+@pytest.mark.parametrize("place", ["file", "file/pictures"])
+def test_where_no_file_can_be_written_is_said_before_anything_runs(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "workflow.json").write_text(json.dumps(build()))
+    out = ["--out", str(tmp_path / place), "--server", "http://127.0.0.1:9"]
+    assert generate.main([str(tmp_path / "workflow.json"), *out]) == 2
+    assert f"--out: {tmp_path / 'file'} is no folder" in capsys.readouterr().err
+
+
+def test_no_file_takes_the_place_of_another():
+    taken = {"report.png"}
+    names = ("a.png", "A.png", "a (2).png", "report.png", "a.png", "b")
+    found = [generate.free_name(name, taken) for name in names]
+    assert found == ["a.png", "A (2).png", "a (2) (2).png", "report (2).png", "a (3).png", "b"]
 
 
 @pytest.mark.parametrize("content", [b"hello", b"{}", b"[]", b""])

@@ -113,7 +113,7 @@ def said() -> list[str]:
     for step in range(8):
         why = "between scheduled steps" if step % 2 else "no history for a conditioning"
         report.records.append(StepRecord(step, 1.0, why, None, None, 1, 1 - step % 2, 0.5, 0.1))
-    report.note("Coefficients: a.safetensors: learning was nearer in its trial, so it learns")
+    report.note("Coefficients: a.safetensors: not surely nearer in its trial, so it learns")
     missing = ["No SSIM: kornia cannot be imported (no)"]
     near = Fidelity(
         43.2, (50.0, 40.5), 0.98, (0.99, 0.98), 0.01, (0.01, 0.02), notes=tuple(missing)

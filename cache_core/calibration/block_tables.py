@@ -132,7 +132,8 @@ class WatchRun(BlockCache):
         seen_blocks: branch, block and step of each comparison of a block, still on the device.
         first: residuals of block 0 by branch and step, in part, in the host's memory.
         measured: [branches, steps, 3], NaN where nothing was compared, once the run has ended.
-        first_block, block_changes: as in the table, once the run has ended; None if a step is missing.
+        first_block: as in the table, once the run has ended; None if a step is missing.
+        block_changes: likewise, with NaN where nothing was compared; None if no block was.
     """
 
     seen: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
@@ -175,14 +176,14 @@ class WatchRun(BlockCache):
         # Of single blocks only parts are kept.
         return unit * conditionings * 2
 
-    def _changes_of_blocks(self) -> NDArray[np.float64] | None:
+    def _changes_of_blocks(self) -> NDArray[np.float64]:
         values = torch.stack([change for *_, change in self.seen_blocks]).cpu().double().numpy()
         branches = 1 + max(branch for branch, *_ in self.seen_blocks)
         found = np.full((branches, self.layout.total, self.clock.steps), np.nan)
         found[..., 0] = 0.0
         for (branch, block, step, _), value in zip(self.seen_blocks, values, strict=True):
             found[branch, block, step] = value
-        return found if np.isfinite(found).all() else None
+        return found
 
     def _call(self, states: list[State], step: int) -> NetworkCall:
         return WatchCall(self, states, step)

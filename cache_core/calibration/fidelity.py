@@ -50,8 +50,9 @@ class Fidelity:
 
     @property
     def worst(self) -> int:
-        """Picture with the lowest PSNR."""
-        return min(range(len(self.psnr_each)), key=self.psnr_each.__getitem__)
+        """Picture with the lowest PSNR; the first whose PSNR is no number, if there is one."""
+        known = [-math.inf if math.isnan(psnr) else psnr for psnr in self.psnr_each]
+        return known.index(min(known))
 
 
 def as_saved(pictures: torch.Tensor) -> torch.Tensor:

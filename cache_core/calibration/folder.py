@@ -162,12 +162,28 @@ def record(path: Path, data: bytes) -> None:
     """Note beside a file that it was made or imported here, so that it may be taken unasked.
 
     One line is added at a time: two processes lose none, and a line that a crash cut off spoils no other.
+
+    Raises:
+        OSError: if it cannot be noted.
     """
-    notes = path.with_name(RECORD)
+    check_record(path.parent)
+    with path.with_name(RECORD).open("ab") as file:
+        file.write(f"\n{_digest(data)}  {path.name}\n".encode())
+
+
+def check_record(folder: Path) -> None:
+    """See that files in a folder can be noted there, as far as that is known before.
+
+    Raises:
+        OSError: if they cannot.
+    """
+    notes = folder / RECORD
     if is_link(notes):
         raise OSError(errno.ELOOP, "is a link", str(notes))
-    with notes.open("ab") as file:
-        file.write(f"\n{_digest(data)}  {path.name}\n".encode())
+    if os.path.lexists(notes):
+        if not is_file(notes):
+            raise OSError(errno.EINVAL, "is no plain file", str(notes))
+        notes.open("ab").close()
 
 
 def recorded(folder: Path) -> Mapping[str, str]:

@@ -224,9 +224,21 @@ class RunLog:
         self._runs = (*kept, run)[-_MOST:]
 
     def latest(self, samplers: Collection[str] = ()) -> list[FinishedRun]:
-        """The runs at these samplers; those of the last prompt if there are none."""
-        found = [r for r in self._runs if r.sampler in samplers]
-        return found or [r for r in self._runs if r.prompt == self._runs[-1].prompt]
+        """The runs at these samplers, or in what such a node expanded to when it ran last; those of the
+        last prompt if there are none."""
+        inside = [(r, s) for r in self._runs for s in samplers if _is_inside(r.sampler, s)]
+        last = {sampler: run.prompt for run, sampler in inside}
+        found = [run for run, sampler in inside if run.prompt == last[sampler]]
+        # One may lie in several.
+        return list({id(run): run for run in found}.values()) or [
+            r for r in self._runs if r.prompt == self._runs[-1].prompt
+        ]
+
+
+def _is_inside(node: str | None, outer: str) -> bool:
+    """Whether a node is another one, or one that the host made of it: such are named after it, as 5.0.0.3
+    is after 5."""
+    return node is not None and (node == outer or node.startswith(f"{outer}."))
 
 
 @dataclass
@@ -234,7 +246,7 @@ class _Prompt:
     """Attributes:
     runs: facts of the runs that are over, as JSON has them.
     going: runs that are not, with reports that grow.
-    texts: what nodes said last, by their ids.
+    texts: what nodes said last, by their ids; the latest at the end.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -283,7 +295,10 @@ class Statistics:
     def say(self, prompt: str | None, node: str, text: str) -> None:
         """What stands under a node from now on."""
         if prompt is not None:
-            self._prompt(prompt).texts[node] = text
+            texts = self._prompt(prompt).texts
+            # What was said last stands at the end.
+            texts.pop(node, None)
+            texts[node] = text
 
     def of(self, prompt: str) -> dict[str, Any]:
         """JSON-ready; empty lists for a prompt that is not known."""

@@ -1,5 +1,4 @@
-"""One sampling run as every cache sees it: the step that an evaluation belongs to, what was decided,
-and how long it took.
+"""One sampling run as every cache sees it: steps of evaluations, what was decided, how long it took.
 
 The host's wrappers only translate into these calls, in this order: `begin` once per evaluation; for
 each batch of conditionings `skips`, the model on those that are left, and `complete`; at last
@@ -72,8 +71,7 @@ class Run:
         """Which conditionings of a batch need not run.
 
         Args:
-            keys: identity of each conditioning of the call, its window and place within the evaluation
-                included.
+            keys: identity of each conditioning, with its window and its place within the evaluation.
             x: noisy latent [batch, ...].
             active: per conditioning, whether it takes part at this noise level.
         """
@@ -108,6 +106,10 @@ class Run:
         self._ran |= not self._answered
         self._drop()
         self.report.note(f"Caching stopped: {why}")
+
+    def cut_short(self) -> None:
+        """The run ends before its time: an evaluation that has no output yet does not count."""
+        self._started = self._started if self._answered else None
 
     def close(self) -> RunReport:
         """End the run and drop all tensors."""

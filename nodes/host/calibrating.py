@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
@@ -21,7 +22,7 @@ from ...cache_core import VERSION
 from ...cache_core.calibration.block_tables import BlockTable, WatchRun, WatchStack, make_table
 from ...cache_core.calibration.files import MOST_STEPS, CoefficientFile, Provenance
 from ...cache_core.calibration.recording import GramRecorder
-from ...cache_core.decide.policies import Clock
+from ...cache_core.decide.policies import Clock, SamplerTraits
 from ...cache_core.decide.signals import SignalKind
 from ...cache_core.methods.base import FEWEST_STEPS
 from ...cache_core.planning.gram import total
@@ -31,6 +32,7 @@ from ..families import find_family
 from .cache import Cache, install, remove
 from .coefficients import family as family_of
 from .coefficients import fingerprint
+from .conditionings import other_cache
 from .progress import log
 from .sampling import log_snr, sampler_traits, schedule_of
 from .sensitivity import measure_gains, nudged_steps, spread
@@ -56,6 +58,16 @@ class Watch:
     _start: float = field(default_factory=time.monotonic, init=False)
     _told: float = field(default=0.0, init=False)
 
+    @contextmanager
+    def to_the_end(self) -> Iterator[None]:
+        """Where the runs break off, what was said of the one under way is true no more."""
+        try:
+            yield
+        except BaseException:
+            if self._begun:
+                self.tell("Stopped before the end")
+            raise
+
     def around(self, callback: Callable[..., None]) -> Callable[..., None]:
         """The callback of the next run, watched."""
         self._begun += 1
@@ -64,7 +76,9 @@ class Watch:
 
         def step(index: int, denoised: Any, x: Any, steps: int) -> None:
             callback(index, denoised, x, steps)
-            now, share = time.monotonic(), (done + (index + 1) / steps) / self.runs
+            # A sampler that chooses its own steps may make more of them.
+            share = (done + min((index + 1) / steps, 1.0)) / self.runs
+            now = time.monotonic()
             if now - self._told < 1 and index:
                 return
             self._told = now
@@ -116,17 +130,17 @@ def calibrate(
         ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
     """
     model = remove(model)
-    schedule = schedule_of(model, plan.sampler_name, plan.scheduler, plan.steps)
+    schedule, traits = check(model, plan)
     if len(schedule) - 1 > MOST_STEPS:
         raise ValueError(
             f"steps: must be {MOST_STEPS} at most, the scheduler made {len(schedule) - 1}"
         )
-    traits = sampler_traits(comfy.samplers.sampler_object(plan.sampler_name), schedule)
     if traits.stochastic:
-        raise ValueError(
-            f"sampler_name: {plan.sampler_name} adds noise at each step; calibrate with euler, the "
-            "coefficients serve other samplers"
-        )
+        why = "may add noise at each step" if traits.unknown else "adds noise at each step"
+        raise _unfit(plan, why)
+    if plan.refine and not traits.sums:
+        # One output per step is played back, and none to functions that look at both conditionings.
+        raise _unfit(plan, "needs more of a step than the output that refine plays back")
     watched, blocks = watch_blocks(model)
     image = _sized(model, latent)
     parts = image.unbind() if getattr(image, "is_nested", False) else []
@@ -174,7 +188,7 @@ def calibrate(
     file, trial = measured(recorders), None
     if len(positives) > 1:
         # Each prompt with what the others taught, and with a seed that was not calibrated with.
-        seed = max(plan.seeds) + 1
+        seed = seed_after(plan.seeds[-1], 1)
         again = [partial(_again, p, negative, latent, plan, seed) for p in positives]
         each = [r.table(_GUIDED) for r in recorders]
         others = [
@@ -183,6 +197,40 @@ def calibrate(
         ]
         trial = try_out(model, list(zip(again, others, strict=True)), plan.steps, lengths)
     return replace(file, trial=trial)
+
+
+def check(model: Any, plan: Plan) -> tuple[tuple[float, ...], SamplerTraits]:
+    """Schedule and traits of the sampler, once it is seen that every step will be computed, at its own
+    noise level.
+
+    Raises:
+        ValueError: naming the field, if another cache is on the model, or if the sampler makes a schedule
+            of its own.
+    """
+    sampler = comfy.samplers.sampler_object(plan.sampler_name)
+    function = getattr(sampler, "sampler_function", None)
+    held = model.wrappers, list(model.object_patches.values()), function
+    if other := other_cache(model.model_options, *held):
+        raise ValueError(
+            f"model: {other} is on it, and here every step is computed: remove that node"
+        )
+    schedule = schedule_of(model, plan.sampler_name, plan.scheduler, plan.steps)
+    traits = sampler_traits(sampler, schedule)
+    if traits.evaluations is None and not traits.unknown:
+        raise _unfit(plan, "chooses noise levels of its own")
+    return schedule, traits
+
+
+def _unfit(plan: Plan, why: str) -> ValueError:
+    return ValueError(
+        f"sampler_name: {plan.sampler_name} {why}; calibrate with euler, the coefficients serve other "
+        "samplers"
+    )
+
+
+def seed_after(seed: int, count: int) -> int:
+    """The seed so many after another; after the last one that there is comes 0."""
+    return (seed + count) % 2**64
 
 
 def runs_of(prompts: int, seeds: int, steps: int, refine: bool) -> int:
@@ -256,10 +304,12 @@ def sample(
 
 def _sized(model: Any, latent: dict[str, Any]) -> Any:
     """The latent as the host's sampler takes it: an empty one gets the channels and the size that the
-    model needs, by the ratio it was made for where the host knows of one."""
+    model needs, by the ratio it was made for where the host knows of one. In full precision: of half the
+    host makes full after the first step, whose outputs then compare with no others."""
     fix = comfy.sample.fix_empty_latent_channels
     ratios = [n for n in signature(fix).parameters if n.startswith("downscale_ratio")]
-    return fix(model, latent["samples"], **{name: latent.get(name) for name in ratios})
+    image = fix(model, latent["samples"], **{name: latent.get(name) for name in ratios})
+    return image.float() if isinstance(image, torch.Tensor) else image
 
 
 def record(

@@ -18,7 +18,15 @@ from ...cache_core.calibration.files import (
     read,
     read_provenance,
 )
-from ...cache_core.calibration.folder import SUFFIX, is_file, place_for, record, write
+from ...cache_core.calibration.folder import (
+    RECORD,
+    SUFFIX,
+    check_record,
+    is_file,
+    place_for,
+    record,
+    write,
+)
 from .coefficients import FOLDER, files, fingerprints
 
 _UNFINISHED = f" (unfinished){SUFFIX}"
@@ -45,20 +53,28 @@ class Target:
         """
         self.path = place_for(_own_folder(), name)
         self.unfinished = self.path.with_name(self.path.name.removesuffix(SUFFIX) + _UNFINISHED)
+        self._known = fingerprints(model)
         for path in (self.path, self.unfinished):
-            _check_model(path, fingerprints(model))
+            _check_model(path, self._known)
         with _writing(self.unfinished):
             write(self.unfinished, bytes(40 * steps**2 + 2**20), keep=False)
+        _check_record(self.path)
 
     def keep(self, file: CoefficientFile) -> None:
         """Keep what there is so far."""
         _store(self.unfinished, file)
 
     def finish(self, file: CoefficientFile) -> None:
-        """Keep the whole, which *auto* may take from now on."""
-        data = _store(self.path, file)
-        with _writing(self.path):
-            record(self.path, data)
+        """Keep the whole, which *auto* may take from now on.
+
+        Raises:
+            ValueError: if it cannot be written, or if a file of another model has come to its place
+                meanwhile; it is then kept as unfinished.
+        """
+        self.keep(file)
+        _check_model(self.path, self._known)
+        _note(self.path, _store(self.path, file))
+        with _writing(self.unfinished):
             self.unfinished.unlink(missing_ok=True)
 
 
@@ -78,10 +94,11 @@ def receive(name: str, data: bytes) -> str:
     parse(data, path.name)
     if os.path.lexists(path) and not (is_file(path) and read(path) == data):
         raise ValueError(f"name: {path.name} is taken by another file")
-    with _writing(path):
-        if not is_file(path):
+    _check_record(path)
+    if not is_file(path):
+        with _writing(path):
             write(path, data)
-        record(path, data)
+    _note(path, data)
     return path.name
 
 
@@ -125,6 +142,21 @@ def _store(path: Path, file: CoefficientFile) -> bytes:
     with _writing(path):
         write(path, data)
     return data
+
+
+def _check_record(path: Path) -> None:
+    """
+    Raises:
+        ValueError: if it cannot be noted that a file was made or imported.
+    """
+    with _writing(path.with_name(RECORD)):
+        check_record(path.parent)
+
+
+def _note(path: Path, data: bytes) -> None:
+    """Note that a file was made or imported, for *auto*."""
+    with _writing(path.with_name(RECORD)):
+        record(path, data)
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
     if found.guided is None:
         return found
     if not (found.trial.wins if found.trial else choice != AUTO):
-        why = "learning was nearer in its trial, so it learns"
+        why = "not surely nearer in its trial, so it learns"
         if not found.trial:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
     elif noisy:

@@ -20,10 +20,12 @@ from ..report.words import catalogue
 from .attention_probe import watch
 from .block_hooks import why_refused
 from .cache import Cache, install, remove
-from .calibrating import Plan, sample
+from .calibrating import Plan, check, sample
 from .language import language
 
 _CELL, _LEFT, _GAP, _TEXT = 28, 128, 20, 20
+# Of all steps in the picture; those of a long run are narrower.
+_WIDEST = 2800
 # From steady to restless, sRGB; dark to bright, so that it reads without colours too.
 _COLOURS = np.array([[13, 8, 60], [96, 24, 110], [190, 55, 84], [247, 130, 60], [252, 240, 165]])
 
@@ -46,7 +48,12 @@ class Profile:
 def measure(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], plan: Plan
 ) -> Profile | str:
-    """The profile of a model, or why it has none."""
+    """The profile of a model, or why it has none.
+
+    Raises:
+        ValueError: naming the field, if the model or the sampler is unfit.
+    """
+    check(model, plan)
     method = WatchStack()
     if why := why_refused(model, method):
         # The user asks on behalf of the method that skips what is found.
@@ -66,8 +73,12 @@ def measure(
         preferences = np.mean([s.preferences(layout.total) for s in measured], 0)
     except ValueError as error:
         why = str(error)
-    changes = np.concatenate(found).mean(0)
-    changes[:, 0] = np.nan  # nothing comes before the first step
+    every = np.concatenate(found)
+    every[..., 0] = np.nan  # nothing comes before the first step
+    known = np.isfinite(every)
+    with np.errstate(invalid="ignore"):
+        # A prompt with a start and an end is not asked at all steps.
+        changes = np.where(known, every, 0).sum(0) / known.sum(0)
     return Profile(changes, layout, preferences, why)
 
 
@@ -83,7 +94,8 @@ def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tens
         f"change of each block from step to step; bright: {top:.2g}",
         "steps from left to right; blocks with * can be skipped",
     ]
-    maps = [_cells(profile.changes / top)]
+    steps = profile.changes.shape[1]
+    maps = [_cells(profile.changes / top, max(min(_CELL, _WIDEST // steps), 1))]
     if preferences is not None:
         low, high = preferences.min(), preferences.max()
         headings.append(
@@ -116,9 +128,9 @@ def heat_map(profile: Profile, chosen: dict[str, tuple[int, ...]]) -> torch.Tens
     return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]
 
 
-def _cells(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+def _cells(values: NDArray[np.floating], width: int = _CELL) -> NDArray[np.uint8]:
     """Pixels [rows, columns, 3] of values [blocks, steps], dark at 0, bright from 1 on, grey for NaN."""
     known = np.isfinite(values)
     colours = ramp(np.where(known, np.minimum(values, 1), 0), _COLOURS)
     cells = np.where(known[..., None], colours, 60).astype(np.uint8)
-    return cells.repeat(_CELL, 0).repeat(_CELL, 1)
+    return cells.repeat(_CELL, 0).repeat(width, 1)

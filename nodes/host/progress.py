@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from traceback import format_exception
 from typing import Any
 
+from comfy_execution.graph_utils import is_link
 from comfy_execution.utils import get_executing_context
 
 from ...cache_core.run.report import (
@@ -441,7 +442,7 @@ def upstream(dynprompt: Any, node: str, field: str) -> set[str]:
 
 def _sources(inputs: dict[str, Any]) -> list[str]:
     """Nodes that inputs are linked to."""
-    return [v[0] for v in inputs.values() if isinstance(v, list) and len(v) == 2]
+    return [value[0] for value in inputs.values() if is_link(value)]
 
 
 def _here() -> tuple[str | None, str | None]:

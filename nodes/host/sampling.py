@@ -329,6 +329,8 @@ def outer_sample(
         options = _arranged(saved, session)
         _hooked(options, session)
     except Exception as error:
+        for active in session.caches:
+            tell(STATISTICS.withdraw, active.run.report)
         _refuse(caches, error)
         return executor(noise, latent_image, sampler, sigmas, *args, **kw)
     guider.model_options = options
@@ -480,7 +482,11 @@ def _end(active: Active, result: Any, about: Sampling) -> None:
         if run.report.count(UNKNOWN) and _inside(about.options):
             run.report.note(MOVING)
         active.guard(check, cache.method, run, result)
+    else:
+        active.guard(run.cut_short)
     report = active.guard(run.close) or run.report
+    if result is None:
+        report.records[:] = [record for record in report.records if record.evaluations]
     tell(STATISTICS.end, report, result is not None)
     tell(active.progress.summarise, cache.method, report, result is None)
     if cache.on_close is not None:

@@ -96,7 +96,7 @@ def fidelity_rows(facts: Facts) -> list[Row]:
     if fidelity is None:
         return []
     several = facts.count > 1
-    worst = f"{decibels(min(fidelity.psnr_each))} ({named(facts.kind, fidelity.worst)})"
+    worst = f"{decibels(fidelity.psnr_each[fidelity.worst])} ({named(facts.kind, fidelity.worst)})"
     found = [
         Row(
             "PSNR",
@@ -137,7 +137,7 @@ def sound_rows(facts: Facts) -> list[Row]:
 def notes(facts: Facts) -> list[str]:
     """Sentences below the table, each once."""
     said = [f"Not cached. {r.refused}" for r in facts.runs if r.refused]
-    said += [note for run in facts.runs for note in run.report.notes]
+    said += [note for run in facts.runs for note in run.report.sentences]
     said += facts.fidelity.notes if facts.fidelity is not None else ()
     return list(dict.fromkeys([*said, *facts.notes]))
 
@@ -172,7 +172,7 @@ def as_dict(facts: Facts) -> dict[str, Any]:
             "count": facts.count,
             "identical": fidelity.psnr == math.inf,
             "psnr": _number(fidelity.psnr, 3),
-            "psnr_worst": _number(min(fidelity.psnr_each), 3),
+            "psnr_worst": _number(fidelity.psnr_each[fidelity.worst], 3),
             "ssim": _number(fidelity.ssim, 5),
             "gmsd": _number(fidelity.gmsd, 5),
             "relative_error": _number(fidelity.error, 6),

@@ -9,6 +9,7 @@ from scaling_cache.cache_core.run.report import (
     FinishedRun,
     RunLog,
     RunReport,
+    Statistics,
     StepRecord,
     estimated_plain_seconds,
     measured_speedup,
@@ -40,6 +41,30 @@ def test_a_sampler_keeps_the_runs_of_its_last_prompt():
     assert log.latest({"4", "9"}) == [other]
     assert log.latest({"9"}) == [again, list_item]
     assert RunLog().latest({"3"}) == []
+
+
+def test_what_a_node_expanded_to_counts_as_its_own_of_the_last_prompt():
+    """The first time a loop of three, then one of two."""
+    log = RunLog()
+    for prompt, turns in (("p", 3), ("q", 2)):
+        for turn in range(turns):
+            log.add(run(sampler=f"5.0.{turn}.1", prompt=prompt))
+    log.add(run(sampler="50", prompt="q"))
+    first = run(sampler="3", prompt="p")
+    log.add(first)
+    found = log.latest({"3", "5", "5.0.1.1"})
+    assert [(r.sampler, r.prompt) for r in found] == [
+        ("5.0.0.1", "q"),
+        ("5.0.1.1", "q"),
+        ("3", "p"),
+    ]
+
+
+def test_the_text_that_was_said_last_stands_at_the_end():
+    statistics = Statistics(lambda *_: None)
+    for node, text in (("1", "begins"), ("2", "waits"), ("1", "goes on")):
+        statistics.say("p", node, text)
+    assert list(statistics.of("p")["texts"].items()) == [("2", "waits"), ("1", "goes on")]
 
 
 def test_scripts_have_no_prompt_and_keep_the_last_run():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_extras import nodes_easycache
 from scaling_cache.cache_core.calibration.block_tables import (
     WatchStack,
     first_block_steps,
@@ -21,6 +22,7 @@ from scaling_cache.cache_core.calibration.block_tables import (
 from scaling_cache.cache_core.calibration.files import load
 from scaling_cache.cache_core.calibration.folder import RECORD
 from scaling_cache.cache_core.calibration.trial import Trial
+from scaling_cache.cache_core.decide.layout import Layout
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
 from scaling_cache.cache_core.methods.base import Few, parse_ranges
 from scaling_cache.cache_core.methods.scaling import LEFT, Mode
@@ -36,8 +38,9 @@ from scaling_cache.nodes.calibrate_cache import ScalingCalibrateCache
 from scaling_cache.nodes.families import find_family
 from scaling_cache.nodes.host import calibrating
 from scaling_cache.nodes.host.cache import Cache, install
-from scaling_cache.nodes.host.calibrating import Plan, watch_blocks
-from scaling_cache.nodes.host.profile import measure
+from scaling_cache.nodes.host.calibrating import Plan, Watch, watch_blocks
+from scaling_cache.nodes.host.coefficient_files import Target
+from scaling_cache.nodes.host.profile import Profile, heat_map, measure
 from scaling_cache.nodes.host.progress import ProgressText
 from scaling_cache.nodes.host.sampling import log_snr
 from scaling_cache.nodes.host.sensitivity import NUDGE, nudged_steps
@@ -241,6 +244,34 @@ def test_the_steadiest_blocks_are_those_of_profile_blocks(tiny: Any, folder: Pat
     assert text.endswith(f"\nDelta Cache: blocks {blocks} change least")
 
 
+def test_blocks_are_profiled_with_prompts_that_have_a_start_and_an_end(tiny: Any):
+    """At the steps at which one begins there is nothing to compare it with."""
+    timed = [
+        *conditioning(2, start_percent=0.0, end_percent=0.5),
+        *conditioning(4, start_percent=0.5, end_percent=1.0),
+    ]
+    late = conditioning(2, start_percent=0.7, end_percent=1.0)
+    plan = Plan([5], 12, 1.0, "euler", "simple")
+    latent = {"samples": torch.zeros(1, 16, 1, 8, 8)}
+    for positive, least in ((timed, 10), (late, 2)):
+        with torch.inference_mode():
+            profile: Any = measure(tiny, positive, conditioning(3), latent, plan)
+            inputs = (5, 12, 4.0, "euler", "simple", 0.6)
+            found = ScalingProfileBlocks.execute(tiny, positive, conditioning(3), latent, *inputs)
+        known = np.isfinite(profile.changes)
+        assert (known.sum(1) == known[0].sum()).all()
+        assert least <= known[0].sum() < 11
+        assert found.result[1]
+
+
+@pytest.mark.parametrize(("steps", "wide"), [(30, 30 * 28), (1000, 2000)])
+def test_the_heat_map_of_a_long_run_is_not_as_wide_as_it_is_long(steps: int, wide: int):
+    changes = np.random.default_rng(0).random((3, steps))
+    picture = heat_map(Profile(changes, Layout((("double_block", 3),))), {})
+    assert wide < picture.shape[2] < wide + 200
+    assert picture.shape[1] < 400
+
+
 @pytest.mark.parametrize("name", ["hydit", "hunyuan3d_21"])
 def test_blocks_that_feed_late_ones_are_not_profiled(name: str, monkeypatch: pytest.MonkeyPatch):
     """It is known before anything is sampled."""
@@ -339,18 +370,73 @@ def test_other_samplers(sampler: str, tiny: Any, folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("more", "field"),
+    ("more", "said"),
     [
-        ({"sampler_name": "euler_ancestral"}, "sampler_name"),
-        ({"steps": 4}, "steps"),
-        ({"name": "../up"}, "name"),
-        ({"name": ""}, "name"),
+        ({"sampler_name": "euler_ancestral"}, "sampler_name: euler_ancestral adds noise"),
+        ({"sampler_name": "dpm_adaptive"}, "sampler_name: dpm_adaptive chooses noise levels"),
+        ({"sampler_name": "dpm_fast"}, "sampler_name: dpm_fast chooses noise levels"),
+        ({"sampler_name": "heun", "refine": True}, "sampler_name: heun needs more of a step"),
+        ({"sampler_name": "euler_cfg_pp", "refine": True}, "sampler_name: euler_cfg_pp needs more"),
+        ({"steps": 4}, "steps: "),
+        ({"name": "../up"}, "name: "),
+        ({"name": ""}, "name: "),
     ],
 )
-def test_bad_values_are_named(more: dict[str, Any], field: str, tiny: Any, folder: Path):
-    with pytest.raises(ValueError, match=rf"^{field}: "):
+def test_bad_values_are_named_before_anything_is_sampled(
+    more: dict[str, Any],
+    said: str,
+    tiny: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    with pytest.raises(ValueError, match=rf"^{said}"):
         run(tiny, **{"runs": 1, "steps": 8, **more})
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["EasyCacheNode", "LazyCacheNode"])
+def test_a_model_with_another_cache_is_refused_before_anything_is_sampled(
+    name: str, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What that repeats would stand in the file as what the model does."""
+    node = getattr(nodes_easycache, name)
+    model = node.execute(tiny, 0.2, 0.15, 0.95, False).result[0]
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    why = "^model: EasyCache or LazyCache is on it"
+    with pytest.raises(ValueError, match=why):
+        run(model)
+    latent = {"samples": torch.zeros(1, 16, 1, 8, 8)}
+    profiled = (conditioning(2), conditioning(3), latent, 5, 12, 4.0, "euler", "simple", 0.6)
+    with pytest.raises(ValueError, match=why):
+        ScalingProfileBlocks.execute(model, *profiled)
+    assert not list(folder.iterdir())
+
+
+def test_a_profile_with_noise_levels_of_the_sampler_is_refused(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    plan = Plan([5], 12, 4.0, "dpm_adaptive", "simple")
+    with pytest.raises(ValueError, match=r"^sampler_name: dpm_adaptive chooses noise levels"):
+        measure(tiny, conditioning(2), conditioning(3), {}, plan)
+
+
+def test_seeds_go_on_at_0_after_the_last_one(tiny: Any, folder: Path):
+    run(tiny, seed=2**64 - 1, positive_2=conditioning(7))
+    run(tiny, seed=2**64 - 1, runs=1, name="last")
+    run(tiny, seed=0, runs=1, name="first")
+    parts = [load(folder / f"{name}.safetensors").guided for name in ("last", "first")]
+    run(tiny, seed=2**64 - 1, name="both")
+    both = load(folder / "both.safetensors").guided
+    np.testing.assert_allclose(both.gram, total(parts).gram, rtol=1e-6)
+
+
+def test_a_sampler_that_makes_more_steps_than_planned_is_never_over_before_its_end():
+    told: list[str] = []
+    for index in (11, 30):
+        Watch(1, told.append).around(lambda *_: None)(index, None, None, 12)
+    assert told == ["Run 1 of 1, about 0 s left"] * 2
 
 
 def test_a_name_of_another_model_is_refused_before_anything_is_sampled(
@@ -377,6 +463,29 @@ def test_a_name_of_another_model_is_refused_before_anything_is_sampled(
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_file_of_another_model_that_came_meanwhile_stays(tiny: Any, folder: Path):
+    run(tiny, runs=1, name="mine")
+    made = load(folder / "mine.safetensors")
+    target = Target("taken", tiny, 12)
+    coefficient_file(folder / "taken.safetensors", "another model")
+    before = (folder / "taken.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=r"taken\.safetensors is there and of another model"):
+        target.finish(made)
+    assert (folder / "taken.safetensors").read_bytes() == before
+    assert load(target.unfinished).provenance == made.provenance
+
+
+def test_a_latent_of_half_precision_is_measured_like_any_other(tiny: Any, folder: Path):
+    """The host samples its first step in half precision and the others in full."""
+    tables = []
+    for dtype in (torch.float16, torch.float32):
+        latent = {"samples": torch.zeros(1, 16, 1, 8, 8, dtype=dtype)}
+        run(tiny, runs=1, latent_image=latent)
+        tables.append(load(folder / "tiny.safetensors").blocks)
+    assert all(tables)
+    np.testing.assert_array_equal(tables[0].ratios, tables[1].ratios)
+
+
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sampled(
     tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -399,6 +508,19 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sampled(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("kind", "why"), [("link", "is a link"), ("folder", "is no plain file")])
+def test_a_record_that_cannot_be_written_is_said_before_anything_is_sampled(
+    kind: str, why: str, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a calibration would end, and auto not take it."""
+    notes = folder / RECORD
+    notes.mkdir() if kind == "folder" else notes.symlink_to(folder / "elsewhere")
+    monkeypatch.setattr(comfy.sample, "sample", None)
+    with pytest.raises(ValueError, match=rf"^name: {RECORD} cannot be written in .*: {why}"):
+        run(tiny)
+    assert [path.name for path in folder.iterdir()] == [RECORD]
 
 
 @pytest.mark.parametrize(
@@ -434,6 +556,15 @@ def test_what_was_measured_before_a_fault_or_an_interrupt_is_kept_and_told(
     assert [text.split(":")[0] for text in told if text[0].isdigit()] == [
         f"{done} of 4 runs are kept in tiny (unfinished).safetensors" for done in (1, 2)
     ]
+    assert told[-1].splitlines() == [
+        "Stopped before the end",
+        "2 of 4 runs are kept in tiny (unfinished).safetensors: choose it by name, or calibrate to "
+        "the end",
+    ]
+    profiled = (conditioning(2), conditioning(3), {"samples": torch.zeros(1, 16, 1, 8, 8)})
+    with pytest.raises(error), torch.inference_mode():
+        ScalingProfileBlocks.execute(model, *profiled, 5, 12, 4.0, "euler", "simple", 0.6)
+    assert told[-1] == "Stopped before the end"
     assert (folder / "tiny.safetensors").read_bytes() == before, "a whole calibration stays"
     kept = folder / "tiny (unfinished).safetensors"
     assert load(kept).provenance.samples == 2
@@ -611,7 +742,32 @@ def test_auto_takes_what_was_nearer_in_the_trial(
     tried(folder, (40, 35), (39, 34))
     for choice in ("auto", "tiny.safetensors"):
         assert torch.equal(auto(choice), learning)
-        assert "tiny.safetensors: learning was nearer in its trial" in said[-1]
+        assert "tiny.safetensors: not surely nearer in its trial, so it learns" in said[-1]
+
+
+def test_a_trial_that_chance_may_have_won_is_not_said_to_be_lost(
+    tiny: Any, folder: Path, said: list[str], sample: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """The numbers beside the words are of coefficients that were nearer on average."""
+    close = Trial(np.array([[(40, 35), (40.1, 35.1)], [(40, 35), (44, 39)]]))
+    assert not close.wins
+    monkeypatch.setattr(calibrating, "try_out", lambda *_: close)
+    text = run(tiny, runs=1, positive_2=conditioning(7))
+    why = "the coefficients were not surely nearer: 39.5 dB with the coefficients, 37.5 dB learning"
+    assert why in text
+    sample(put(tiny, predictor=AUTO))
+    assert "tiny.safetensors: not surely nearer in its trial" in said[-1]
+
+
+def test_a_trial_is_not_won_by_computing_more(tiny: Any, folder: Path):
+    """On this schedule what least squares predicts does not go on as before, so all 8 steps are computed
+    and the result is the plain one."""
+    text = run(tiny, runs=1, steps=8, scheduler="exponential", positive_2=conditioning(7))
+    trial = load(folder / "tiny.safetensors").trial
+    assert trial is not None
+    np.testing.assert_array_equal(trial.psnr[:, 1], trial.psnr[:, 0])
+    assert trial.psnr.max() < 100
+    assert "goes on learning" in text
 
 
 def test_of_eight_steps_five_are_enough_with_coefficients(

@@ -234,3 +234,17 @@ def test_an_import_says_where_it_cannot_write(folder: Path) -> None:
         pytest.raises(ValueError, match=r"^name: c\.safetensors cannot be written in .*file: "),
     ):
         receive("c", (folder / "b.safetensors").read_bytes())
+
+
+def test_a_file_that_could_not_be_noted_is_not_taken_in(tmp_path: Path):
+    """Else it would be there, and auto not take it."""
+    (tmp_path / RECORD).mkdir()
+    path = tmp_path / "sent" / "c.safetensors"
+    path.parent.mkdir()
+    coefficient_file(path, "some model")
+    with (
+        looking_in(tmp_path),
+        pytest.raises(ValueError, match=rf"^name: {RECORD} cannot be written in .*: is no plain"),
+    ):
+        receive("c.safetensors", path.read_bytes())
+    assert not (tmp_path / "c.safetensors").exists()

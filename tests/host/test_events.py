@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling_cache.cache_core.methods import ScalingCache
+from scaling_cache.cache_core.methods import CfgCache, ScalingCache
 from scaling_cache.cache_core.run.report import RunReport, StepRecord
 from scaling_cache.nodes.host import progress as events
 from scaling_cache.nodes.host.cache import Cache, install
@@ -135,6 +136,29 @@ def test_words_of_a_run_that_is_over() -> None:
     ]
     told.stopped = True
     assert told.closing()["caption"] == "Stopped after 4 of 4 steps"
+
+
+@pytest.mark.parametrize(
+    ("method", "head"), [(ScalingCache(2.0), "Scaling Cache"), (CfgCache(), "CFG Cache")]
+)
+@pytest.mark.parametrize("step", [0, 4])
+def test_a_step_that_came_to_no_end_is_not_done(
+    method: Any, head: str, step: int, tiny: Any, sample: Any, said: list[str]
+) -> None:
+    asked: list[Any] = []
+
+    def failing(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        if len(asked) > step:
+            raise RuntimeError("out of memory")
+        return executor(*args, **kwargs)
+
+    model = install(tiny, Cache(method, coefficients="none"))
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "failing", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sample(model, steps=20)
+    assert f"{head}: stopped with {step} of 20 steps done. " in said[-1]
+    assert ("nothing was sampled" if step == 0 else f" of {step} evaluations") in said[-1]
 
 
 def test_a_run_of_which_nothing_was_predicted_has_no_speed() -> None:

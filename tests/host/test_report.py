@@ -13,12 +13,13 @@ import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrappersMP
+from comfy_execution.graph import DynamicPrompt
 from fontTools.ttLib import TTFont
 from scaling_cache.cache_core.calibration.fidelity import Fidelity, SoundFidelity, compare_pictures
 from scaling_cache.cache_core.run.report import FinishedRun, RunReport, StepRecord
 from scaling_cache.nodes.cache_report import cached_runs, compare, compare_audio, plain_runs
 from scaling_cache.nodes.host.language import language
-from scaling_cache.nodes.host.progress import runs_of
+from scaling_cache.nodes.host.progress import runs_of, upstream
 from scaling_cache.nodes.report import canvas, picture
 from scaling_cache.nodes.report.canvas import (
     COMPUTED,
@@ -476,3 +477,31 @@ def test_a_run_that_fails_leaves_nothing_in_the_log(tiny: Any, cached: Any, samp
     with pytest.raises(RuntimeError, match="on purpose"):
         sample(broken)
     assert runs_of(model, set()) == []
+
+
+def test_a_latent_that_holds_no_numbers_is_the_worst():
+    latent = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    broken = latent + 0.01
+    broken[2, 0, 0, 0] = math.nan
+    found = compare(latent={"samples": broken}, reference_latent={"samples": latent})
+    facts = Facts(fidelity=found.fidelity, count=3, kind="latent")
+    assert "(latent 3)" in text(facts)
+    assert as_dict(facts)["fidelity"]["psnr_worst"] is None
+    picture.draw(facts, found.pictures, found.reference)
+
+
+def test_why_every_step_was_computed_stands_in_the_report():
+    facts = Facts([make("cccc")])
+    assert "Every step was computed: test" in text(facts)
+    assert as_dict(facts)["notes"] == as_dict(facts)["runs"][0]["notes"]
+
+
+def test_what_feeds_an_input_is_told_by_links_alone():
+    """A curve of two points is a list of two as well."""
+    curve = {"class_type": "Curve", "inputs": {"points": [[0, 0], [1, 1]], "size": [64, 64]}}
+    nodes = {
+        "1": curve,
+        "2": {"class_type": "Sampler", "inputs": {"curve": ["1", 0]}},
+        "3": {"class_type": "Report", "inputs": {"images": ["2", 0]}},
+    }
+    assert upstream(DynamicPrompt(nodes), "3", "images") == {"1", "2"}

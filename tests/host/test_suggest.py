@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+from comfy.k_diffusion import sampling
 from comfy.samplers import sampler_object
 from scaling_cache.cache_core.calibration.files import load
-from scaling_cache.cache_core.planning.optimiser import best_chains
+from scaling_cache.cache_core.methods.base import FASTEST
+from scaling_cache.cache_core.planning.optimiser import Chain, best_chains
 from scaling_cache.cache_core.planning.suggestion import SAFE
+from scaling_cache.nodes import suggest_speedup
 from scaling_cache.nodes.host.coefficient_files import offered
 from scaling_cache.nodes.host.coefficients import choices
 from scaling_cache.nodes.host.sampling import sampler_traits, schedule_of
@@ -31,10 +35,23 @@ def test_it_says_what_the_file_expects(tiny: Any, folder: Path):
     safe = [c for c in best_chains(table, sigmas, (), 6) if c.error <= SAFE]
     wanted = 24 / len(safe[0].steps) if safe else 1.0
     assert wanted - 0.1 < speedup <= wanted
-    assert text.startswith(f"At 24 steps {wanted:.1f}x is safe")
+    assert text.startswith(f"At 24 steps {speedup:.1f}x is safe")
     assert "Coefficients: tiny.safetensors" in text
     assert "covers sigma" in ask(tiny, steps=90)[1]
     assert ask(tiny, coefficients="tiny.safetensors") == (speedup, text)
+
+
+@pytest.mark.parametrize(("computed", "said"), [(15, 1.8), (14, 2.0), (3, FASTEST)])
+def test_it_says_the_speedup_that_it_gives(
+    computed: int, said: float, tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 28 steps 15 are 1.87x, which in tenths is no more than 1.8."""
+    run(tiny, steps=28, runs=1)
+    chain = Chain(tuple(range(computed)), SAFE)
+    monkeypatch.setattr(suggest_speedup, "best_chains", lambda *_: [chain])
+    speedup, text = ask(tiny, 28)
+    assert speedup == said
+    assert text.startswith(f"At 28 steps {said:.1f}x is safe")
 
 
 def test_without_coefficients_it_says_so(tiny: Any, folder: Path):
@@ -63,6 +80,22 @@ def test_a_sampler_that_adds_noise_gets_no_suggestion(tiny: Any, folder: Path):
     speedup, text = ask(tiny, sampler_name="euler_ancestral")
     assert speedup == 1.0
     assert "euler_ancestral adds noise" in text
+
+
+def test_a_sampler_of_another_pack_is_not_said_to_add_noise(
+    tiny: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nobody knows; neither node takes it."""
+
+    def sampled(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("nothing is sampled")
+
+    monkeypatch.setattr(sampling, "sample_own", sampled, raising=False)
+    speedup, text = ask(tiny, sampler_name="own")
+    assert speedup == 1.0
+    assert "own may add noise between steps" in text
+    with pytest.raises(ValueError, match=r"^sampler_name: own may add noise at each step"):
+        run(tiny, sampler_name="own")
 
 
 def test_what_is_not_repaired_is_less_safe(tiny: Any, folder: Path):

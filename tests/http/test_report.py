@@ -107,8 +107,10 @@ def test_the_compare_workflow(host: Any):
 def test_statistics_in_the_metadata_of_what_is_saved_after_it(host: Any):
     workflow = compare(metadata=True)
     save = find(workflow, "SaveImage")
-    for _ in range(2):  # also when all else is taken from the host's memory
-        outcome = run(host, workflow, extra_data={"extra_pnginfo": {"workflow": {"nodes": []}}})
+    # Also when all else comes from the host's memory, and a client sends what it read from a file.
+    for held in ({}, {"scaling_cache": "{}"}):
+        info = {"workflow": {"nodes": []}, **held}
+        outcome = run(host, workflow, extra_data={"extra_pnginfo": info})
         (statistics,) = reported(outcome, workflow)["scaling_cache"]
         for item in outcome.outputs[save]["images"]:
             written = chunks(host, item)

@@ -105,6 +105,9 @@ def test_an_end_at_any_step_leaves_nothing(
             networks.sample(broken, name, steps=STEPS)
         error.__traceback__ = None
         assert runs[-1].nbytes == 0
+        records = runs[-1].report.records
+        assert all(record.evaluations for record in records), "what came to no end does not count"
+        assert not evaluation or len(records) == call
     assert len(runs) == 1 + count
     assert nothing_is_left(held)
     assert dict(vars(network)) == before

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_execution.utils import CurrentNodeContext
 from scaling_cache.cache_core.decide.policies import Accumulating, Distance
 from scaling_cache.cache_core.methods import (
     CfgCache,
@@ -24,7 +25,7 @@ from scaling_cache.cache_core.run.run import Run
 from scaling_cache.nodes.host import block_hooks, sampling, session
 from scaling_cache.nodes.host.cache import Cache, install
 from scaling_cache.nodes.host.presets import facts_of
-from scaling_cache.nodes.host.progress import ProgressText
+from scaling_cache.nodes.host.progress import STATISTICS, ProgressText
 
 from testbed import networks
 from testbed.install import cached
@@ -274,3 +275,16 @@ def test_a_fault_of_the_model_reaches_the_host(
     assert injected.struck == 1
     assert runs[0].nbytes == 0
     assert not runs[0].report.notes
+
+
+@pytest.mark.parametrize("name", ["_arranged", "_hooked"])
+def test_a_run_that_could_not_begin_is_not_under_way_for_ever(
+    name: str, error: type[Exception], built: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been told to who asks where a prompt stands."""
+    model = install(built("flux"), Cache(ScalingCache(), "7", coefficients="none"))
+    inject(monkeypatch, sampling, name, error)
+    prompt = f"{name} {error.__name__}"
+    with CurrentNodeContext(prompt, "9"):
+        networks.sample(model, "flux", steps=STEPS)
+    assert [run["state"] for run in STATISTICS.of(prompt)["runs"]] == ["refused"]
