@@ -426,7 +426,9 @@ def daemon(amount: float) -> Callable[[Graph], None]:
 
         inner = comfy.samplers.sampler_object("euler")
 
-        def sample_detail_daemon(model: Any, x: Any, sigmas: Any, **kwargs: Any) -> Any:
+        def sample_detail_daemon(
+            model: Any, x: Any, sigmas: Any, around: Any, **kwargs: Any
+        ) -> Any:
             levels, count = sigmas.tolist(), len(sigmas) - 1
 
             class Told:
@@ -441,9 +443,9 @@ def daemon(amount: float) -> Callable[[Graph], None]:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(model, name)
 
-            return inner.sampler_function(Told(), x, sigmas, **kwargs)
+            return around.sampler_function(Told(), x, sigmas, **kwargs)
 
-        graph.sampler = comfy.samplers.KSAMPLER(sample_detail_daemon)
+        graph.sampler = comfy.samplers.KSAMPLER(sample_detail_daemon, {"around": inner})
 
     return change
 

@@ -480,6 +480,11 @@ def nothing_pays(plan: RunPlan) -> str:
             f"{plan.traits.name} starts from new noise at each step: with guidance nothing that could be "
             "left out pays, and every step is computed. Without guidance it does"
         )
+    if plan.traits.free:
+        return (
+            f"{plan.traits.name} chooses noise levels by how evaluations differ: nothing that could be "
+            "left out pays, and every step is computed"
+        )
     if plan.traits.stochastic:
         return (
             f"{plan.steps} steps: {plan.traits.name} adds noise at each, and nothing that could be "
@@ -506,7 +511,8 @@ def tell_less(plan: RunPlan, target: float | None, asked: int, computed: int) ->
         asked: computed steps that were looked for.
         computed: those that there are.
     """
-    if computed > asked:
+    aimed = target_steps(plan.steps, target or FASTEST)
+    if computed > asked or (plan.traits.unknown and aimed < computed < plan.steps):
         why = "by the settings"
         if plan.traits.unknown:
             why = f"{plan.traits.name} is not known"
@@ -516,11 +522,11 @@ def tell_less(plan: RunPlan, target: float | None, asked: int, computed: int) ->
         plan.note(
             f"{counts}: {why}" if target is None else f"Less than {target:.1f}x: {why}, {counts}"
         )
-    elif target_steps(plan.steps, target or FASTEST) == plan.steps:
+    elif aimed == plan.steps:
         plan.note(leaves_nothing_out(plan))
     elif computed == plan.steps:
         plan.note(nothing_pays(plan))
-    elif computed > target_steps(plan.steps, target or FASTEST):
+    elif computed > aimed:
         gain, fewer = plan.steps / computed, plan.worth(calibrated=True)
         if plan.table is None and fewer < computed:
             plan.note(

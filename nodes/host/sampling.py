@@ -169,7 +169,10 @@ def sampler_traits(sampler: Any, sigmas: tuple[float, ...]) -> SamplerTraits:
     # Another pack may call a sampler of its own by a known name.
     entry = _SAMPLERS.get(name) if hosts else None
     if entry is None:
-        return SamplerTraits(name, None, stochastic=churned or not hosts or name not in _FREE_ODE)
+        noisy = churned or not hosts or name not in _FREE_ODE
+        inner = [o for o in options.values() if isinstance(o, comfy.samplers.Sampler)]
+        once = len(inner) == 1 and sampler_traits(inner[0], sigmas).single
+        return SamplerTraits(name, None, stochastic=noisy, once=once)
     silent = entry.eta and options.get("eta") == 0
     return SamplerTraits(
         name,

@@ -69,6 +69,40 @@ def test_noise_that_is_wholly_new_leaves_no_gain_at_few_steps_or_with_guidance(
     assert replace(plan, traits=sampler_traits(sampler, plan.sigmas)).worth() == least
 
 
+def of_another_pack(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **_: Any) -> torch.Tensor:
+    return x
+
+
+@pytest.mark.parametrize(("around", "least"), [(None, 20), ("heun", 20), ("euler", 15)])
+def test_a_sampler_that_may_ask_several_times_leaves_out_a_third(
+    around: str | None, least: int
+) -> None:
+    """Of `res_2s` every second step came no nearer than few of its own; Detail Daemon asks once."""
+    inner = {} if around is None else {"around": comfy.samplers.sampler_object(around)}
+    sampler, plan = comfy.samplers.KSAMPLER(of_another_pack, inner), plan_of(30)
+    assert replace(plan, traits=sampler_traits(sampler, plan.sigmas)).worth() == least
+
+
+@pytest.mark.parametrize("sampler", ["dpm_fast", "dpm_adaptive"])
+def test_samplers_that_go_by_how_evaluations_differ_compute_all(
+    sampler: str, built: Callable[[str], Any], plain: Callable[..., Any], said: list[str]
+) -> None:
+    """With 16 of 24 evaluations of dpm_fast emoji were 7 dB further than plain ones."""
+    run = {"steps": 12, "sampler": sampler}
+    model = cached(built("wan"), ScalingCache(), node_id="1")
+    assert torch.equal(networks.sample(model, "wan", **run), plain("wan", **run))
+    assert f"{sampler} chooses noise levels" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("noisy", "around"), [(False, {9, 10, 11, 12}), (True, {9, 10, 11, 12, 14})]
+)
+def test_noise_asks_for_one_more_behind_a_break(noisy: bool, around: set[int]) -> None:
+    """Without it a prompt replaced at 0.7 of 37 steps was 5 dB further than fewer steps, with it 9 nearer:
+    no line tells there whether it holds."""
+    assert plan_of(30, noisy=noisy, breaks=(10,)).around() == around
+
+
 @pytest.mark.parametrize(("steps", "scale", "guidance", "least"), [
     (20, 4.0, True, 8),
     (20, 7.0, True, 12),
