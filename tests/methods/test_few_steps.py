@@ -98,8 +98,8 @@ def test_samplers_that_go_by_how_evaluations_differ_compute_all(
     ("noisy", "around"), [(False, {9, 10, 11, 12}), (True, {9, 10, 11, 12, 14})]
 )
 def test_noise_asks_for_one_more_behind_a_break(noisy: bool, around: set[int]) -> None:
-    """Without it a prompt replaced at 0.7 of 37 steps was 5 dB further than fewer steps, with it 9 nearer:
-    no line tells there whether it holds."""
+    """Without it a prompt replaced at 0.7 of 37 steps was 5 dB further than fewer steps, with it 9 dB
+    nearer: no line tells there whether it holds."""
     assert plan_of(30, noisy=noisy, breaks=(10,)).around() == around
 
 
