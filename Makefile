@@ -40,9 +40,10 @@ compatibility: setup ## print what the host has of what the pack needs
 matrix: setup ## every model family, method, sampler and scheduler; writes docs/compatibility.md
 	@$(RUN) -m benchmarks.matrix --snapshot
 
-soak: setup ## 1,000 randomised runs with faults, 500 situations by chance
+soak: setup ## 1,000 randomised runs with faults, 500 situations by chance on two models
 	@$(RUN) -m benchmarks.soak
 	@$(RUN) -m benchmarks.chance
+	@$(RUN) -m benchmarks.chance --bed demo_emoji
 
 lint: setup ## ruff and pyright
 	@$(RUN) -m ruff check .

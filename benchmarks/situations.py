@@ -45,7 +45,7 @@ situation takes half a minute of one core.
 | --- | --- | --- | --- | --- | --- | --- |
 """
 
-STEPS, CFG, SHIFT, SEED = 30, 4.0, 3.0, 5000
+BED, STEPS, CFG, SHIFT, SEED = "demo_image", 30, 4.0, 3.0, 5000
 SPEEDS = (2.0, 3.0)
 # What may be lost against fewer steps: less means nothing over so few prompts.
 NOTHING = 0.5
@@ -125,7 +125,7 @@ class Situation:
 
     name: str
     change: Callable[[Graph], None]
-    bed: str = "demo_image"
+    bed: str = BED
 
 
 @dataclass(frozen=True)
