@@ -163,6 +163,8 @@ def soak(
 
 
 def summary(nearer: list[float]) -> str:
+    if not nearer:
+        return "no run skipped anything"
     kept = sum(found >= -situations.NOTHING for found in nearer)
     return (
         f"{kept} of {len(nearer)} runs that skipped kept the promise; the worst was {-min(nearer):.1f} "
@@ -182,7 +184,7 @@ def main() -> int:
     nearer = soak(chosen.runs, seed, lambda line: print(line, flush=True), chosen.bed)
     print(summary(nearer))
     kept = sum(found >= -situations.NOTHING for found in nearer)
-    return 0 if kept >= SHARE * len(nearer) and min(nearer) >= -FURTHEST else 1
+    return 0 if kept >= SHARE * len(nearer) and min(nearer, default=0.0) >= -FURTHEST else 1
 
 
 if __name__ == "__main__":
