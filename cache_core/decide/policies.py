@@ -239,6 +239,12 @@ class RunPlan:
         steps = (at + i for at in self.breaks for i in near)
         return frozenset(step for step in steps if 0 <= step < self.steps)
 
+    def taken(self, target: float, least: int = 1) -> int:
+        """Computed steps that breaks take on top of a target speed-up, so that the rest is spaced as it
+        would be without them; `least` as above."""
+        steps = len(self.around(least)) * (1 - 1 / target)
+        return math.ceil(steps) if self.traits.stochastic else round(steps)
+
 
 @dataclass(frozen=True)
 class Moment:

@@ -5,7 +5,6 @@ ones missed."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
@@ -141,11 +140,9 @@ class ScalingCache(StepMethod):
             return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
-        # What breaks take comes on top, so that the rest is spaced as it would be without them.
         least = 0 if self.few is Few.STEPS else plan.worth(self._calibrated(plan))
         asked = max(target_steps(plan.steps, self.target), least)
-        taken = len(plan.around(self._least(plan))) * (1 - 1 / self.target)
-        taken = math.ceil(taken) if plan.traits.stochastic else round(taken)
+        taken = plan.taken(self.target, self._least(plan))
         computed = self._placed(plan, min(asked + taken, plan.steps))
         base.tell_less(plan, self.asked, asked, len(computed))
         return Listed(computed)
