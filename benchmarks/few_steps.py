@@ -47,7 +47,7 @@ class Row:
         setting: of it.
         computed: share of the blocks that ran.
         psnr, worst: mean and lowest over prompts against all steps, dB.
-        faster: wall time of all steps over that of this way, single prompts.
+        faster: wall time of all steps over that of this way, single prompts; None if not timed.
     """
 
     model: str
@@ -58,7 +58,7 @@ class Row:
     computed: float
     psnr: float
     worst: float
-    faster: float
+    faster: float | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--file", type=Path, default=RESULTS)
     parser.add_argument("--page", action="store_true", help="only write docs/few_steps.md")
+    parser.add_argument("--times", action="store_true", help="only renew wall times; keep idle")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -87,12 +88,23 @@ def run(options: argparse.Namespace) -> None:
     for name, *steps in (model.split() for model in options.models):
         made, taken = int(steps[0]), int(steps[-1])
         for sampler in options.samplers:
-            rows = []
-            for row in measured(name, made, taken, sampler, options.prompts):
+            rows, prompts = [], 1 if options.times else options.prompts
+            for row in measured(name, made, taken, sampler, prompts):
                 print(row, flush=True)
                 # What left nothing out is of no use to a reader.
                 rows += [row] if row.computed < 1 else []
+            if options.times:
+                rows = timed(read(options.file), rows)
             store(options.file, rows, options.prompts)
+
+
+def timed(kept: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Rows of a file, those of one model and sampler with the times of others."""
+    found = {(row.model, row.sampler, row.way, row.setting): row.faster for row in rows}
+    keys = [(row.model, row.sampler, row.way, row.setting) for row in kept]
+    return [
+        replace(row, faster=found.get(key, row.faster)) for row, key in zip(kept, keys, strict=True)
+    ]
 
 
 def store(file: Path, rows: Sequence[Row], prompts: int) -> None:
@@ -235,7 +247,7 @@ def table(rows: Sequence[Row]) -> str:
         for row in sorted(group, key=lambda r: (-r.computed, -r.psnr)):
             near = f"{row.psnr:.1f}"
             near = f"**{near}**" if row in good else near
-            share, faster = f"{row.computed:.0%}", f"{row.faster:.2f}"
+            share, faster = f"{row.computed:.0%}", f"{row.faster:.2f}" if row.faster else "-"
             cells = (model, sampler, row.way, row.setting, share, faster)
             lines.append(f"| {' | '.join(cells)} | {near} ({row.worst:.1f}) |")
     return "\n".join(lines) + "\n"
