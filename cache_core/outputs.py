@@ -59,7 +59,7 @@ class OutputCache(Run):
     _followed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._histories = Histories(self.predictor.depth, self.judges)
+        self._histories = Histories(self.predictor.depth, self.judges, wary=self.clock.measures)
 
     def skips(self, keys: Keys, x: torch.Tensor, active: Sequence[bool]) -> tuple[bool, ...]:
         """All of them or none: at a skipped step each needs a history of its own, fresh and

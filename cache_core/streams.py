@@ -45,7 +45,7 @@ class StreamCache(OutputCache):
 
     def __post_init__(self) -> None:
         depth = self.predictor.depth
-        self._apart = [Histories(depth, self.judges) for _ in self.parts]
+        self._apart = [Histories(depth, self.judges, wary=self.clock.measures) for _ in self.parts]
         self._lengths = [part.length for part in self.parts]
         axes = [part.axis for part in self.parts]
         self._histories = _Histories(depth, self.judges, self._apart, self._lengths, axes)

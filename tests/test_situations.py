@@ -46,6 +46,19 @@ def test_a_repair_goes_with_the_scale() -> None:
         assert row.cached > row.fewer + 2, row
 
 
+def test_what_turns_again_and_again_is_computed_where_nothing_repairs() -> None:
+    """Guidance in turn with a sampler of another pack was 6 dB further than fewer steps."""
+
+    def change(graph: situations.Graph) -> None:
+        situations.res_2s(graph)
+        situations.guided(lambda i, _: 2.0 if i % 2 else 1.0)(graph)
+
+    situations.ready()
+    for row in situations.measure(situations.Situation("in turn", change), 4, (1.5,), 27):
+        assert row.kept, row
+        assert row.computed < row.evaluations
+
+
 def test_runs_by_chance() -> None:
     """No fault in any combination, and some are skipped; `make soak` counts the promise."""
     situations.ready()

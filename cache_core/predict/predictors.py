@@ -559,18 +559,22 @@ class Histories:
     Attributes:
         depth: computed outputs that each keeps.
         judges: whether outputs bend evenly enough over the axis to tell when they do not go on.
+        wary: whether nothing is predicted any more once they did not twice, as where no repair follows.
         known: each of them.
         bent: how the newest outputs bent, None if they are on no line.
     """
 
     depth: int
     judges: bool
+    wary: bool = field(default=False, kw_only=True)
     known: dict[Hashable, History] = field(default_factory=dict, init=False)
     bent: float | None = field(default=None, init=False)
     # How outputs bent at the last computed step at which they went on as before.
     _bend: float = field(default=math.inf, init=False)
     # Of the last two computed evaluations.
     _places: list[float] = field(default_factory=list, init=False)
+    # How often outputs did not go on where they were to be predicted.
+    _turns: int = field(default=0, init=False)
 
     def why_not(
         self,
@@ -593,7 +597,8 @@ class Histories:
             history = self.known.get((key, number)) if on else None
             if on and (history is None or history.kind != kind or history.step < oldest):
                 return UNKNOWN
-            if history is not None and not history.settled:
+            if history is not None and (not history.settled or (self.wary and self._turns > 1)):
+                self._turns += 1
                 return TURNED
         return ""
 
