@@ -9,7 +9,6 @@ to what surrounds them than large ones do.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from demo.few_steps.teachers import load_student
 from demo.nodes.vocabulary import held_out_prompts
 
 from . import measures, results
-from .beds import BEDS, Plan, Prompt, environment, ready
+from .beds import BEDS, Plan, environment, ready
+from .fidelity import clock
 from .lab import TUNING_SEED, Lab, Trial, products
 from .meter import in_steps
 from .ways import Group
@@ -109,10 +109,10 @@ def timed(kept: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 
 def store(file: Path, rows: Sequence[Row], prompts: int) -> None:
     """Put rows in the place of those of the same model and sampler."""
-    kept = read(file) if file.exists() else []
+    facts, kept = results.kept(file, {**environment(), "prompts": prompts}, ())
     taken = {(row.model, row.sampler) for row in rows}
-    rows = [*(row for row in kept if (row.model, row.sampler) not in taken), *rows]
-    results.write(file, {**environment(), "prompts": prompts}, [asdict(row) for row in rows])
+    others = [row for row in kept if (row["model"], row["sampler"]) not in taken]
+    results.write(file, facts, [*others, *(asdict(row) for row in rows)])
 
 
 def read(file: Path) -> list[Row]:
@@ -133,24 +133,17 @@ def measured(name: str, made: int, steps: int, sampler: str, prompts: int) -> It
     full = lab.sample(lab.plain, chosen, [SEED])
     ways = [*ours(lab, calibrated(lab)), *(published(lab) if steps == made else ())]
     model_name = f"{name}, {made}-step student" + ("" if steps == made else f" at {steps}")
-    for way, setting, model, plan in ways:
-        trial = Trial(way, Group.OURS, None, setting, model, plan)
+    trials = [
+        Trial(way, Group.OURS, None, setting, model, plan) for way, setting, model, plan in ways
+    ]
+    times = clock(lab, [lab.plain, *trials], chosen[:1], PAIRS)[1:]
+    for trial, time in zip(trials, times, strict=True):
         found = lab.sample(trial, chosen, [SEED])
         near = measures.psnr(found.pictures, full.pictures)
         share = in_steps(found.rows, full.rows, 1)
-        head = (model_name, steps, sampler, way, setting, round(share, 3))
-        faster = statistics.median(gains(lab, trial, chosen[0]))
-        yield Row(
-            *head, round(float(near.mean()), 2), round(float(np.min(near)), 2), round(faster, 2)
-        )
-
-
-def gains(lab: Lab, trial: Trial, prompt: Prompt) -> list[float]:
-    """Wall time of the plain run over that of a trial, in turn."""
-    return [
-        lab.seconds(lab.plain, prompt, SEED) / lab.seconds(trial, prompt, SEED)
-        for _ in range(PAIRS)
-    ]
+        head = (model_name, steps, sampler, trial.method, trial.setting, round(share, 3))
+        mean, worst = round(float(near.mean()), 2), round(float(np.min(near)), 2)
+        yield Row(*head, mean, worst, round(time["speedup"], 2))
 
 
 def calibrated(lab: Lab) -> Any:

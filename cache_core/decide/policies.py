@@ -191,9 +191,8 @@ class RunPlan:
         # halves 4 of 10 steps each were level with plain sampling, 5 of 10 were 9 dB nearer.
         least = math.ceil(min(share * self.steps, enough, enough * self.covers + 1))
         if self.traits.unknown:
-            least = max(
-                least, math.ceil((1 / 2 if self.traits.once else _WORTH_UNKNOWN) * self.steps)
-            )
+            share = 1 / 2 if self.traits.once else _WORTH_UNKNOWN
+            least = max(least, math.ceil(share * self.steps))
         return least
 
     @property

@@ -216,7 +216,7 @@ def check(model: Any, plan: Plan) -> tuple[tuple[float, ...], SamplerTraits]:
         )
     schedule = schedule_of(model, plan.sampler_name, plan.scheduler, plan.steps)
     traits = sampler_traits(sampler, schedule)
-    if traits.evaluations is None and not traits.unknown:
+    if traits.free:
         raise _unfit(plan, "chooses noise levels of its own")
     return schedule, traits
 
