@@ -1,7 +1,8 @@
 """`make demo`: pictures from words in the real host, plain and with the cache, side by side.
 
 Each prompt is sampled with all steps, with the cache at 2x and 3x, and plainly with as many steps as the
-cache computed. Picture, table and report.json are in demo/out. Seconds are those of the sampler node.
+cache computed. A corner of each shows where it differs from the first. Picture, table and report.json are
+in demo/out. Seconds are those of the sampler node.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from .report import Clip, Frames, Result, environment, fidelity, print_table, su
 from .run import (
     CACHE,
     OUT,
-    STEPS,
     TARGETS,
     fewer_steps,
     find,
@@ -36,8 +36,12 @@ from .run import (
 
 # Names that calibration has not seen.
 PROMPTS = ("christmas tree", "sun face", "butterfly", "kangaroo")
-_SIDE = 256  # of a picture on the sheet
+# So few that a third of them draws visibly another picture.
+STEPS = 28
+_SIDE, CORNER = 256, 72  # of a picture and a difference on the sheet
 LINE = 22
+# How much stronger than it is a difference is shown.
+STRONGER = 6
 Change = Callable[[Workflow], None]
 
 
@@ -105,25 +109,35 @@ def title(result: Result) -> str:
 def save_sheet(results: list[Result], prompts: list[str], path: Path) -> None:
     """A row per prompt, a column per method; what is not sampled yet is white."""
     row, width = LINE + _SIDE, _SIDE * len(results)
-    page = Image.new("RGB", (width, row * len(prompts)), "white")
+    page = Image.new("RGB", (width, row * len(prompts) + LINE), "white")
     pen = ImageDraw.Draw(page)
+    words = f"The corners show what differs from the first of a row, {STRONGER} times as strong."
+    pen.text((4, row * len(prompts) + 4), words, fill="black", font_size=12)
     for column, result in enumerate(results):
         for number, clip in enumerate(result.clips):
-            left, top = column * _SIDE, number * row
+            left, top, full = column * _SIDE, number * row, results[0].clips[number].frames
+            page.paste(enlarged(clip.frames, _SIDE), (left, top + LINE))
             text = f"{title(result)}: {clip.counts[0]} computed, {clip.seconds:.1f} s"
             if result is results[0]:
                 text = f"{prompts[number]}: {clip.steps} steps, {clip.seconds:.1f} s"
             else:
-                text += f", {fidelity(clip.frames, results[0].clips[number].frames)[0]:.1f} dB"
+                text += f", {fidelity(clip.frames, full)[0]:.1f} dB"
+                corner = (left + _SIDE - CORNER, top + row - CORNER)
+                page.paste(enlarged(difference(clip.frames, full), CORNER), corner)
             pen.text((left + 4, top + 4), text, fill="black", font_size=12)
-            page.paste(enlarged(clip.frames), (left, top + LINE))
     part = path.with_suffix(".part")
     page.save(part, "PNG")
     part.replace(path)
 
 
-def enlarged(frames: Frames) -> Image.Image:
-    return Image.fromarray(frames[0]).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+def enlarged(frames: Frames, side: int) -> Image.Image:
+    return Image.fromarray(frames[0]).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def difference(frames: Frames, reference: Frames) -> Frames:
+    """How far each value is from that of the reference, stronger than it is."""
+    apart = np.abs(frames.astype(np.int16) - reference) * STRONGER
+    return apart.clip(max=255).astype(np.uint8)
 
 
 def run(prompts: list[str]) -> None:
