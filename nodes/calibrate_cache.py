@@ -116,7 +116,7 @@ class ScalingCalibrateCache(io.ComfyNode):
     ) -> io.NodeOutput:
         target = Target(name, model, steps)
         positives = [positive, *(more[key] for key in sorted(more) if more[key] is not None)]
-        words, kept = ProgressText(node_of(cls)), [""]
+        words, kept, lacks = ProgressText(node_of(cls)), [""], list[str]()
         total = runs_of(len(positives), runs, steps, refine)
         watch = Watch(total, lambda text: words.show(f"{text}\n{kept[0]}".strip()))
         seeds = [seed_after(seed, i) for i in range(runs)]
@@ -132,7 +132,7 @@ class ScalingCalibrateCache(io.ComfyNode):
             words.show(kept[0])
 
         with watch.to_the_end():
-            file = calibrate(model, positives, negative, latent_image, plan, keep)
+            file = calibrate(model, positives, negative, latent_image, plan, keep, lacks.append)
             target.finish(file)
         made = file.provenance
         how = (
@@ -140,7 +140,8 @@ class ScalingCalibrateCache(io.ComfyNode):
             f"cfg {cfg:g}"
         )
         told = (how, _use(file), _first_block(file), _steady_blocks(file, model))
-        text = "\n".join(line for line in told if line)
+        missing = lacks if file.blocks is None else []
+        text = "\n".join(line for line in (*told, *missing) if line)
         words.show(text)
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 

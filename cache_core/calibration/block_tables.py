@@ -291,6 +291,8 @@ def make_table(
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         raise ValueError("the blocks did not run")
+    if not np.isfinite(ratios).all():
+        raise ValueError("a prompt that begins or ends in mid-run has no ratio there")
 
     def mean(runs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
         whole = [run for run in runs if len(run) == branches and np.isfinite(run).all()]

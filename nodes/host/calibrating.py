@@ -33,7 +33,6 @@ from .cache import Cache, install, remove
 from .coefficients import family as family_of
 from .coefficients import fingerprint
 from .conditionings import other_cache
-from .progress import log
 from .sampling import log_snr, sampler_traits, schedule_of
 from .sensitivity import measure_gains, nudged_steps, spread
 from .trial_runs import RUNS, try_out
@@ -120,11 +119,13 @@ def calibrate(
     latent: dict[str, Any],
     plan: Plan,
     keep: Callable[[CoefficientFile, int], None] = lambda file, runs: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> CoefficientFile:
     """Sample plainly, once per conditioning and seed.
 
     Args:
         keep: gets what there is after each run, and how many there were.
+        note: gets a sentence on what the file lacks.
 
     Raises:
         ValueError: naming the field, if the sampler is unfit or the model's output is unusable.
@@ -141,7 +142,7 @@ def calibrate(
     if plan.refine and not traits.sums:
         # One output per step is played back, and none to functions that look at both conditionings.
         raise _unfit(plan, "needs more of a step than the output that refine plays back")
-    watched, blocks = watch_blocks(model)
+    watched, blocks = watch_blocks(model, note)
     image = _sized(model, latent)
     parts = image.unbind() if getattr(image, "is_nested", False) else []
     lengths = [size for size in (math.prod(part.shape[1:]) for part in parts) if size]
@@ -239,9 +240,16 @@ def runs_of(prompts: int, seeds: int, steps: int, refine: bool) -> int:
     return prompts * (seeds + nudged + (RUNS if prompts > 1 else 0))
 
 
-def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
+def watch_blocks(
+    model: Any, note: Callable[[str], None] = lambda text: None
+) -> tuple[Any, Callable[[], BlockTable | None]]:
     """A clone of the model that also measures its block stack in each run, and what gives the table in
-    the end: None for a model whose blocks cannot be reached, and for a UNet, which has no such stack."""
+    the end: None for a model whose blocks cannot be reached, for a UNet, which has no such stack, and
+    where nothing was measured.
+
+    Args:
+        note: gets once why nothing was.
+    """
     family = find_family(model.model.diffusion_model)
     if family is None or family.unet:
         return model, lambda: None
@@ -264,7 +272,7 @@ def watch_blocks(model: Any) -> tuple[Any, Callable[[], BlockTable | None]]:
         except ValueError as error:
             if str(error) not in told:
                 told.append(str(error))
-                log.warning("[Scaling Cache] no coefficients for TeaCache and MagCache: %s", error)
+                note(f"No coefficients for TeaCache and MagCache: {error}")
             return None
 
     return install(model, cache), table

@@ -264,6 +264,19 @@ def test_blocks_are_profiled_with_prompts_that_have_a_start_and_an_end(tiny: Any
         assert found.result[1]
 
 
+def test_a_file_without_ratios_says_why(tiny: Any, folder: Path):
+    timed = [
+        *conditioning(2, start_percent=0.0, end_percent=0.5),
+        *conditioning(4, start_percent=0.5, end_percent=1.0),
+    ]
+    text = run(tiny, positive=timed)
+    assert load(folder / "tiny.safetensors").blocks is None
+    assert text.endswith(
+        "\nNo coefficients for TeaCache and MagCache: a prompt that begins or ends in mid-run has no "
+        "ratio there"
+    )
+
+
 @pytest.mark.parametrize(("steps", "wide"), [(30, 30 * 28), (1000, 2000)])
 def test_the_heat_map_of_a_long_run_is_not_as_wide_as_it_is_long(steps: int, wide: int):
     changes = np.random.default_rng(0).random((3, steps))
