@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, default=RESULTS)
     parser.add_argument("--page", action="store_true", help="only write docs/few_steps.md")
     parser.add_argument("--times", action="store_true", help="only renew wall times; keep idle")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="that are timed; 0 for no times")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
         made, taken = int(steps[0]), int(steps[-1])
         for sampler in options.samplers:
             rows, prompts = [], 1 if options.times else options.prompts
-            for row in measured(name, made, taken, sampler, prompts):
+            for row in measured(name, made, taken, sampler, prompts, options.pairs):
                 print(row, flush=True)
                 # What left nothing out is of no use to a reader.
                 rows += [row] if row.computed < 1 else []
@@ -120,12 +121,15 @@ def read(file: Path) -> list[Row]:
     return [Row(**row) for row in results.read(file)[1]]
 
 
-def measured(name: str, made: int, steps: int, sampler: str, prompts: int) -> Iterator[Row]:
+def measured(
+    name: str, made: int, steps: int, sampler: str, prompts: int, pairs: int
+) -> Iterator[Row]:
     """Every way to sample with less on one student; of the published ones at its own number of steps.
 
     Args:
         made: number of steps that the student was made for.
         steps: that are sampled.
+        pairs: of single prompts that are timed.
     """
     bed = replace(BEDS[f"demo_{name}"], load=lambda _: load_student(name, made))
     lab = Lab(bed, Plan(steps, 1.0, 0.0, sampler), 1)
@@ -136,14 +140,16 @@ def measured(name: str, made: int, steps: int, sampler: str, prompts: int) -> It
     trials = [
         Trial(way, Group.OURS, None, setting, model, plan) for way, setting, model, plan in ways
     ]
-    times = clock(lab, [lab.plain, *trials], chosen[:1], PAIRS)[1:]
+    times = (
+        clock(lab, [lab.plain, *trials], chosen[:1], pairs)[1:] if pairs else [None] * len(trials)
+    )
     for trial, time in zip(trials, times, strict=True):
         found = lab.sample(trial, chosen, [SEED])
         near = measures.psnr(found.pictures, full.pictures)
         share = in_steps(found.rows, full.rows, 1)
         head = (model_name, steps, sampler, trial.method, trial.setting, round(share, 3))
         mean, worst = round(float(near.mean()), 2), round(float(np.min(near)), 2)
-        yield Row(*head, mean, worst, round(time["speedup"], 2))
+        yield Row(*head, mean, worst, time and round(time["speedup"], 2))
 
 
 def calibrated(lab: Lab) -> Any:
