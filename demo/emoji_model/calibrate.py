@@ -2,7 +2,7 @@
 
     python -m demo.emoji_model.calibrate
 
-Four training prompts, one seed each, 50 steps euler, with the guidance and shift of `evaluate`.
+Sixteen training prompts, one seed each, 50 steps euler, with the guidance and shift of `evaluate`.
 """
 
 from __future__ import annotations
@@ -13,4 +13,4 @@ from .evaluate import CFG, LATENT, conditioning, load_model
 from .networks import COEFFICIENTS
 
 if __name__ == "__main__":
-    write(COEFFICIENTS, load_model, conditioning, LATENT, training_prompts()[::400], CFG)
+    write(COEFFICIENTS, load_model, conditioning, LATENT, training_prompts()[::91], CFG)
