@@ -11,7 +11,7 @@ from .results import Row
 from .standings import OTHERS, OWN, best
 from .ways import ORACLE, Group
 
-SPEEDS = (2.0, 2.5, 3.0)
+SPEEDS = (2.0, 3.0)
 METHODS = (*OWN, ORACLE)
 # Speed-ups up to which this PSNR is to be kept, by steps of the run.
 SAME, KEPT = 40.0, {50: 3.0, 28: 2.0, 20: 1.5}

@@ -43,7 +43,7 @@ class Bed:
         conditioning: what the model takes for a batch of prompts.
         load_vae: its autoencoder.
         latent: shape without the batch.
-        coefficients: file made from four training prompts.
+        coefficients: file made from four training prompts, or sixteen.
         batch: prompts that are sampled at once.
         shifts: whether its schedule can be shifted; else a plan's shift is 0.
         held_out: prompts to measure with.

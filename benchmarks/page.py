@@ -65,7 +65,9 @@ def taken(name: str, rows: list[Row]) -> list[Row]:
     """Rows of a file as the snapshot keeps them: of the first bed and plan of the first file all that is
     told and drawn, of others what pages read."""
     first = {id(row) for row in by_plan(rows)[0][1]} if name == FIDELITY else set[int]()
-    return [_whole(row) if id(row) in first else _part(name, row) for row in rows]
+    # All rows of a file have the same columns.
+    columns = dict.fromkeys(rows[0]) if name == FIDELITY else {}
+    return [_whole(row) if id(row) in first else {**columns, **_part(name, row)} for row in rows]
 
 
 def _whole(row: Row) -> Row:

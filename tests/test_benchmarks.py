@@ -246,6 +246,9 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
         in text
     )
     assert "best: the host's" not in text
+    shorter = sections(FACTS, [*rows, *({**r, "steps": 20} for r in rows)])
+    assert "| method |  | 2x | 3x | 2x of 20 | 3x of 20 |" in shorter
+    assert "best: the host's" not in shorter
     other = [{**r, "cfg": 1.0} for r in rows]
     assert (
         "| toy, 50 steps euler, cfg 1, shift 3 | 2x | 50.0 | - | 40.0 | 52.0 | 39.0 |"

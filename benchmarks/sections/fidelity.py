@@ -43,21 +43,27 @@ _FLOOR = (
 
 def sections(environment: dict[str, Any], rows: list[Row]) -> str:
     """Everything about fidelity: an overview, and per bed and plan tables and what the pack gains. The
-    first one has pictures and all measures, the others are folded."""
+    first one has pictures and all measures, and columns for other numbers of steps; others are folded."""
     groups = by_plan(rows)
     parts = [origin(environment, rows) + "\n"]
-    if len(groups) > 1:
+    (title, first), *others = groups
+    same = [mine for _, mine in others if _differ_in_steps(mine[0], first[0])]
+    if len(same) < len(others):
         parts.append(overview(groups))
-    for place, (title, mine) in enumerate(groups):
-        if place == 0:
-            parts.append(f"### {title}\n")
-            parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(mine)]
-            parts.append(by_speed(mine))
-            more = [*(details(mine, speed) for speed in SHORT), gains(mine)]
-            parts.append(folded("All measures at 2x and 3x, and prompt by prompt", more))
-        else:
-            parts.append(folded(title, [by_speed(mine), gains(mine)]))
+    parts.append(f"### {title}\n")
+    parts += [f"![{text}](images/{name}.png)\n" for name, text in pictures(first)]
+    parts.append(by_speed(first, same))
+    more = [*(details(first, speed) for speed in SHORT), gains(first)]
+    parts.append(folded("All measures at 2x and 3x, and prompt by prompt", more))
+    for title, mine in others:
+        table_of = [] if mine in same else [by_speed(mine)]
+        parts.append(folded(title, [*table_of, gains(mine)]))
     return "\n".join(part for part in parts if part)
+
+
+def _differ_in_steps(row: Row, other: Row) -> bool:
+    """Whether two rows are of one bed, sampler, scale and shift."""
+    return all(row[column] == other[column] for column in ("bed", "sampler", "cfg", "shift"))
 
 
 def pictures(rows: list[Row]) -> list[tuple[str, str]]:
@@ -83,20 +89,27 @@ def overview(groups: list[tuple[str, list[Row]]], speeds: Sequence[float] = SHOR
     return f"PSNR in dB, mean over prompts:\n\n{table(lines)}"
 
 
-def by_speed(rows: list[Row]) -> str:
-    """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first."""
+def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
+    """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first.
+
+    Args:
+        further: rows of other numbers of steps, in columns of their own.
+    """
     speeds = speeds_of(rows)
-    found = {speed: at_speed(rows, speed) for speed in speeds}
-    middle = found.get(2.0, found[speeds[0]])
+    found = {f"{speed:g}x": at_speed(rows, speed) for speed in speeds}
+    for mine in further:
+        steps = mine[0]["steps"]
+        found |= {f"{speed:g}x of {steps}": at_speed(mine, speed) for speed in speeds_of(mine)}
+    middle = found.get("2x", found[f"{speeds[0]:g}x"])
     methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
     order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
-    lines = [["method", "", *(f"{speed:g}x" for speed in speeds)]]
+    lines = [["method", "", *found]]
     for method in order:
         cells = [
             f"{row['psnr']:.1f} ({row['psnr_worst']:.1f}) at {row['computed']:.1f}"
-            if (row := found[speed].get(method))
+            if (row := at.get(method))
             else "-"
-            for speed in speeds
+            for at in found.values()
         ]
         lines.append([plots.name_of(method), methods[method], *cells])
     return (
