@@ -149,7 +149,7 @@ def measured(
         share = in_steps(found.rows, full.rows, 1)
         head = (model_name, steps, sampler, trial.method, trial.setting, round(share, 3))
         mean, worst = round(float(near.mean()), 2), round(float(np.min(near)), 2)
-        yield Row(*head, mean, worst, time and round(time["speedup"], 2))
+        yield Row(*head, mean, worst, round(time["speedup"], 2) if time else None)
 
 
 def calibrated(lab: Lab) -> Any:
