@@ -17,9 +17,11 @@ from . import inputs
 from .host.coefficients import AUTO, NONE, choices, find_coefficients
 from .host.compat import schema
 from .host.progress import ProgressText, node_of
-from .host.sampling import sampler_traits, schedule_of
+from .host.sampling import over_run, sampler_traits, schedule_of
 
 _DEFAULTS = ScalingCache()
+# Of a picture of 1024 pixels: what is sampled is not known here, and its size matters little.
+_LATENT = (1, 16, 128, 128)
 
 
 class ScalingSuggestSpeedup(io.ComfyNode):
@@ -97,7 +99,8 @@ class ScalingSuggestSpeedup(io.ComfyNode):
             why = found.note or "there are no coefficients of this model"
             return _say(cls, 1.0, f"No suggestion: {why}\nCalibrate Cache makes coefficients")
         try:
-            chains = best_chains(found.guided, schedule, (), _DEFAULTS.max_gap, traits.sums)
+            table = over_run(found.guided, model, schedule, _LATENT)
+            chains = best_chains(table, schedule, (), _DEFAULTS.max_gap, traits.sums)
         except ValueError as error:
             return _say(cls, 1.0, f"No suggestion: {error}")
         suggestion = suggest(chains, len(schedule) - 1)

@@ -21,6 +21,8 @@ RIDGE = 1e-9
 NOISE = 1e-6
 # So far below zero, as a share of the trace, a matrix of products may be by rounding.
 ROUNDING = 1e-12
+# Two sigmas are the same if they differ by a smaller share.
+SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class GramTable:
         high = self.sigmas[0] + (self.sigmas[0] - self.sigmas[1])
         low = self.sigmas[-1] - (self.sigmas[-2] - self.sigmas[-1])
         return all(low <= sigma <= high for sigma in sigmas)
+
+    def joined(self, sigmas: Sequence[float]) -> list[float]:
+        """Its own sigmas and others, falling; of two that are the same but for rounding its own."""
+        own = self.sigmas.tolist()
+        others = [s for s in sigmas if np.abs(self.sigmas - s).min() > SAME * s]
+        return sorted({*own, *others}, reverse=True)
 
     def weights(self, sigma: float, past: Sequence[float]) -> tuple[float, ...]:
         """Weights of the outputs at earlier sigmas whose sum is nearest to the output at `sigma`, by

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..predict.predictors import Axis, lagrange_weights
-from .gram import Floats, GramTable
+from .gram import RIDGE, ROUNDING, Floats, GramTable, affine_weights
 from .optimiser import Chains, Steps, search, segment_costs
 
 # What a model gives for noise alone strays from what comes next by this much more, as a share of the
@@ -71,6 +71,38 @@ def line_chains(
     return search(costs, forced)
 
 
+def filled(table: GramTable, sigmas: Sequence[float], places: Sequence[float]) -> GramTable:
+    """A calibrated table over more sigmas than it was made at.
+
+    The outputs at the others are taken for the sum of its own that is expected to be nearest, and what
+    that is expected to miss: little between close ones, much beyond the ends (kriging; Rasmussen and
+    Williams, Gaussian Processes for Machine Learning, eq. 2.42).
+
+    Args:
+        sigmas: falling, all of the table among them.
+        places: logarithm of signal over noise at each of them, rising.
+    """
+    every, at = np.array(sigmas), np.array(places)
+    own = np.isin(every, table.sigmas)
+    if own.all():
+        return table
+    expected, units = products(at), np.eye(len(at))
+    weights = affine_weights(expected, units[own], units[~own], RIDGE)
+    missed = units[~own] - weights @ units[own]
+    told = np.zeros((len(at), own.sum()))
+    told[own], told[~own] = np.eye(own.sum()), weights
+    gram = told @ table.gram @ told.T
+    left = missed @ expected @ missed.T
+    for branch, measured in zip(gram, table.gram, strict=True):
+        branch[np.ix_(~own, ~own)] += _scale(measured, at[own]) * left
+    gram = (gram + gram.swapaxes(1, 2)) / 2
+    # Squares of sums that cancel may fall below zero by rounding.
+    sizes = np.einsum("bii->bi", gram)
+    sizes[:] = np.maximum(sizes, ROUNDING * sizes.max(1, keepdims=True))
+    gains = None if table.gains is None else table.gains_on(sigmas)
+    return GramTable(every, gram, gains)
+
+
 def steadied(table: GramTable, axis: Axis) -> GramTable:
     """A calibrated table, drawn toward what is expected of any model.
 
@@ -78,20 +110,27 @@ def steadied(table: GramTable, axis: Axis) -> GramTable:
         axis: logarithm of signal over noise at a sigma, as far as a model can tell it.
     """
     places = np.array([axis(float(sigma)) for sigma in table.sigmas])
-    near, shares = _misses(places)
-    expected = products(places)
     measured = table.gram.sum(0)
-    squares = _squares(near, shares, expected)
+    scale = _scale(measured, places)
+    if scale == 0.0:
+        return table
+    gram = (1 - _SHARE) * measured + _SHARE * scale * products(places)
+    return GramTable(table.sigmas, gram[None], table.gains)
+
+
+def _scale(measured: Floats, places: Floats) -> float:
+    """Squared size of what measured outputs do against what is expected; 0 where that cannot be told.
+
+    By what lines miss, and not by how far outputs go: of a model whose outputs bend less than expected
+    nothing measured would be left. The median, since the first steps stand out.
+    """
+    near, shares = _misses(places)
+    squares = _squares(near, shares, products(places))
     # Places that are the same but for rounding say nothing.
     told = squares > _TOLD
     if not told.any():
-        return table
-    # By what lines miss, and not by how far outputs go: of a model whose outputs bend less than expected
-    # nothing measured would be left. The median, since the first steps stand out.
-    found = _squares(near, shares, measured)[told] / squares[told]
-    scale = max(float(np.median(found)), 0.0)
-    gram = (1 - _SHARE) * measured + _SHARE * scale * expected
-    return GramTable(table.sigmas, gram[None], table.gains)
+        return 0.0
+    return max(float(np.median(_squares(near, shares, measured)[told] / squares[told])), 0.0)
 
 
 def _misses(places: Floats) -> tuple[Steps, Floats]:

@@ -21,6 +21,8 @@ from ...cache_core.decide.layout import Layout
 from ...cache_core.decide.policies import RunPlan, SamplerTraits, same_sigma
 from ...cache_core.methods.base import Level, Method, Plain, Start
 from ...cache_core.outputs import OutputCache
+from ...cache_core.planning.gram import GramTable
+from ...cache_core.planning.prior import filled
 from ...cache_core.predict.predictors import UNKNOWN
 from ...cache_core.predict.row import Stream
 from ...cache_core.run.agreement import Agree, same_everywhere
@@ -213,6 +215,15 @@ def log_snr(
     places = tuple(math.log(math.hypot(ratio, told)) for ratio in ratios)
     falls = all(a > b >= 0 for a, b in pairwise(schedule))
     return places if falls and all(a < b for a, b in pairwise(places)) else None
+
+
+def over_run(
+    table: GramTable, patcher: Any, schedule: tuple[float, ...], shape: Sequence[int]
+) -> GramTable:
+    """A calibrated table that knows the noise levels of a run too, as far as the model tells them."""
+    sigmas = table.joined(schedule[:-1])
+    places = log_snr(patcher, tuple(sigmas), shape)
+    return table if places is None else filled(table, sigmas, places)
 
 
 def streams_of(
@@ -572,6 +583,8 @@ def plan(
     table = cache.table
     if cache.coefficients != coefficients.NONE:
         table = coefficients.table_for(cache, about, traits, agree, report.note)
+    if table is not None:
+        table = over_run(table, about.patcher, about.schedule, about.shape)
     parts = Start(
         RunPlan(
             about.schedule,

@@ -40,7 +40,7 @@ from scaling_cache.cache_core.methods.magcache import resample
 from scaling_cache.cache_core.methods.smoothcache import smooth_steps
 from scaling_cache.cache_core.planning.gram import GramTable
 from scaling_cache.cache_core.planning.optimiser import best_chains
-from scaling_cache.cache_core.planning.prior import steadied
+from scaling_cache.cache_core.planning.prior import filled, steadied
 from scaling_cache.cache_core.predict.predictors import Known, Now, snr_axis
 
 STEPS = 8
@@ -113,7 +113,9 @@ def _planned(table: GramTable, schedule: tuple[float, ...], planned: bool) -> li
     found += table.weights(sigmas[1], (sigmas[-1], sigmas[0]))
     if planned:
         places = tuple(-math.log(max(sigma, 1e-35)) for sigma in schedule)
-        for one in (table, steadied(table, snr_axis(schedule, places)), steadied(table, float)):
+        joined = table.joined(sigmas)
+        over = filled(table, joined, [-math.log(max(sigma, 1e-35)) for sigma in joined])
+        for one in (table, over, steadied(over, snr_axis(schedule, places)), steadied(table, float)):
             for corrected in (True, False):
                 if len(sigmas) >= 3:
                     found += [c.error for c in best_chains(one, schedule, (), 3, corrected)]

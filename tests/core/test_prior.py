@@ -15,12 +15,13 @@ from scaling_cache.cache_core.decide.schedules import limit_gap
 from scaling_cache.cache_core.methods import EOC, ScalingCache, SmoothCache
 from scaling_cache.cache_core.methods.eoc import Judged
 from scaling_cache.cache_core.methods.smoothcache import smooth_steps
-from scaling_cache.cache_core.planning.gram import GramTable
-from scaling_cache.cache_core.planning.optimiser import cheapest
+from scaling_cache.cache_core.planning.gram import GramTable, definite
+from scaling_cache.cache_core.planning.optimiser import best_chains, cheapest
 from scaling_cache.cache_core.planning.prior import (
     CARRIED,
     GUIDED,
     UNGUIDED,
+    filled,
     influence,
     line_chains,
     polynomial_weights,
@@ -189,6 +190,82 @@ def test_places_that_tell_nothing_leave_the_table(places: list[float]):
     table = GramTable(sigmas, np.eye(len(places))[None])
     known = dict(zip(sigmas.tolist(), places, strict=True))
     assert steadied(table, known.__getitem__) is table
+
+
+def drawn(places: NDArray[np.float64], scale: float = 1.0) -> NDArray[np.float64]:
+    """Products of outputs that are just as any model is expected to be."""
+    return scale * products(places)
+
+
+def over(table: GramTable, run: tuple[float, ...]) -> GramTable:
+    """A table over a run of a flow model."""
+    sigmas = table.joined(run[:-1])
+    inside = [math.log(math.hypot((1 - s) / s, 1 / 30)) for s in sigmas]
+    return filled(table, sigmas, inside)
+
+
+@cases(deadline=None, max_examples=20)
+@given(st.integers(0, 99), st.sampled_from([1.0, 3.0, 8.0]), st.integers(8, 60))
+def test_a_table_over_a_run_keeps_what_was_measured(seed: int, shift: float, steps: int):
+    sigmas, _ = flow(20)
+    values = np.random.default_rng(seed).normal(size=(2, 20, 6)).cumsum(1)
+    table = GramTable(np.array(sigmas[:-1]), values @ values.swapaxes(1, 2), np.linspace(1, 2, 20))
+    run, _ = flow(steps, shift)
+    found = over(table, run)
+    own = np.isin(found.sigmas, table.sigmas)
+    np.testing.assert_allclose(found.gram[:, own][:, :, own], table.gram, rtol=1e-9)
+    assert found.covers(run[:-1])
+    assert all(definite(gram) for gram in found.gram)
+    assert found.gains is not None
+    np.testing.assert_array_equal(found.gains, table.gains_on(found.sigmas.tolist()))
+
+
+def test_a_table_over_its_own_steps_is_the_same():
+    sigmas, _ = flow(20)
+    table = GramTable(np.array(sigmas[:-1]), np.eye(20)[None] + 1)
+    rounded = tuple(float(np.float32(sigma)) for sigma in sigmas)
+    assert over(table, sigmas) is table
+    assert over(table, rounded) is table
+
+
+def test_outputs_beyond_a_table_are_expected_to_change():
+    """The further, the more; a table alone takes them for those at its end."""
+    run, places = flow(50, 1.0)
+    sigmas, own = flow(50)
+    table = GramTable(np.array(sigmas[:-1]), drawn(np.array(own[:-1]))[None])
+    late = [sigma for sigma in run[:-1] if sigma < sigmas[-2]]
+    assert len(late) > 1
+
+    def changes(table: GramTable) -> NDArray[np.float64]:
+        gram = table.on([sigmas[-2], *late])
+        return gram[0, 0] - 2 * gram[0, 1:] + np.diagonal(gram)[1:]
+
+    assert changes(table) == pytest.approx(0.0, abs=1e-12)
+    found = changes(over(table, run))
+    assert (np.diff(found) > 0).all()
+    expected = products(np.array([own[-2], *places[-1 - len(late) : -1]]))
+    wanted = expected[1, 1] - 2 * expected[0, 1:] + np.diagonal(expected)[1:]
+    assert found == pytest.approx(wanted, rel=0.5)
+
+
+@pytest.mark.parametrize("shift", [1.0, 8.0])
+@pytest.mark.parametrize("steps", [20, 50, 80])
+def test_steps_of_another_schedule_are_planned_as_if_it_had_been_calibrated(
+    steps: int, shift: float
+):
+    """Of outputs just as expected, with a table of 50 steps and shift 3."""
+    run, places = flow(steps, shift)
+    sigmas, own = flow(50)
+    true = GramTable(np.array(run[:-1]), drawn(np.array(places[:-1]))[None])
+    file = GramTable(np.array(sigmas[:-1]), drawn(np.array(own[:-1]))[None])
+    wanted = steps // 2
+
+    def cost(table: GramTable) -> float:
+        """That the steps chosen from a table really have."""
+        chosen = cheapest(best_chains(table, run, (), 6), wanted).steps
+        return cheapest(best_chains(true, run, chosen, 6), len(chosen)).error
+
+    assert cost(over(file, run)) < 1.05 * cost(true)
 
 
 def test_a_method_of_others_sees_the_table_as_it_was_measured():

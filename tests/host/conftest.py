@@ -18,7 +18,7 @@ from scaling_cache.cache_core.methods.base import Few
 from scaling_cache.cache_core.planning import prior
 from scaling_cache.cache_core.predict.predictors import snr_axis
 from scaling_cache.nodes.host.cache import Cache, install
-from scaling_cache.nodes.host.sampling import log_snr
+from scaling_cache.nodes.host.sampling import log_snr, over_run
 
 from testbed.coefficient_folder import looking_in
 from testbed.observe import listening
@@ -50,9 +50,10 @@ def conditioning(seed: int, **more: Any) -> list[list[Any]]:
 
 def steadied(model: Any, table: Any, schedule: tuple[float, ...]) -> Any:
     """A calibrated table as Scaling Cache takes it on a schedule of the model."""
-    places = log_snr(model, schedule, (1, 16, 1, 8, 8))
+    shape = (1, 16, 1, 8, 8)
+    places = log_snr(model, schedule, shape)
     assert places is not None
-    return prior.steadied(table, snr_axis(schedule, places))
+    return prior.steadied(over_run(table, model, schedule, shape), snr_axis(schedule, places))
 
 
 @dataclass
