@@ -45,7 +45,7 @@ class Bed:
         latent: shape without the batch.
         coefficients: file made from four training prompts, or sixteen.
         batch: prompts that are sampled at once.
-        shifts: whether its schedule can be shifted; else a plan's shift is 0.
+        shift: of its schedule, in all runs that are compared; 0 where it cannot be shifted.
         held_out: prompts to measure with.
         training: prompts to choose settings with.
     """
@@ -57,7 +57,7 @@ class Bed:
     coefficients: Path
     batch: int
     conditioning: Callable[[list[Any]], list[list[Any]]] = image.conditioning
-    shifts: bool = True
+    shift: float = 3.0
     held_out: Callable[[], Sequence[Prompt]] = held_out_prompts
     training: Callable[[], Sequence[Prompt]] = training_prompts
 
@@ -127,6 +127,7 @@ BEDS = {
         EMOJI_COEFFICIENTS,
         16,
         emoji.conditioning,
+        emoji.SHIFT,
         held_out=names.held_out_prompts,
         training=names.training_prompts,
     ),
@@ -150,7 +151,7 @@ BEDS["demo_unet"] = replace(
     load=lambda _: unet.load_model(),
     coefficients=unet.COEFFICIENTS,
     conditioning=unet.conditioning,
-    shifts=False,
+    shift=0.0,
 )
 
 

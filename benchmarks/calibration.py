@@ -66,7 +66,7 @@ class Row:
 
 def plans(bed: Bed, full: bool) -> Iterator[Plan]:
     scales, shifts = ((4.0, 1.0), (3.0, 8.0)) if full else ((4.0,), (3.0,))
-    shifts = shifts if bed.shifts else (0.0,)
+    shifts = shifts if bed.shift else (0.0,)
     for cfg, shift, steps, sampler in product(scales, shifts, COMPUTED, ("euler", "dpmpp_2m")):
         yield Plan(steps, cfg, shift, sampler)
 

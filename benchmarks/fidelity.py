@@ -33,7 +33,7 @@ SPEEDS = (1.5, 2.0, 2.5, 3.0)
 FAR_SPEEDS, FAR_STEPS = (4.0, 5.0), 50
 STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
-SHIFT, SEED, SEED_APART = 3.0, 5000, 100
+SEED, SEED_APART = 5000, 100
 
 
 @dataclass
@@ -265,7 +265,7 @@ def run(options: argparse.Namespace) -> None:
         options.beds, options.steps, options.samplers, options.cfgs
     ):
         bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
-        lab = Lab(bed, Plan(steps, cfg, SHIFT * bed.shifts, sampler), options.tuning)
+        lab = Lab(bed, Plan(steps, cfg, bed.shift, sampler), options.tuning)
         prompts = bed.held_out()[: options.prompts]
         timed = prompts[: options.clips]
         use(lab.bed)

@@ -45,7 +45,7 @@ situation takes half a minute of one core.
 | --- | --- | --- | --- | --- | --- | --- |
 """
 
-BED, STEPS, CFG, SHIFT, SEED = "demo_image", 30, 4.0, 3.0, 5000
+BED, STEPS, CFG, SEED = "demo_image", 30, 4.0, 5000
 SPEEDS = (2.0, 3.0)
 # What may be lost against fewer steps: less means nothing over so few prompts.
 NOTHING = 0.5
@@ -182,7 +182,7 @@ def measure(
     from testbed.install import cached
 
     made = graph(situation, count)
-    model = made.bed.load(SHIFT if made.bed.shifts else 0.0)
+    model = made.bed.load(made.bed.shift)
     vae = made.bed.load_vae()
     plainly = made.after(made.before(model))
 
@@ -259,7 +259,7 @@ def page(facts: dict[str, Any], rows: list[results.Row]) -> str:
         bed="image model",
         steps=STEPS,
         cfg=CFG,
-        shift=SHIFT,
+        shift=BEDS[BED].shift,
         count=facts["prompts"],
         nothing=NOTHING,
         **{name: facts[name] for name in ("revision", "date")},

@@ -27,7 +27,7 @@ from .pictures import FONT, render
 from .reader import HELD_OUT_SEED, load_reader, smaller
 
 LATENT = (CHANNELS, 16, 16)
-SHIFT, CFG, STEPS = 3.0, 5.0, 50
+SHIFT, CFG, STEPS = 10.0, 5.0, 50
 BATCH = 20
 
 

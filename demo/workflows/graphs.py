@@ -186,7 +186,14 @@ def scaling_note(model: str, steps: int, fewest: int = ENOUGH, hint: str = "") -
 
 
 def demo_parts(
-    cached: bool, model: str, vae: str, prompt: str, text: str, latent: Node, cfg: float
+    cached: bool,
+    model: str,
+    vae: str,
+    prompt: str,
+    text: str,
+    latent: Node,
+    cfg: float,
+    shift: float,
 ) -> dict[str, Node]:
     """What the graphs of both demo models have in common, from the loaders to the decoder.
 
@@ -200,7 +207,7 @@ def demo_parts(
         "prompt": Node(prompt, 0, {"text": text}, title="Prompt"),
         "nothing": Node(prompt, 0, {"text": ""}, title="No Prompt"),
         "latent": latent,
-        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": 3.0}),
+        "shift": Node("ModelSamplingSD3", 1, {"model": link("unet"), "shift": shift}),
         "cache": scaling_cache(link("shift")),
         "sampler": sampler(
             50,
@@ -222,7 +229,7 @@ def emoji_graph(cached: bool) -> Graph:
     names = (f"scalingcache_demo_emoji{part}.safetensors" for part in ("", "_taesd"))
     latent = picture_latent("EmptySD3LatentImage", 128)
     text = "christmas tree"
-    nodes = demo_parts(cached, *names, "ScalingCacheDemoEmoji", text, latent, 5.0)
+    nodes = demo_parts(cached, *names, "ScalingCacheDemoEmoji", text, latent, 5.0, 10.0)
     save = Node("SaveImage", 3, {"images": link("decode"), "filename_prefix": "demo/emoji"})
     note = (
         "**Demo model**\n\nA small model that draws emoji. The prompt takes up to eight words of their "
@@ -235,7 +242,7 @@ def demo_graph(cached: bool) -> Graph:
     names = (f"scalingcache_demo_{part}.safetensors" for part in ("wan", "vae"))
     size = {"width": 128, "height": 128, "length": 17, "batch_size": 1}
     latent, text = Node("EmptyHunyuanLatentVideo", 0, size), "red circle bouncing night"
-    nodes = demo_parts(cached, *names, "ScalingCacheDemoPrompt", text, latent, 4.0)
+    nodes = demo_parts(cached, *names, "ScalingCacheDemoPrompt", text, latent, 4.0, 3.0)
     nodes["frames"] = Node(
         "SaveImage", 3, {"images": link("decode"), "filename_prefix": "demo/frame"}, (320, 270)
     )
