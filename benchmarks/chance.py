@@ -29,6 +29,12 @@ SAME = 100.0
 AGAIN = 12
 # Of a run that loses more than nothing, at most; and of how many runs none may.
 FURTHEST, SHARE = 3.0, 0.95
+# What people set: the host's schedulers, and shifts from none to that of Wan 2.2.
+_SCHEDULERS = (
+    *("normal", "karras", "exponential", "sgm_uniform", "ddim_uniform", "beta"),
+    *("linear_quadratic", "kl_optimal"),
+)
+_SHIFTS = (1.0, 1.15, 3.0, 5.0, 8.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,16 @@ def draws(bed: str) -> st.SearchStrategy[Drawn]:
     stands for a ControlNet is made for one model."""
     share = st.integers(0, 20).map(lambda n: n / 20)
     scale = st.sampled_from([1.0, 2.0, 4.0, 7.0])
+    controls = st.builds(
+        lambda a, b, s: (f"ControlNet {a:g} to {b:g} at {s:g}", situations.control(a, b, s)),
+        share,
+        share,
+        st.sampled_from([0.1, 0.35, 0.7]),
+    )
+    shifts = st.sampled_from(_SHIFTS).map(lambda s: (f"shift {s:g}", situations.shifted(s)))
     named: list[st.SearchStrategy[tuple[str, Change]]] = [
-        st.builds(
-            lambda a, b, s: (f"ControlNet {a:g} to {b:g} at {s:g}", situations.control(a, b, s)),
-            share,
-            share,
-            st.sampled_from([0.1, 0.35, 0.7]),
-        ),
+        *([controls] if bed == situations.BED else []),
+        *([shifts] if BEDS[bed].shift else []),
         st.one_of(
             st.builds(
                 lambda n, low, high: (
@@ -108,10 +117,11 @@ def draws(bed: str) -> st.SearchStrategy[Drawn]:
             ),
         ),
         st.just(("a part of the picture", situations.masked)),
+        st.sampled_from(_SCHEDULERS).map(lambda name: (name, situations.scheduler(name))),
+        st.just(("coefficients", situations.calibrated)),
     ]
     # Most graphs have one or two of these.
-    kinds = named if bed == situations.BED else named[1:]
-    maybe = [st.one_of(st.none(), st.none(), kind) for kind in kinds]
+    maybe = [st.one_of(st.none(), st.none(), kind) for kind in named]
     return st.builds(
         lambda found, steps, speed: Drawn(dict(f for f in found if f), steps, speed, bed),
         st.tuples(*maybe),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor
 from demo.host.fetch import ROOT
 
 from . import results
-from .beds import BEDS, Bed, Prompt, environment, ready
+from .beds import BEDS, Bed, Prompt, environment, ready, use
 from .measures import psnr
 
 FILE = Path(__file__).parent / "results" / "situations.json"
@@ -62,6 +62,8 @@ class Graph:
         before, after: what other nodes do to the model before and after the cache.
         guider: makes one of a model and conditionings; None for the host's CFGGuider.
         sampler: the host's name of it, or one of another pack.
+        scheduler: the host's name of it.
+        coefficients: "auto" where the cache takes the bed's file.
         evaluations: of the model in each step but the last.
         cfg: scale of the guidance.
         mask: of the latent, where only a part is sampled.
@@ -76,6 +78,8 @@ class Graph:
     after: Callable[[Any], Any] = lambda model: model
     guider: Callable[[Any], Any] | None = None
     sampler: Any = "euler"
+    scheduler: str = "simple"
+    coefficients: str = "none"
     evaluations: int = 1
     cfg: float = CFG
     mask: Tensor | None = None
@@ -92,7 +96,7 @@ class Graph:
         if isinstance(sampler, str):
             sampler = comfy.samplers.sampler_object(sampler)
         space = model.get_model_object("model_sampling")
-        sigmas = comfy.samplers.calculate_sigmas(space, "simple", steps)
+        sigmas = comfy.samplers.calculate_sigmas(space, self.scheduler, steps)
         guider = (self.guider or comfy.samplers.CFGGuider)(model)
         guider.set_conds(self.positive, self.negative)
         guider.set_cfg(self.cfg)
@@ -198,7 +202,7 @@ def measure(
     for speed in speeds:
         runs: list[Any] = []
         with counting(made.before(model)) as (counted, seen):
-            fast = made.after(cached(counted, ScalingCache(speed), runs))
+            fast = made.after(cached(counted, ScalingCache(speed), runs, made.coefficients))
             near = pictures(made.sample(fast, steps))
         few = max(1, round(steps * len(seen) / evaluations))
         if few not in plain:
@@ -483,6 +487,25 @@ def sampler(name: str, evaluations: int = 1, cfg: float = CFG) -> Callable[[Grap
         graph.sampler, graph.evaluations, graph.cfg = name, evaluations, cfg
 
     return change
+
+
+def scheduler(name: str) -> Callable[[Graph], None]:
+    def change(graph: Graph) -> None:
+        graph.scheduler = name
+
+    return change
+
+
+def shifted(value: float) -> Callable[[Graph], None]:
+    def change(graph: Graph) -> None:
+        graph.bed = replace(graph.bed, shift=value)
+
+    return change
+
+
+def calibrated(graph: Graph) -> None:
+    use(graph.bed)
+    graph.coefficients = "auto"
 
 
 def windows_of_frames(graph: Graph) -> None:
