@@ -114,7 +114,7 @@ def test_it_draws_what_it_is_asked_for():
     assert result.returncode == 0, result.stderr[-2000:]
     quality = json.loads(result.stdout.splitlines()[-1])
     assert quality["first"] >= 0.9
-    assert quality["half"] <= 34
+    assert quality["half"] <= 30
 
 
 def test_the_demo_shows_plain_cached_and_fewer_steps_side_by_side(
