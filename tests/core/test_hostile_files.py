@@ -115,7 +115,12 @@ def _planned(table: GramTable, schedule: tuple[float, ...], planned: bool) -> li
         places = tuple(-math.log(max(sigma, 1e-35)) for sigma in schedule)
         joined = table.joined(sigmas)
         over = filled(table, joined, [-math.log(max(sigma, 1e-35)) for sigma in joined])
-        for one in (table, over, steadied(over, snr_axis(schedule, places)), steadied(table, float)):
+        for one in (
+            table,
+            over,
+            steadied(over, snr_axis(schedule, places)),
+            steadied(table, float),
+        ):
             for corrected in (True, False):
                 if len(sigmas) >= 3:
                     found += [c.error for c in best_chains(one, schedule, (), 3, corrected)]
