@@ -7,6 +7,7 @@ run that computes the ControlNet at every step.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Row:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
+    parser.add_argument("--intervals", type=int, nargs="+", default=list(INTERVALS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--speedups", type=float, nargs="+", default=[1.0], help="of Scaling Cache")
     parser.add_argument("--out", type=Path, default=FILE, help="the page is of the committed one")
@@ -66,8 +68,9 @@ def run(options: argparse.Namespace) -> None:
         for speedup in options.speedups:
             known = [r for r in rows if (r["steps"], r["speedup"]) == (steps, speedup)]
             done = {(r["interval"], r["way"]) for r in known}
-            ways = [w for w in options.ways if any((i, w) not in done for i in INTERVALS)]
-            rows += [asdict(row) for way in ways for row in bench.rows(steps, way, speedup)]
+            for way in options.ways:
+                left = [i for i in options.intervals if (i, way) not in done]
+                rows += [asdict(row) for row in bench.rows(steps, way, speedup, left)]
             results.write(options.out, facts, rows)
     rows.sort(key=lambda r: (-r["steps"], r["speedup"], r["interval"], WAYS.index(r["way"])))
     results.write(options.out, facts, rows)
@@ -104,8 +107,8 @@ class _Bench:
             self._full[key] = found, float(bare.mean())
         return self._full[key]
 
-    def rows(self, steps: int, way: str, speedup: float) -> list[Row]:
-        """Of all intervals."""
+    def rows(self, steps: int, way: str, speedup: float, intervals: Sequence[int]) -> Iterator[Row]:
+        """One for each interval."""
         from scaling_cache.cache_core.methods import ScalingCache
         from scaling_cache.cache_core.methods.branch import BranchCache
 
@@ -115,17 +118,16 @@ class _Bench:
         if speedup > 1:
             model = cached(model, ScalingCache(speedup))
         full, without = self.full(model, steps, speedup)
-        rows: list[Row] = []
-        for interval in INTERVALS:
+        for interval in intervals:
             runs: list[Any] = []
             fast = cached(model, BranchCache(interval), runs, predictor=_predictor(way))
             each = psnr(self.pictures(fast, steps), full)
             report = runs[0].report
             counts = report.computed, report.evaluations
             mean, worst = float(each.mean()), float(each.min())
-            rows.append(Row(steps, interval, way, speedup, *counts, mean, worst, without))
-            print(rows[-1], flush=True)
-        return rows
+            row = Row(steps, interval, way, speedup, *counts, mean, worst, without)
+            print(row, flush=True)
+            yield row
 
 
 def _predictor(way: str) -> Any:
