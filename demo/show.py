@@ -36,7 +36,7 @@ from .run import (
 
 # Names that calibration has not seen.
 PROMPTS = ("christmas tree", "sun face", "butterfly", "kangaroo")
-# So few that a third of them draws visibly another picture.
+# So few that half of them draw visibly another picture.
 STEPS = 28
 _SIDE, CORNER = 256, 72  # of a picture and a difference on the sheet
 LINE = 22
