@@ -22,6 +22,7 @@ from . import measures, plots, results, sheets
 from .beds import BEDS, Bed, Plan, Prompt, environment, ready, use
 from .lab import TRUTH_STEPS, Lab, Outcome, Trial, other_seed, progress, taught, truth_of, tune
 from .meter import in_steps
+from .sections.common import FAR_SPEEDS
 from .statistics import interval, over_seeds
 from .ways import ORACLE, Way, all_ways
 
@@ -30,7 +31,7 @@ OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
 SAME = ("prompts", "seeds")
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
 # As well, of runs of so many steps or more: of fewer, less is left than a picture takes.
-FAR_SPEEDS, FAR_STEPS = (4.0, 5.0), 50
+FAR_STEPS = 50
 STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
 SEED, SEED_APART = 5000, 100

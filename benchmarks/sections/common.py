@@ -11,6 +11,8 @@ from ..results import Row, plan
 
 # Speed-ups at which the page goes into detail.
 SHORT = (2.0, 3.0)
+# And what long runs are measured at too.
+FAR_SPEEDS = (4.0, 5.0)
 # Prompts below which the page warns.
 _ENOUGH = 16
 

@@ -11,7 +11,17 @@ import numpy as np
 from .. import plots
 from ..results import Row
 from ..standings import OTHERS, OWN, label, standing
-from .common import SHORT, by_plan, folded, origin, own_name, speeds_of, table, with_interval
+from .common import (
+    FAR_SPEEDS,
+    SHORT,
+    by_plan,
+    folded,
+    origin,
+    own_name,
+    speeds_of,
+    table,
+    with_interval,
+)
 from .fidelity import by_speed, gains, overview
 
 
@@ -22,7 +32,7 @@ def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
         [
             "## On pictures of shapes\n",
             origin(environment, rows) + "\n",
-            overview(groups),
+            overview(groups, (*SHORT, *FAR_SPEEDS)),
             *(folded(title, [by_speed(mine), gains(mine)]) for title, mine in groups),
         ]
     )
