@@ -30,7 +30,8 @@ OUT, FILE = Path(__file__).parent / "out", "fidelity.json"
 # What all rows of a file have in common.
 SAME = ("prompts", "seeds")
 SPEEDS = (1.5, 2.0, 2.5, 3.0)
-# As well, of runs of so many steps or more: of fewer, less is left than a picture takes.
+# Runs of so many steps or more are measured at `FAR_SPEEDS` too: of fewer, less is left than a picture
+# takes.
 FAR_STEPS = 50
 STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")

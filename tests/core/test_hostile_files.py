@@ -112,19 +112,18 @@ def _planned(table: GramTable, schedule: tuple[float, ...], planned: bool) -> li
     # What the corrector asks for: of known outputs after and before.
     found += table.weights(sigmas[1], (sigmas[-1], sigmas[0]))
     if planned:
-        places = tuple(-math.log(max(sigma, 1e-35)) for sigma in schedule)
         joined = table.joined(sigmas)
-        over = filled(table, joined, [-math.log(max(sigma, 1e-35)) for sigma in joined])
-        for one in (
-            table,
-            over,
-            steadied(over, snr_axis(schedule, places)),
-            steadied(table, float),
-        ):
+        over = filled(table, joined, _places(joined))
+        drawn = steadied(over, snr_axis(schedule, _places(schedule)))
+        for one in (table, over, drawn, steadied(table, float)):
             for corrected in (True, False):
                 if len(sigmas) >= 3:
                     found += [c.error for c in best_chains(one, schedule, (), 3, corrected)]
     return found
+
+
+def _places(sigmas: Sequence[float]) -> tuple[float, ...]:
+    return tuple(-math.log(max(sigma, 1e-35)) for sigma in sigmas)
 
 
 def _of_blocks(table: BlockTable) -> list[float]:

@@ -192,11 +192,6 @@ def test_places_that_tell_nothing_leave_the_table(places: list[float]):
     assert steadied(table, known.__getitem__) is table
 
 
-def drawn(places: NDArray[np.float64], scale: float = 1.0) -> NDArray[np.float64]:
-    """Products of outputs that are just as any model is expected to be."""
-    return scale * products(places)
-
-
 def over(table: GramTable, run: tuple[float, ...]) -> GramTable:
     """A table over a run of a flow model."""
     sigmas = table.joined(run[:-1])
@@ -232,7 +227,7 @@ def test_outputs_beyond_a_table_are_expected_to_change():
     """The further, the more; a table alone takes them for those at its end."""
     run, places = flow(50, 1.0)
     sigmas, own = flow(50)
-    table = GramTable(np.array(sigmas[:-1]), drawn(np.array(own[:-1]))[None])
+    table = GramTable(np.array(sigmas[:-1]), products(np.array(own[:-1]))[None])
     late = [sigma for sigma in run[:-1] if sigma < sigmas[-2]]
     assert len(late) > 1
 
@@ -256,8 +251,8 @@ def test_steps_of_another_schedule_are_planned_as_if_it_had_been_calibrated(
     """Of outputs just as expected, with a table of 50 steps and shift 3."""
     run, places = flow(steps, shift)
     sigmas, own = flow(50)
-    true = GramTable(np.array(run[:-1]), drawn(np.array(places[:-1]))[None])
-    file = GramTable(np.array(sigmas[:-1]), drawn(np.array(own[:-1]))[None])
+    true = GramTable(np.array(run[:-1]), products(np.array(places[:-1]))[None])
+    file = GramTable(np.array(sigmas[:-1]), products(np.array(own[:-1]))[None])
     wanted = steps // 2
 
     def cost(table: GramTable) -> float:
