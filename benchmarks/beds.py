@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from demo.emoji_model import evaluate as emoji
 from demo.emoji_model.networks import COEFFICIENTS as EMOJI_COEFFICIENTS
 from demo.host.inprocess import import_host, import_pack
 from demo.host.server import COEFFICIENTS as VIDEO_COEFFICIENTS
-from demo.image_model import evaluate as image
-from demo.image_model.networks import COEFFICIENTS as IMAGE_COEFFICIENTS
 from demo.model import evaluate as video
+from demo.model.calibrate import conditioning as video_conditioning
 from demo.model.clips import FRAMES
 from demo.nodes import emoji as names
 from demo.nodes.vocabulary import held_out_prompts, training_prompts
@@ -45,6 +44,7 @@ class Bed:
         latent: shape without the batch.
         coefficients: file made from four training prompts, or sixteen.
         batch: prompts that are sampled at once.
+        cfg: its usual guidance scale.
         shift: of its schedule, in all runs that are compared; 0 where it cannot be shifted.
         held_out: prompts to measure with.
         training: prompts to choose settings with.
@@ -56,8 +56,9 @@ class Bed:
     latent: tuple[int, ...]
     coefficients: Path
     batch: int
-    conditioning: Callable[[list[Any]], list[list[Any]]] = image.conditioning
-    shift: float = 3.0
+    conditioning: Callable[[list[Any]], list[list[Any]]]
+    cfg: float = video.CFG
+    shift: float = video.SHIFT
     held_out: Callable[[], Sequence[Prompt]] = held_out_prompts
     training: Callable[[], Sequence[Prompt]] = training_prompts
 
@@ -127,12 +128,20 @@ BEDS = {
         EMOJI_COEFFICIENTS,
         16,
         emoji.conditioning,
+        emoji.CFG,
         emoji.SHIFT,
         held_out=names.held_out_prompts,
         training=names.training_prompts,
     ),
-    "demo_image": Bed(
-        "demo_image", image.load_model, image.load_vae, image.LATENT, IMAGE_COEFFICIENTS, 16
+    "demo_unet": Bed(
+        "demo_unet",
+        lambda _: unet.load_model(),
+        unet.load_vae,
+        unet.LATENT,
+        unet.COEFFICIENTS,
+        16,
+        unet.conditioning,
+        shift=0.0,
     ),
     "demo_video": Bed(
         "demo_video",
@@ -141,18 +150,9 @@ BEDS = {
         (16, (FRAMES + 3) // 4, 16, 16),
         VIDEO_COEFFICIENTS,
         2,
+        video_conditioning,
     ),
 }
-
-
-BEDS["demo_unet"] = replace(
-    BEDS["demo_image"],
-    name="demo_unet",
-    load=lambda _: unet.load_model(),
-    coefficients=unet.COEFFICIENTS,
-    conditioning=unet.conditioning,
-    shift=0.0,
-)
 
 
 def ready() -> None:

@@ -1,7 +1,7 @@
 """What Branch Cache costs in nearness, by interval and way to predict: `python -m benchmarks branches`.
 
-The demo's image model with its ControlNet, each prompt with the outlines of its own frame, against the
-run that computes the ControlNet at every step.
+The emoji model with its ControlNet, each prompt with the outlines of its picture the other way round,
+against the run that computes the ControlNet at every step.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from demo.emoji_model.control import load_control, mirrored, outlines
 from demo.host.fetch import ROOT
-from demo.image_model.control import load_control, outlines
-from demo.model.clips import render
-from demo.model.evaluate import HELD_OUT_SEED
-from demo.nodes.vocabulary import held_out_prompts
 
 from . import results
 from .beds import BEDS, environment, ready
@@ -29,7 +26,7 @@ from .situations import Graph
 FILE = Path(__file__).parent / "results" / "branches.json"
 PAGE = ROOT / "docs" / "branches.md"
 _TABLE = "<!-- table -->"
-STEPS, INTERVALS, SHIFT = (20, 8), (2, 3, 4), 3.0
+STEPS, INTERVALS = (50, 20, 8), (2, 3, 4)
 WAYS = ("hold", "line over steps", "line over sigma", "line over log SNR", "scaled line")
 
 
@@ -82,12 +79,12 @@ class _Bench:
     """Prompts with their hints on the model."""
 
     def __init__(self, count: int) -> None:
-        bed = BEDS["demo_image"]
-        prompts = list(held_out_prompts()[:count])
-        self._vae, self._model = bed.load_vae(), bed.load(SHIFT)
+        bed = BEDS["demo_emoji"]
+        prompts = list(bed.held_out()[:count])
+        self._vae, self._model = bed.load_vae(), bed.load(bed.shift)
         self._bare = Graph(bed, prompts, bed.conditioning(list(prompts)), bed.conditioning([None]))
-        shown = [render(p, HELD_OUT_SEED + i, [i % 16])[:, 0] for i, p in enumerate(prompts)]
-        hint = outlines(torch.stack(shown))
+        with torch.inference_mode():
+            hint = outlines(mirrored(prompts))
         control = load_control().set_cond_hint(hint, 1.0, (0.0, 1.0), vae=self._vae)
         more = {"control": control, "control_apply_to_uncond": True}
         positive = [[t, {**o, **more}] for t, o in self._bare.positive]

@@ -3,7 +3,7 @@
 At equal computed steps, on held-out prompts and seeds, against plain sampling with all steps: evenly
 spaced steps and a line between them (order 1), Scaling Cache as it learns during the run and with the
 coefficient file of the bed, and plain sampling with as few steps. One file per bed, calibrated with 50
-steps euler, cfg 4, shift 3, serves all samplers, scales, shifts and step counts here.
+steps euler at its usual scale and shift, serves all samplers, scales, shifts and step counts here.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .ways import even_line
 OUT = Path(__file__).parent / "out" / "calibration.json"
 SEED = 4000
 COMPUTED = {50: (25, 20, 16, 12), 20: (12, 10, 8)}
+OTHER_SHIFTS = (3.0, 8.0)
 EVEN, ONLINE, CALIBRATED, FEWER = "even_order1", "online", "calibrated", "fewer_steps"
 METHODS = (EVEN, ONLINE, CALIBRATED, FEWER)
 
@@ -65,8 +66,9 @@ class Row:
 
 
 def plans(bed: Bed, full: bool) -> Iterator[Plan]:
-    scales, shifts = ((4.0, 1.0), (3.0, 8.0)) if full else ((4.0,), (3.0,))
-    shifts = shifts if bed.shift else (0.0,)
+    scales = (bed.cfg, 1.0) if full else (bed.cfg,)
+    other = min(OTHER_SHIFTS) if bed.shift > min(OTHER_SHIFTS) else max(OTHER_SHIFTS)
+    shifts = (bed.shift, other) if full and bed.shift else (bed.shift,)
     for cfg, shift, steps, sampler in product(scales, shifts, COMPUTED, ("euler", "dpmpp_2m")):
         yield Plan(steps, cfg, shift, sampler)
 
@@ -169,9 +171,9 @@ def counting(model: Any, counted: list[int]) -> Any:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--beds", nargs="+", choices=BEDS, metavar="BED", default=["demo_image"])
+    parser.add_argument("--beds", nargs="+", choices=BEDS, metavar="BED", default=["demo_emoji"])
     parser.add_argument("--prompts", type=int, default=32)
-    parser.add_argument("--full", action="store_true", help="cfg 1 and shift 8 as well")
+    parser.add_argument("--full", action="store_true", help="cfg 1 and another shift as well")
     parser.add_argument(
         "--append", action="store_true", help="only what the file does not hold yet"
     )

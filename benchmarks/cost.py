@@ -1,6 +1,6 @@
 """What a skipped step costs: `python -m benchmarks cost`.
 
-The demo's image model samples one prompt on latents of several sizes, plainly and with Scaling Cache, in
+The emoji model samples one prompt on latents of several sizes, plainly and with Scaling Cache, in
 turn: once as it is, once with its network answered at once. What is left then of a plain step is guidance
 and the sampler's update, which nothing can leave out; what a skipped step takes more is the cache's.
 """
@@ -22,7 +22,7 @@ OUT, FILE = Path(__file__).parent / "out", "cost.json"
 SIDES = (16, 32, 48, 64)
 # On two cores the network would take a minute per step.
 ANSWERED = (128, 256)
-PLAN = Plan(30, 4.0, 3.0, "euler")
+PLAN = Plan(30, 5.0, 10.0, "euler")
 SPEEDUP, SEED, KEY = 2.0, 1, "cost"
 
 
@@ -158,7 +158,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, print, and write `cost.json`."""
     ready()
-    bed = BEDS["demo_image"]
+    bed = BEDS["demo_emoji"]
     model = bed.load(PLAN.shift)
     rows = []
     for side in (*options.sides, *options.answered):

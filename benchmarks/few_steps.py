@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from demo.few_steps.teachers import load_student
-from demo.nodes.vocabulary import held_out_prompts
 
 from . import measures, results
 from .beds import BEDS, Plan, environment, ready
@@ -62,11 +61,11 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    between = [f"image 8 {steps}" for steps in (7, 6, 5)]
+    between = [f"emoji 8 {steps}" for steps in (7, 6, 5)]
     parser.add_argument(
         "--models",
         nargs="+",
-        default=["image 8", *between, "image 4", "video 8"],
+        default=["emoji 8", *between, "emoji 4", "video 8"],
         help="a teacher, the steps of its student, and those to sample if other",
     )
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
@@ -133,7 +132,7 @@ def measured(
     """
     bed = replace(BEDS[f"demo_{name}"], load=lambda _: load_student(name, made))
     lab = Lab(bed, Plan(steps, 1.0, 0.0, sampler), 1)
-    chosen = held_out_prompts()[:prompts]
+    chosen = list(bed.held_out()[:prompts])
     full = lab.sample(lab.plain, chosen, [SEED])
     ways = [*ours(lab, calibrated(lab)), *(published(lab) if steps == made else ())]
     model_name = f"{name}, {made}-step student" + ("" if steps == made else f" at {steps}")

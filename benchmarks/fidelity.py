@@ -33,7 +33,7 @@ SPEEDS = (1.5, 2.0, 2.5, 3.0)
 # Runs of so many steps or more are measured at `FAR_SPEEDS` too: of fewer, less is left than a picture
 # takes.
 FAR_STEPS = 50
-STEPS, CFGS = (50, 28, 20), (4.0, 1.0)
+STEPS = (50, 28, 20)
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
 SEED, SEED_APART = 5000, 100
 
@@ -211,10 +211,12 @@ def held(rows: list[results.Row], lab: Lab, trials: list[Trial]) -> list[tuple[T
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--beds", nargs="+", choices=BEDS, metavar="BED", default=["demo_image"])
+    parser.add_argument("--beds", nargs="+", choices=BEDS, metavar="BED", default=["demo_emoji"])
     parser.add_argument("--steps", nargs="+", type=int, default=[50])
     parser.add_argument("--samplers", nargs="+", default=["euler"])
-    parser.add_argument("--cfgs", nargs="+", type=float, default=[4.0])
+    parser.add_argument(
+        "--cfgs", nargs="+", type=float, help="guidance scales (default: the bed's)"
+    )
     parser.add_argument("--speeds", nargs="+", type=float, help="target speed-ups")
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these rows (default: all)")
     parser.add_argument("--prompts", type=int, default=16, help="held-out prompts, 1 to 64")
@@ -247,11 +249,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def planned(options: argparse.Namespace) -> Iterator[tuple[Bed, Plan]]:
+    """What is to be measured."""
+    for name in options.beds:
+        bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
+        scales = options.cfgs or ((bed.cfg, 1.0) if options.full else (bed.cfg,))
+        for steps, sampler, cfg in product(options.steps, options.samplers, scales):
+            yield bed, Plan(steps, cfg, bed.shift, sampler)
+
+
 def run(options: argparse.Namespace) -> None:
     """Measure, write `fidelity.json` after each row, and draw."""
     if options.full:
         options.beds, options.prompts = list(BEDS), 32
-        options.steps, options.samplers, options.cfgs = STEPS, SAMPLERS, CFGS
+        options.steps, options.samplers = STEPS, SAMPLERS
     if not 1 <= options.prompts <= 64:
         raise SystemExit(f"--prompts: must be 1 to 64, got {options.prompts}")
     ready()
@@ -263,25 +274,22 @@ def run(options: argparse.Namespace) -> None:
     if options.append or options.only_times:
         facts, rows = results.kept(path, facts, SAME)
     truths: dict[tuple[str, float], Tensor] = {}
-    for name, steps, sampler, cfg in product(
-        options.beds, options.steps, options.samplers, options.cfgs
-    ):
-        bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
-        lab = Lab(bed, Plan(steps, cfg, bed.shift, sampler), options.tuning)
+    for bed, plan in planned(options):
+        lab = Lab(bed, plan, options.tuning)
         prompts = bed.held_out()[: options.prompts]
         timed = prompts[: options.clips]
         use(lab.bed)
-        print(f"{name}, {lab.plan}", flush=True)
+        print(f"{bed.name}, {plan}", flush=True)
         ways = all_ways(lab.model, lab.bed)
         if not lab.stochastic and (not options.ways or ORACLE in options.ways):
             ways.append(taught(lab, prompts, seeds))
-        speeds = options.speeds or (*SPEEDS, *(FAR_SPEEDS if steps >= FAR_STEPS else ()))
+        speeds = options.speeds or (*SPEEDS, *(FAR_SPEEDS if plan.steps >= FAR_STEPS else ()))
         trials = tune(lab, chosen(ways, options.ways) if options.ways else ways, speeds)
         trials.append(other_seed(lab))
         if options.only_times:
             pairs = held(rows, lab, trials)
             if not pairs:
-                raise SystemExit(f"--only-times: {path} holds nothing of {name}, {lab.plan}")
+                raise SystemExit(f"--only-times: {path} holds nothing of {bed.name}, {plan}")
             times = clock(lab, [trial for trial, _ in pairs], timed, options.repeats)
             for (_, row), columns in zip(pairs, times, strict=True):
                 row.update(columns)
@@ -289,9 +297,10 @@ def run(options: argparse.Namespace) -> None:
             continue
         truth = None
         if not lab.stochastic and not options.no_truth:
-            if (name, cfg) not in truths:
-                truths[name, cfg] = truth_of(lab, prompts, seeds)
-            truth = truths[name, cfg]
+            asked = bed.name, plan.cfg
+            if asked not in truths:
+                truths[asked] = truth_of(lab, prompts, seeds)
+            truth = truths[asked]
         new: list[results.Row] = []
         pictures: dict[str, dict[float, Tensor]] = {}
         for row, shown in compare(lab, trials, prompts, seeds, truth):

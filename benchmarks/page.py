@@ -120,7 +120,8 @@ def run(options: argparse.Namespace) -> None:
         environment, rows = results.read(path)
         page = filled(page, "shapes", shapes(environment, rows))
         if (path := options.results / AGAIN).exists():
-            page = filled(page, "again", again(rows, *results.read(path)))
+            first = [*results.read(options.results / FIDELITY)[1], *rows]
+            page = filled(page, "again", again(first, *results.read(path)))
     if (path := options.results / SAMPLERS).exists():
         environment, rows = results.read(path)
         panels = {title: standing(mine, SHORT[0]) for title, mine in by_plan(rows)}

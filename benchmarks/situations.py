@@ -45,7 +45,7 @@ situation takes half a minute of one core.
 | --- | --- | --- | --- | --- | --- | --- |
 """
 
-BED, STEPS, CFG, SEED = "demo_image", 30, 4.0, 5000
+BED, STEPS, CFG, SEED = "demo_emoji", 30, 5.0, 5000
 SPEEDS = (2.0, 3.0)
 # What may be lost against fewer steps: less means nothing over so few prompts.
 NOTHING = 0.5
@@ -260,7 +260,7 @@ def _short(row: Row) -> results.Row:
 def page(facts: dict[str, Any], rows: list[results.Row]) -> str:
     """The page in Markdown."""
     head = _INTRO.format(
-        bed="image model",
+        bed="emoji model",
         steps=STEPS,
         cfg=CFG,
         shift=BEDS[BED].shift,

@@ -475,7 +475,7 @@ def test_names_are_spread_in_order_and_stay_inside(wanted: list[float]):
 
 @pytest.fixture(scope="module")
 def lab(comfy: Path) -> Iterator[Lab]:
-    made = Lab(BEDS["demo_image"], Plan(10, 4.0, 3.0, "euler"), tuning=1)
+    made = Lab(BEDS["demo_emoji"], Plan(10, 5.0, 10.0, "euler"), tuning=1)
     with looking_in(made.bed.coefficients.parent):
         yield made
 
@@ -554,9 +554,9 @@ def test_what_was_measured_before_an_end_stays(
 
 
 def test_a_calibration_benchmark_adds_what_is_missing(lab: Lab):
-    plan = Plan(20, 4.0, 3.0, "euler")
+    plan = Plan(20, 5.0, 10.0, "euler")
     known = [
-        calibration.Row("demo_image", 20, "euler", 4.0, 3.0, method, wanted, *sums)
+        calibration.Row("demo_emoji", 20, "euler", 5.0, 10.0, method, wanted, *sums)
         for wanted in calibration.COMPUTED[20]
         for method in (*calibration.METHODS, "taught")
         for sums in [(float(wanted), 30.0, 0.0, 30.0, None, [30.0])]

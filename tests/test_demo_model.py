@@ -55,20 +55,19 @@ def test_samples_move(quality: dict[str, Any]):
 def test_weights_are_small():
     """Of each model, the ControlNet, the students and video with sound included."""
     folders = [*(ROOT / "demo").glob("*/*weights")]
-    assert len(folders) == 7
+    assert len(folders) == 6
     for folder in folders:
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 30 * 2**20
 
 
-@pytest.mark.parametrize(("model", "shape"), [("image_model", 0.50), ("unet_model", 0.75)])
-def test_the_image_models_draw_what_they_are_asked_for(model: str, shape: float):
-    command = [sys.executable, "-m", f"demo.{model}.evaluate"]
+def test_the_unet_draws_what_it_is_asked_for():
+    command = [sys.executable, "-m", "demo.unet_model.evaluate"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     quality = json.loads(result.stdout.splitlines()[-1])
     assert quality["vae_psnr"] >= 30
     assert quality["colour"] >= 0.85
-    assert quality["shape"] >= shape
+    assert quality["shape"] >= 0.75
 
 
 # --- the measure itself, on clips whose content is known

@@ -15,8 +15,12 @@ import torch
 from PIL import Image
 
 from demo import show
+from demo.emoji_model.control import load_control, mirrored, outlines
+from demo.emoji_model.evaluate import CFG, LATENT, conditioning, load_model, load_vae, psnr
 from demo.emoji_model.networks import make_sd3
+from demo.emoji_model.reader import load_reader, smaller
 from demo.emoji_model.train_dit import some
+from demo.few_steps.teachers import TEACHERS, load_student
 from demo.host.fetch import ROOT
 from demo.host.loaders import load_shifted, sample_euler
 from demo.model.networks import export
@@ -80,7 +84,7 @@ def test_training_asks_by_some_of_the_words_and_now_and_then_by_none():
 
 def test_the_hosts_loader_knows_the_network_and_the_words_reach_it(tmp_path: Path):
     torch.manual_seed(0)
-    net = make_sd3(EMBEDDING_WIDTH, POOLED_WIDTH)
+    net = make_sd3()
     torch.nn.init.normal_(net.final_layer.linear.weight, std=0.1)
     for block in net.joint_blocks:
         torch.nn.init.normal_(block.x_block.adaLN_modulation[1].weight, std=0.1)
@@ -115,6 +119,36 @@ def test_it_draws_what_it_is_asked_for():
     quality = json.loads(result.stdout.splitlines()[-1])
     assert quality["first"] >= 0.9
     assert quality["half"] <= 30
+
+
+@pytest.mark.parametrize("steps", TEACHERS["emoji"].steps)
+def test_a_student_draws_what_it_is_asked_for_in_few_steps(steps: int):
+    teacher = TEACHERS["emoji"]
+    prompts = held_out_prompts()[:24]
+    given = conditioning(list(prompts)), conditioning([None])
+    latents = sample_euler(load_student("emoji", steps), (24, *LATENT), steps, 1.0, given, 0)
+    pictures = teacher.load_vae().decode(latents)
+    names = list(all_names().values())
+    found = load_reader()(smaller(pictures.clamp(0, 1).movedim(-1, 1))).argmax(1).tolist()
+    assert sum(names[i] == str(p) for i, p in zip(found, prompts, strict=True)) >= 22
+
+
+def test_outlines_turn_a_picture_round():
+    """The model knows each picture one way round only; its ControlNet says the other."""
+    prompts = held_out_prompts()[:12]
+    vae, shown = load_vae(), mirrored(prompts)
+    hint = load_control().set_cond_hint(outlines(shown), 1.0, (0.0, 1.0), vae=vae)
+    more = {"control": hint, "control_apply_to_uncond": True}
+    positive, negative = conditioning(list(prompts)), conditioning([None])
+    steered = [[text, {**other, **more}] for text, other in positive]
+    far = {
+        name: psnr(
+            vae.decode(sample_euler(load_model(), (12, *LATENT), 20, CFG, (asked, negative), 0)),
+            shown.movedim(1, -1),
+        ).mean()
+        for name, asked in (("alone", positive), ("steered", steered))
+    }
+    assert far["steered"] > far["alone"] + 3, far
 
 
 def test_the_demo_shows_plain_cached_and_fewer_steps_side_by_side(

@@ -1,4 +1,4 @@
-"""The sections of further comparisons: the models of shapes, other samplers, the video model, other
+"""The sections of further comparisons: the UNet, other samplers, the video model, other
 seeds."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .fidelity import by_speed, gains, overview
 
 
 def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
-    """The same comparison on the image model of shapes and the UNet."""
+    """The same comparison on the UNet."""
     groups = by_plan(rows)
     return "\n".join(
         [

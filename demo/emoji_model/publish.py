@@ -8,9 +8,9 @@ Works while training goes on; the trainings do it themselves at their end.
 from __future__ import annotations
 
 from ..host.inprocess import import_host
-from ..image_model.train_vae import with_host_scale
 from ..model.networks import export
 from ..model.training import CACHE, averaged
+from ..unet_model.train_vae import with_host_scale
 from . import train_dit, train_vae
 from .networks import SD3_FILE, VAE_FILE
 

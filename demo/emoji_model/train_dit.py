@@ -18,7 +18,7 @@ from ..model.loop import arguments_of, train
 from ..model.networks import export
 from ..model.objectives import flow
 from ..model.training import CACHE
-from ..nodes.emoji import EMBEDDING_WIDTH, POOLED_WIDTH, Words, all_names, encode, pool
+from ..nodes.emoji import Words, all_names, encode, pool
 from .encode import BANK
 from .networks import SD3_FILE, make_sd3
 
@@ -53,7 +53,7 @@ def main() -> None:
         }
         return latents[chosen].float().to(options.device), texts
 
-    net = make_sd3(EMBEDDING_WIDTH, POOLED_WIDTH).to(options.device)
+    net = make_sd3().to(options.device)
     even = torch.ones((), device=options.device)
     ema = train(NAME, net, net.joint_blocks, draw, flow(even), options)
     export(ema.weights, SD3_FILE)

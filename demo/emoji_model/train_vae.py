@@ -16,12 +16,12 @@ import random
 import torch
 from torch import Tensor
 
-from ..image_model.train_vae import loss_of, with_host_scale
 from ..model.muon import Muon
 from ..model.networks import export
 from ..model.train_vae import NOISE
 from ..model.training import Ema, Progress, averaged, cosine, reconstruct, save, start
 from ..nodes.emoji import all_names
+from ..unet_model.train_vae import loss_of, with_host_scale
 from .networks import VAE_FILE, make_vae
 from .pictures import SIZE, render
 

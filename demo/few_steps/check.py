@@ -1,6 +1,6 @@
 """How near a student comes to its teacher: prints one JSON line.
 
-python -m demo.few_steps.check image --steps 8
+python -m demo.few_steps.check emoji --steps 8
 
 Held-out prompts from the same noise: the student without guidance, and the teacher with it, in as many
 steps and in 32, which both are compared with.
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..host.loaders import sample_euler
-from ..nodes.vocabulary import held_out_prompts
 from .teachers import TEACHERS, Teacher, load_student
 
 SEED, FULL = 7000, 32
@@ -51,7 +50,7 @@ def _pictures(
 ) -> list[Tensor]:
     found: list[Tensor] = []
     for first in range(0, count, teacher.batch):
-        prompts = held_out_prompts()[first : min(first + teacher.batch, count)]
+        prompts = teacher.held_out()[first : min(first + teacher.batch, count)]
         shape = (len(prompts), *teacher.latent)
         given = teacher.encoded(list(prompts)), teacher.encoded([None])
         latents = sample_euler(model, shape, steps, cfg, given, SEED + first)

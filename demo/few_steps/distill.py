@@ -1,7 +1,7 @@
 """Teach a demo model to sample in few steps without guidance; writes the difference as a LoRA.
 
-    python -m demo.few_steps.distill image --steps 8 --minutes 20
-    python -m demo.few_steps.distill image --steps 4 --minutes 20
+    python -m demo.few_steps.distill emoji --steps 8 --minutes 20
+    python -m demo.few_steps.distill emoji --steps 4 --minutes 20
     python -m demo.few_steps.distill video --steps 8 --minutes 60
 
 The teacher samples with guidance and many steps. Of these runs every so many-th latent is kept, and the
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..model.training import CACHE, cosine
-from ..nodes.vocabulary import Prompt, training_prompts
 from .teachers import TEACHERS, Teacher, lora_file
 
 # Latents that are kept of a teacher's run; a student's steps divide it.
@@ -50,13 +49,14 @@ class Bank:
 
     file: Path
     latents: list[Tensor] = field(default_factory=list)
-    prompts: list[Prompt] = field(default_factory=list)
+    prompts: list[tuple[str, ...]] = field(default_factory=list)
 
-    def load(self) -> None:
+    def load(self, teacher: Teacher) -> None:
         """What an earlier run has kept."""
         content = torch.load(self.file, weights_only=True)
+        known = {tuple(prompt): prompt for prompt in teacher.training()}
         self.latents = list(content["latents"])
-        self.prompts = [Prompt(*words) for words in content["prompts"]]
+        self.prompts = [known[tuple(words)] for words in content["prompts"]]
 
     def save(self) -> None:
         content = {
@@ -70,7 +70,7 @@ class Bank:
         """One batch more, sampled with so many steps."""
         import comfy.sample
 
-        prompts = random.choices(training_prompts(), k=teacher.batch)
+        prompts = random.choices(teacher.training(), k=teacher.batch)
         noise = torch.randn(len(prompts), *teacher.latent)
         kept: list[Tensor] = []
 
@@ -119,7 +119,7 @@ class Student:
     def weights(self) -> list[nn.Parameter]:
         return [value for change in self.changes.values() for value in (change.up, change.down)]
 
-    def slope(self, x: Tensor, sigma: Tensor, prompts: list[Prompt]) -> Tensor:
+    def slope(self, x: Tensor, sigma: Tensor, prompts: list[tuple[str, ...]]) -> Tensor:
         """Derivative of the latents after sigma."""
         import comfy.sampler_helpers
         import comfy.samplers
@@ -176,7 +176,7 @@ def train(options: argparse.Namespace) -> None:
     bank = Bank(options.folder / f"few_{options.teacher}_runs.pt")
     checkpoint = options.folder / f"few_{options.teacher}_{options.steps}.pt"
     if bank.file.exists():
-        bank.load()
+        bank.load(teacher)
     spent, count, loss = 0.0, 0, 1.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)

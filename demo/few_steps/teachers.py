@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..emoji_model import evaluate as emoji
 from ..host.inprocess import import_host
-from ..image_model import evaluate as image
 from ..model import evaluate as video
 from ..model.calibrate import Encoder
 from ..model.calibrate import conditioning as video_conditioning
 from ..model.clips import FRAMES
+from ..nodes import emoji as names
+from ..nodes import vocabulary
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -26,9 +28,11 @@ class Teacher:
         load_vae: its autoencoder.
         encoded: what it takes for a batch of prompts.
         latent: shape without the batch.
-        cfg: guidance scale that its students have built in.
         steps: students there are, by their number of steps.
         batch: prompts that are sampled at once.
+        cfg: guidance scale that its students have built in.
+        training: prompts to learn with.
+        held_out: prompts to measure with.
     """
 
     load: Callable[[], Any]
@@ -38,11 +42,24 @@ class Teacher:
     steps: tuple[int, ...]
     batch: int
     cfg: float = video.CFG
+    training: Callable[[], Sequence[tuple[str, ...]]] = vocabulary.training_prompts
+    held_out: Callable[[], Sequence[tuple[str, ...]]] = vocabulary.held_out_prompts
 
+
+# Less than the model has otherwise, as models of few steps are sampled, or one step draws all lines.
+_EMOJI_SHIFT = 3.0
 
 TEACHERS = {
-    "image": Teacher(
-        image.load_model, image.load_vae, image.conditioning, image.LATENT, (8, 4), 16
+    "emoji": Teacher(
+        lambda: emoji.load_model(_EMOJI_SHIFT),
+        emoji.load_vae,
+        emoji.conditioning,
+        emoji.LATENT,
+        (8, 4),
+        16,
+        emoji.CFG,
+        names.training_prompts,
+        names.held_out_prompts,
     ),
     "video": Teacher(
         video.load_model,

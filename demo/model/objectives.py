@@ -31,14 +31,14 @@ class Task(NamedTuple):
 Objective = Callable[[Tensor, int], Task]
 
 
-def flow(importance: Tensor) -> Objective:
+def flow(importance: Tensor, shift: float = SHIFT) -> Objective:
     """Rectified flow: x_t = (1 - t) x_0 + t noise, the network predicts noise - x_0. Half of the times
-    are uniform and half logit-normal, both shifted as the demo samples."""
+    are uniform and half logit-normal, both shifted."""
 
     def objective(clean: Tensor, step: int) -> Task:
         count = len(clean)
         even = torch.rand(count) if step % 2 else torch.sigmoid(torch.randn(count))
-        t = (SHIFT * even / (1 + (SHIFT - 1) * even)).to(clean.device)
+        t = (shift * even / (1 + (shift - 1) * even)).to(clean.device)
         noise = torch.randn_like(clean)
         share = _column(t, clean)
         return Task((1 - share) * clean + share * noise, t * 1000, noise - clean, importance)

@@ -7,9 +7,8 @@ Four training prompts, one seed each, 50 steps euler, cfg 4.
 
 from __future__ import annotations
 
-from ..image_model.evaluate import LATENT
 from ..model.calibrate import write
-from .networks import COEFFICIENTS, conditioning, load_model
+from .networks import COEFFICIENTS, LATENT, conditioning, load_model
 
 if __name__ == "__main__":
     write(COEFFICIENTS, load_model, conditioning, LATENT)

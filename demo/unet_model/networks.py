@@ -1,4 +1,4 @@
-"""The host's own UNet of Stable Diffusion 1 at demo size, on the latents of the demo's image model."""
+"""The host's own UNet of Stable Diffusion 1 at demo size, on latents of the tiny autoencoder TAESD."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..emoji_model.networks import CHANNELS
 from ..host.inprocess import import_host
-from ..image_model.networks import CHANNELS
+from ..host.loaders import load_autoencoder
 from ..nodes.vocabulary import Prompt, encode
 
 HERE = Path(__file__).parent
 UNET_FILE = HERE / "weights" / "scalingcache_demo_unet.safetensors"
+VAE_FILE = HERE / "weights" / "scalingcache_demo_taesd.safetensors"
+LATENT = (CHANNELS, 16, 16)
 COEFFICIENTS = HERE / "coefficients" / "scalingcache_demo_unet.safetensors"
 # The words of the demo's language are all in the first places of an embedding.
 WIDTH = 64
@@ -61,6 +64,10 @@ def load_model() -> Any:
     base.load_model_weights(comfy.utils.load_torch_file(str(UNET_FILE)), "")
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(base.eval(), load_device=cpu, offload_device=cpu)
+
+
+def load_vae() -> Any:
+    return load_autoencoder(VAE_FILE)
 
 
 def conditioning(prompts: list[Prompt | None]) -> list[list[Any]]:

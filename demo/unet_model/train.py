@@ -1,4 +1,4 @@
-"""Train the demo's UNet on the encoded frames of the image model.
+"""Train the demo's UNet on encoded frames.
 
 python -m demo.unet_model.train --minutes 60 --rate 2e-3
 """
@@ -10,12 +10,12 @@ import random
 import torch
 from torch import Tensor
 
-from ..image_model.encode_frames import BANK
 from ..model.loop import arguments_of, train
 from ..model.networks import export
 from ..model.objectives import epsilon
 from ..model.train_dit import DROPOUT, prompt_of
 from ..model.training import CACHE
+from .encode_frames import BANK
 from .networks import UNET_FILE, initialise, make_base, words
 
 NAME = "unet"

@@ -28,8 +28,8 @@ from demo.host.fetch import ROOT
 from testbed import networks
 from testbed.coefficient_folder import coefficient_file, looking_in
 
-SHIPPED = ROOT / "demo" / "image_model"
-FILE = "scalingcache_demo_sd3.safetensors"
+SHIPPED = ROOT / "demo" / "emoji_model"
+FILE = "scalingcache_demo_emoji.safetensors"
 DTYPES = (
     torch.float32,
     torch.bfloat16,
@@ -41,7 +41,7 @@ each = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).spl
 
 
 def loaded(dtype: torch.dtype) -> Any:
-    """The demo's image model as the host loads it with a choice of weights."""
+    """The emoji model as the host loads it with a choice of weights."""
     weights = str(SHIPPED / "weights" / FILE)
     return comfy.sd.load_diffusion_model(weights, model_options={"dtype": dtype})
 

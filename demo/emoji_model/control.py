@@ -1,5 +1,5 @@
-"""A ControlNet of the demo's image model, in the host's own class for Stable Diffusion 3: outlines say
-where the shape is."""
+"""A ControlNet of the emoji model, in the host's own class for Stable Diffusion 3: outlines say
+where the lines are."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..host.inprocess import import_host
-from ..nodes.vocabulary import EMBEDDING_WIDTH, POOLED_WIDTH
+from ..nodes.emoji import EMBEDDING_WIDTH, POOLED_WIDTH, Words
+from .evaluate import load_model, load_vae, sample
 from .networks import CHANNELS, DEPTH, WEIGHTS
 
-CONTROL_FILE = WEIGHTS.with_name("control_weights") / "scalingcache_demo_sd3_control.safetensors"
+CONTROL_FILE = WEIGHTS.with_name("control_weights") / "scalingcache_demo_emoji_control.safetensors"
 BLOCKS = 2
 _CONTRAST = 6.0
+# Steps of a sample whose outlines are shown.
+_SAMPLED = 20
 
 
-def make_control(image_model: nn.Module) -> Any:
-    """The network with the first blocks of the image model, which see the hint as they do the picture. It
-    changes nothing before its outgoing layers are fitted."""
+def make_control(model: nn.Module) -> Any:
+    """The network with the first blocks of the model, which see the hint as they do the picture. It
+    changes nothing before it has learned."""
     import_host()
     import comfy.ops
     from comfy.cldm.mmdit import ControlNet
@@ -42,27 +45,13 @@ def make_control(image_model: nn.Module) -> Any:
         operations=comfy.ops.disable_weight_init,
         dtype=torch.float32,
     )
-    own = net.load_state_dict(image_model.state_dict(), strict=False).missing_keys
+    net.requires_grad_(True)
+    own = net.load_state_dict(model.state_dict(), strict=False).missing_keys
     for name, value in net.named_parameters():
         if name in own:
             nn.init.zeros_(value)
     net.pos_embed_input.proj.weight.data.copy_(net.x_embedder.proj.weight)
-    return net.requires_grad_(False)
-
-
-def streams(net: nn.Module, *args: Any, **kwargs: Any) -> list[Tensor]:
-    """The picture's tokens behind each block of a call, [n, tokens, width]; what a ControlNet adds is not
-    in those of the block that it follows."""
-    found: list[Tensor] = []
-    hooks = [
-        b.register_forward_hook(lambda _, __, out: found.append(out[1])) for b in net.joint_blocks
-    ]
-    try:
-        net(*args, **kwargs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    return net
 
 
 def names_of_the_host(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -85,6 +74,11 @@ def load_control() -> Any:
     from comfy.controlnet import load_controlnet
 
     return load_controlnet(str(CONTROL_FILE))
+
+
+def mirrored(prompts: list[Words]) -> Tensor:
+    """Samples the other way round, [n, 3, 128, 128]: what the model would not draw by itself."""
+    return sample(load_model(), load_vae(), prompts, _SAMPLED).movedim(-1, 1).flip(-1)
 
 
 def outlines(pictures: Tensor) -> Tensor:

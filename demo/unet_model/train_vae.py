@@ -1,6 +1,6 @@
-"""Train the demo's image autoencoder on frames from code.
+"""Train the UNet's autoencoder on frames from code.
 
-    python -m demo.image_model.train_vae --minutes 14
+    python -m demo.unet_model.train_vae --minutes 14
 
 Crops of 64x64 pixels; the latents are drawn to mean 0 and spread 1 in every channel, as the decoder's
 first layer squeezes large values.
@@ -14,13 +14,14 @@ import random
 import torch
 from torch import Tensor
 
+from ..emoji_model.networks import make_taesd
 from ..model.clips import FRAMES, SIZE, render
 from ..model.muon import Muon
 from ..model.networks import export
 from ..model.train_vae import NOISE, slopes
 from ..model.training import Ema, Progress, cosine, reconstruct, save, start
 from ..nodes.vocabulary import training_prompts
-from .networks import VAE_FILE, make_vae
+from .networks import VAE_FILE
 
 NAME = "taesd"
 CROP, BATCH = 64, 8
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     random.seed(0)
     torch.manual_seed(0)
-    vae = make_vae().to(options.device, memory_format=torch.channels_last)
+    vae = make_taesd().to(options.device, memory_format=torch.channels_last)
     trained = [p for p in vae.parameters() if p.requires_grad]
     kernels = [p for p in trained if p.ndim == 4 and p.shape[0] > 3 and p.shape[1] > 3]
     chosen = {id(p) for p in kernels}

@@ -1,6 +1,6 @@
-"""Encode frames once, so that the image transformer trains on latents.
+"""Encode frames once, so that the UNet trains on latents.
 
-python -m demo.image_model.encode_frames --frames 6000
+python -m demo.unet_model.encode_frames --frames 6000
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import random
 
 import torch
 
+from ..emoji_model.networks import make_taesd
 from ..model.clips import FRAMES, render
 from ..model.encode_clips import words_of
 from ..model.training import CACHE, averaged
 from ..nodes.vocabulary import training_prompts
-from .networks import make_vae
 
 BANK = "frames.pt"
 GROUP = 16
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     random.seed(0)
-    vae = make_vae().to(options.device)
+    vae = make_taesd().to(options.device)
     vae.load_state_dict(averaged("taesd"))
     prompts, latents, words = training_prompts(), [], []
     for _ in range(options.frames // GROUP):

@@ -1,1 +1,0 @@
-"""The demo's image model: a TAESD autoencoder and a small SD3 transformer, on frames made by code."""
