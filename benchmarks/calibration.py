@@ -74,8 +74,8 @@ def plans(bed: Bed, full: bool) -> Iterator[Plan]:
 
 
 def missing_rows(plan: Plan, known: list[Row]) -> int:
-    """How many rows of a plan are to be measured. What a method gave that is gone by now stays."""
-    return len(COMPUTED[plan.steps]) * len(METHODS) - sum(r.method in METHODS for r in known)
+    """How many rows of a plan are to be measured."""
+    return len(COMPUTED[plan.steps]) * len(METHODS) - len(known)
 
 
 def measure(

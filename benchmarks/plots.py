@@ -22,8 +22,6 @@ from .ways import Group
 CALIBRATION = {
     "calibrated": ("Scaling Cache, calibrated", "#1b7837"),
     "online": ("Scaling Cache, learning", "#2166ac"),
-    # Measured before it was removed.
-    "taught": ("Scaling Cache, from earlier runs", "#7b4ea3"),
     "even_order1": ("evenly spaced line", "#b2182b"),
     "fewer_steps": ("fewer steps", "#666666"),
 }

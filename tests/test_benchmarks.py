@@ -370,11 +370,7 @@ def test_a_calibration_is_summed_up_for_each_bed():
     assert "| learning | calibrated | 1 | -3.0 | -3.0 | -3.0 | -5.0 |" in toy
     assert "| learning | calibrated | 1 | +7.0 | +7.0 | +7.0 | +6.0 |" in other
     assert "images/calibration_toy.png" in toy
-    assert "| learning | from earlier runs |" not in toy
-    lessons = row("toy", "taught", [40.0, 39.0])
-    with_taught = calibrated(facts, [*of("toy", [43.0, 39.0]), lessons])
-    assert "| learning | from earlier runs | 1 | +1.5 | +1.5 | +1.5 | +0.0 |" in with_taught
-    assert "39.5 ± 1.0 (39.0)" in with_taught
+    assert "41.0 ± 1.0 (39.0)" in toy
     fewer = [{**row, "cfg": 1.0, "psnr": row["psnr"][:1]} for row in of("toy", [43.0, 39.0])]
     assert "### toy, on 1 to 2 held-out prompts" in calibrated(
         facts, [*of("toy", [43.0, 39.0]), *fewer]
@@ -558,7 +554,7 @@ def test_a_calibration_benchmark_adds_what_is_missing(lab: Lab):
     known = [
         calibration.Row("demo_emoji", 20, "euler", 5.0, 10.0, method, wanted, *sums)
         for wanted in calibration.COMPUTED[20]
-        for method in (*calibration.METHODS, "taught")
+        for method in calibration.METHODS
         for sums in [(float(wanted), 30.0, 0.0, 30.0, None, [30.0])]
         if method != calibration.ONLINE
     ]
@@ -567,7 +563,6 @@ def test_a_calibration_benchmark_adds_what_is_missing(lab: Lab):
     rows = calibration.measure(
         lab.bed, plan, lab.bed.held_out()[:2], lab.vae, known, lambda: runs.append(None)
     )
-    # What was measured of a method that is gone by now stays.
     assert [row for row in rows if row.method != calibration.ONLINE] == known
     assert [row.wanted for row in rows if row.method == calibration.ONLINE] == [12, 10, 8]
     assert calibration.missing_rows(plan, rows) == 0

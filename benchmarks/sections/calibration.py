@@ -70,7 +70,7 @@ def differences(rows: list[Row]) -> str:
     groups = [list(g) for _, g in groupby(rows, key=lambda r: (plan(r), r["wanted"]))]
     scores = [{r["method"]: np.array(r["psnr"]) for r in group} for group in groups]
     ours = ("online", "calibrated")
-    pairs = [*product(ours, ("even_order1", "fewer_steps")), ours, ("online", "taught")]
+    pairs = [*product(ours, ("even_order1", "fewer_steps")), ours]
     for own, other in pairs:
         each = [found[own] - found[other] for found in scores if own in found and other in found]
         if not each:

@@ -30,7 +30,7 @@ def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
     groups = by_plan(rows)
     return "\n".join(
         [
-            "## On pictures of shapes\n",
+            "## On the UNet\n",
             origin(environment, rows) + "\n",
             overview(groups, (*SHORT, *FAR_SPEEDS)),
             *(folded(title, [by_speed(mine), gains(mine)]) for title, mine in groups),

@@ -3,7 +3,7 @@
 Its outputs are taken for a random function of the logarithm of signal over noise that is smooth once and
 forgets its slope over about one unit of it. Lines and parabolas through computed outputs then miss by a
 known size on average, and `optimiser` finds the steps at which that costs the result least. On training
-prompts of two demo models this, but for the errors at the end, ranked 348 random choices, each against
+prompts of two small models this, but for the errors at the end, ranked 348 random choices, each against
 those of its length, nearly as the pictures did (correlation 0.83 to 0.99).
 """
 

@@ -200,7 +200,7 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
     Args:
         choice: of the user.
         noisy: whether the sampler adds noise. Files are made without, and with it learning is 1 dB
-            nearer on the demo's image model at cfg 4 and 4 dB on its video model.
+            nearer on a small model of shapes at cfg 4 and 4 dB on its video model.
     """
     if found.guided is None:
         return found

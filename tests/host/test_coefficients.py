@@ -113,7 +113,7 @@ def bytes_read() -> int:
 @pytest.fixture
 def spoilt(folder: Path) -> Path:
     """200 files that are of no use: of other models and as large as can be, damaged in all ways, and one
-    that says of itself that it is the best for the demo's image model."""
+    that says of itself that it is the best for the emoji model."""
     coefficient_file(folder / "one.safetensors", "another model")
     other = (folder / "one.safetensors").read_bytes()
     (folder / "one.safetensors").unlink()
