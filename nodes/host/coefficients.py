@@ -30,6 +30,8 @@ AUTO, NONE = "auto", "none"
 FOLDER = "scaling_cache"
 _SHIPPED = Path(__file__).parents[2] / "coefficients"
 _LEARNED = "learned"
+# Most steps that models of few steps are sampled with.
+_FEW_STEPS = 12
 # What the host writes into a network's settings when it loads it: how, and not what.
 _LOADED = ("dtype",)
 _DTYPES = [
@@ -53,11 +55,13 @@ class Found:
         guided: products of the guided outputs, None to learn during the run.
         note: sentence for the user, if one is due.
         trial: of the file, if it was tried out.
+        unlike: how the file was made otherwise than the run is sampled, as if of another model.
     """
 
     guided: GramTable | None = None
     note: str = ""
     trial: Trial | None = None
+    unlike: str = ""
 
 
 def register_folder() -> None:
@@ -95,7 +99,7 @@ def table_for(
     | --- | --- |
     | carries one | that one |
     | its method, as it predicts, reads none | none; a file that the user chose is said to be unused |
-    | else | of a file that fits; with the predictor auto only if learning was not nearer |
+    | else | of a file that fits; with the predictor auto only if learning is not surely as near |
 
     Args:
         cache: as the model carries it.
@@ -114,6 +118,8 @@ def table_for(
     found = find_everywhere(agree, choice, sampling.patcher, sampling.schedule, sampling.scale)
     if predictor is AUTO_PREDICTOR:
         found = nearer(found, choice, traits.stochastic)
+    elif found.unlike and choice == AUTO:
+        found = replace(found, note=f"{found.note}: {found.unlike}")
     if found.note:
         note(found.note)
     return found.guided
@@ -135,8 +141,14 @@ def find_coefficients(
             return _used(choice, file, schedule, cfg)
         except CoefficientError as error:
             return _refused(error)
-    found, refused, spoilt = _first(patcher, lambda name, file: _used(name, file, schedule, cfg))
-    best: Found = found or (_refused(refused) if refused else Found())
+    seen: list[Found] = []
+
+    def alike(name: str, file: CoefficientFile) -> Found | None:
+        seen.append(_used(name, file, schedule, cfg))
+        return None if seen[-1].unlike else seen[-1]
+
+    found, refused, spoilt = _first(patcher, alike)
+    best: Found = found or next(iter(seen), _refused(refused) if refused else Found())
     return replace(best, note="; ".join(filter(None, (best.note, spoilt))))
 
 
@@ -195,7 +207,8 @@ def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
 
 def nearer(found: Found, choice: str, noisy: bool) -> Found:
     """What the predictor auto takes of a file: all, unless learning during the run was nearer when
-    it was tried out; a file that was not tried only if the user chose it.
+    it was tried out; a file that was not tried, or was made otherwise than the run is sampled, only if the
+    user chose it.
 
     Args:
         choice: of the user.
@@ -208,6 +221,8 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
         why = "not surely nearer in its trial, so it learns"
         if not found.trial:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
+    elif found.unlike and choice == AUTO:
+        why = f"{found.unlike}, so it learns; choose the file if it is of this very model"
     elif noisy:
         why = "made without the noise that this sampler adds or may add, so it learns"
     else:
@@ -281,7 +296,27 @@ def _used(
             f"this run goes from {schedule[0]:.3g} to {schedule[-2]:.3g}"
         )
     guided = file.guided if cfg is None else file.guided_at(cfg)
-    return Found(guided, f"Coefficients: {name}", file.trial)
+    unlike = "" if cfg is None else _unlike(file, len(schedule) - 1, cfg)
+    return Found(guided, f"Coefficients: {name}", file.trial, unlike)
+
+
+def _unlike(file: CoefficientFile, steps: int, cfg: float) -> str:
+    """How a file was made as of a base model where a run is as of one for few steps, or the other way
+    round; empty if that does not show.
+
+    The two have the same structure, by a LoRA or as a model of its own, and their coefficients are 4 to
+    10 dB further on the demo's students than learning is, where 8 and 20 steps are sampled.
+    """
+    made, count = file.provenance.cfg, len(file.table.sigmas)
+    if made == 0.0:
+        return ""
+    if made != 1.0 and cfg == 1.0:
+        return "made with guidance, and this run has none"
+    if made == 1.0 and cfg != 1.0:
+        return "made without guidance, and this run has it"
+    if cfg == 1.0 and (count <= _FEW_STEPS) != (steps <= _FEW_STEPS):
+        return f"made with {count} steps, and this run has {steps}"
+    return ""
 
 
 def _fitting(

@@ -758,6 +758,37 @@ def test_auto_takes_what_was_nearer_in_the_trial(
         assert "tiny.safetensors: not surely nearer in its trial, so it learns" in said[-1]
 
 
+def test_auto_takes_no_file_of_a_base_model_for_one_of_few_steps(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    """Both have one structure; guidance and the number of steps tell them apart."""
+
+    def auto(choice: str = "auto", **how: Any) -> torch.Tensor:
+        return sample(put(tiny, choice, predictor=AUTO), **{"steps": 20, **how})
+
+    run(tiny, steps=20, cfg=4.0)
+    tried(folder, (40, 35), (41, 36))
+    assert not torch.equal(auto(cfg=4.0), auto("none", cfg=4.0))
+    assert torch.equal(auto(cfg=1.0), auto("none", cfg=1.0))
+    assert "tiny.safetensors: made with guidance, and this run has none, so it learns" in said[-2]
+    assert not torch.equal(auto("tiny.safetensors", cfg=1.0), auto("none", cfg=1.0))
+    sample(put(tiny, predictor=LEAST_SQUARES), cfg=1.0)
+    assert "tiny.safetensors: made with guidance, and this run has none" in said[-1]
+    # A file of the other kind is taken, whatever its name.
+    put_file(folder / "a.safetensors", load(folder / "tiny.safetensors"))
+    run(tiny, steps=20, cfg=1.0)
+    tried(folder, (40, 35), (41, 36))
+    auto(cfg=1.0)
+    assert "Coefficients: tiny.safetensors" in said[-1]
+    auto(cfg=4.0)
+    assert "Coefficients: a.safetensors" in said[-1]
+    (folder / "a.safetensors").unlink()
+    auto(cfg=4.0)
+    assert "made without guidance, and this run has it" in said[-1]
+    auto(cfg=1.0, steps=12)
+    assert "made with 20 steps, and this run has 12" in said[-1]
+
+
 def test_a_trial_that_chance_may_have_won_is_not_said_to_be_lost(
     tiny: Any, folder: Path, said: list[str], sample: Any, monkeypatch: pytest.MonkeyPatch
 ):
