@@ -98,6 +98,8 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(cls, 1.0, f"No suggestion: {why}\nCalibrate Cache makes coefficients")
+        if found.unlike and coefficients == AUTO:
+            return _say(cls, 1.0, f"No suggestion: {found.note}: {found.unlike}")
         try:
             table = over_run(found.guided, model, schedule, _LATENT)
             chains = best_chains(table, schedule, (), _DEFAULTS.max_gap, traits.sums)

@@ -39,6 +39,10 @@ def test_it_says_what_the_file_expects(tiny: Any, folder: Path):
     assert "Coefficients: tiny.safetensors" in text
     assert "covers sigma" in ask(tiny, steps=90)[1]
     assert ask(tiny, coefficients="tiny.safetensors") == (speedup, text)
+    unguided, text = ask(tiny, cfg=1.0)
+    assert unguided == 1.0
+    assert "tiny.safetensors: made with guidance, and this run has none" in text
+    assert ask(tiny, cfg=1.0, coefficients="tiny.safetensors")[0] > 1
 
 
 @pytest.mark.parametrize(("computed", "said"), [(15, 1.8), (14, 2.0), (3, FASTEST)])
