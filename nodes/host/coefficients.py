@@ -207,8 +207,8 @@ def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
 
 def nearer(found: Found, choice: str, noisy: bool) -> Found:
     """What the predictor auto takes of a file: all, unless learning during the run was nearer when
-    it was tried out; a file that was not tried, or was made otherwise than the run is sampled, only if the
-    user chose it.
+    it was tried out; a file that was not tried, or was made otherwise than the run is sampled, only if
+    the user chose it.
 
     Args:
         choice: of the user.
