@@ -117,7 +117,7 @@ def table_for(
         return None
     found = find_everywhere(agree, choice, sampling.patcher, sampling.schedule, sampling.scale)
     if predictor is AUTO_PREDICTOR:
-        found = nearer(found, choice, traits.stochastic)
+        found = nearer(found, choice, traits)
     elif found.unlike and choice == AUTO:
         found = replace(found, note=f"{found.note}: {found.unlike}")
     if found.note:
@@ -205,15 +205,15 @@ def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
     return Found(None, "Coefficients: not used, since they are not the same on all ranks")
 
 
-def nearer(found: Found, choice: str, noisy: bool) -> Found:
+def nearer(found: Found, choice: str, traits: Any) -> Found:
     """What the predictor auto takes of a file: all, unless learning during the run was nearer when
     it was tried out; a file that was not tried, or was made otherwise than the run is sampled, only if
     the user chose it.
 
     Args:
         choice: of the user.
-        noisy: whether the sampler adds noise. Files are made without, and with it learning is 1 dB
-            nearer on a small model of shapes at cfg 4 and 4 dB on its video model.
+        traits: of the sampler. Files are made without noise; where it adds some, they choose the steps
+            alone, and nothing where it is wholly new at each step or what is added is not known.
     """
     if found.guided is None:
         return found
@@ -223,8 +223,11 @@ def nearer(found: Found, choice: str, noisy: bool) -> Found:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
     elif found.unlike and choice == AUTO:
         why = f"{found.unlike}, so it learns; choose the file if it is of this very model"
-    elif noisy:
+    elif traits.stochastic and (traits.unknown or traits.anew):
         why = "made without the noise that this sampler adds or may add, so it learns"
+    elif traits.stochastic:
+        why = "chooses the steps; made without noise, so weights are learned"
+        return replace(found, note=f"{found.note}: {why}")
     else:
         return found
     return Found(None, f"{found.note}: {why}")

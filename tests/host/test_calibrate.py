@@ -746,16 +746,35 @@ def test_auto_takes_what_was_nearer_in_the_trial(
     assert torch.equal(auto(), squares)
     assert "Coefficients: tiny.safetensors" in said[-1]
     assert torch.equal(auto("none"), learning)
-    noisy = [
-        sample(put(tiny, choice, predictor=AUTO), sampler="euler_ancestral")
-        for choice in ("auto", "none")
-    ]
-    assert torch.equal(*noisy)
-    assert "tiny.safetensors: made without the noise that this sampler adds" in said[-2]
+    sample(put(tiny, predictor=AUTO), sampler="lcm")
+    assert "tiny.safetensors: made without the noise that this sampler adds" in said[-1]
     tried(folder, (40, 35), (39, 34))
     for choice in ("auto", "tiny.safetensors"):
         assert torch.equal(auto(choice), learning)
         assert "tiny.safetensors: not surely nearer in its trial, so it learns" in said[-1]
+
+
+def test_with_noise_a_file_chooses_the_steps_and_weights_are_learned(
+    tiny: Any, sample: Any, folder: Path, said: list[str]
+):
+    run(tiny)
+    tried(folder, (40, 35), (41, 36))
+    noisy = {"sampler": "euler_ancestral"}
+    taken = sample(put(tiny, predictor=AUTO), **noisy)
+    assert "tiny.safetensors: chooses the steps; made without noise" in said[-1]
+    plain, every = counting(tiny)
+    sample(plain)
+    table = steadied(tiny, load(folder / "tiny.safetensors").guided, (*every.sigmas, 0.0))
+    steps = best_chains(table, (*every.sigmas, 0.0), (0, 11), 6, False).within(6).steps
+    listed = put(tiny, "none", predictor=SCALING, listed=steps)
+    assert torch.equal(taken, sample(listed, **noisy))
+    assert not torch.equal(taken, sample(put(tiny, "none", predictor=SCALING), **noisy))
+    # A budget knows the error of its own weights only.
+    budget = {"mode": Mode.BUDGET, "budget": 0.05, "few": Few.AUTO}
+    learning, told = (
+        sample(put(tiny, c, predictor=AUTO, **budget), **noisy) for c in ("none", "auto")
+    )
+    assert torch.equal(learning, told)
 
 
 def test_auto_takes_no_file_of_a_base_model_for_one_of_few_steps(
