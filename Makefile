@@ -24,7 +24,7 @@ demo-video: setup ## every method on the demo video model, and one table; most o
 open: setup ## ComfyUI with the demo workflow open in the browser, until Ctrl-C; ARGS="--port 8188"
 	@$(RUN) -m demo.open $(ARGS)
 
-test: setup ## run most tests, 10 to 14 minutes on two idle cores
+test: setup ## run most tests, about 10 minutes on two idle cores
 	@$(RUN) -m pytest -m "not long" $(SPREAD)
 
 test-long: setup ## run all other tests: every family, trained models, soak

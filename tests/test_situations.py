@@ -54,7 +54,9 @@ def test_what_turns_again_and_again_is_computed_where_nothing_repairs() -> None:
         situations.guided(lambda i, _: 2.0 if i % 2 else 1.0)(graph)
 
     situations.ready()
-    for row in situations.measure(situations.Situation("in turn", change), 4, (1.5,), 27):
+    for row in situations.measure(
+        situations.Situation("in turn", change, "demo_unet"), 4, (1.5,), 27
+    ):
         assert row.kept, row
         assert row.computed < row.evaluations
 

@@ -19,6 +19,7 @@ LONG = (
     "tests/host/test_ways.py",
     "tests/host/test_weights_and_sizes.py",
     "tests/methods/test_attention.py",
+    "tests/methods/test_faults.py::test_an_end_at_any",
     "tests/methods/test_guard.py",
     "tests/methods/test_injected_faults.py::test_many_faults",
     "tests/methods/test_injected_faults.py::test_no_memory_at_many_operations",

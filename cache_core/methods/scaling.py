@@ -134,8 +134,7 @@ class ScalingCache(StepMethod):
         if self.listed:
             return base.as_listed(plan, self.listed)
         if self.mode is Mode.BUDGET and not plan.short:
-            chains = self._chains(plan) if self._calibrated(plan) else None
-            if chains is not None:
+            if self._calibrated(plan) and (chains := self._chains(plan)) is not None:
                 return Listed(within_error(chains, LEFT * self.budget).steps)
             return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
         if self.predictor is LEAST_SQUARES and plan.table is None:
@@ -170,14 +169,11 @@ class ScalingCache(StepMethod):
         return plan.table is not None and fits and not plan.traits.stochastic and plan.falls
 
     def _steps_alone(self, plan: RunPlan) -> bool:
-        """Whether coefficients choose the steps and weights are learned: they were made without the noise
-        that the sampler adds. With euler_ancestral that was 11 to 18 dB nearer than to learn both on the
-        demo's emoji and level on the UNet and the video model."""
-        noisy = plan.traits.stochastic and not (plan.traits.unknown or plan.traits.anew)
-        return plan.table is not None and self.predictor is AUTO and noisy and plan.falls
+        """Whether coefficients, made without noise, choose the steps and weights are learned."""
+        fits = plan.table is not None and self.predictor is AUTO
+        return fits and plan.traits.noisy and plan.falls
 
     def _repairs(self, plan: RunPlan) -> bool:
-        """Not every sampler allows it."""
         return self.corrects and plan.traits.sums and plan.falls
 
     def _forced(self, plan: RunPlan) -> frozenset[int]:

@@ -223,11 +223,11 @@ def nearer(found: Found, choice: str, traits: Any) -> Found:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
     elif found.unlike and choice == AUTO:
         why = f"{found.unlike}, so it learns; choose the file if it is of this very model"
-    elif traits.stochastic and (traits.unknown or traits.anew):
-        why = "made without the noise that this sampler adds or may add, so it learns"
-    elif traits.stochastic:
+    elif traits.noisy:
         why = "chooses the steps; made without noise, so weights are learned"
         return replace(found, note=f"{found.note}: {why}")
+    elif traits.stochastic:
+        why = "made without the noise that this sampler adds or may add, so it learns"
     else:
         return found
     return Found(None, f"{found.note}: {why}")
