@@ -117,9 +117,9 @@ class SamplerTraits:
 
     @property
     def noisy(self) -> bool:
-        """Whether it adds noise in a way that is known, and not wholly new noise. Coefficients, which were
-        made without any, choose the steps there, and weights are learned: with euler_ancestral that was
-        11 to 18 dB nearer than to learn both on the demo's emoji, and level on UNet and video model."""
+        """Whether it adds noise in a way that is known, and not wholly new noise. Coefficients, made
+        without any, choose the steps there, and weights are learned: with euler_ancestral that was 11 to
+        18 dB nearer than to learn both on the demo's emoji, and level on UNet and video model."""
         return self.stochastic and not (self.unknown or self.anew)
 
     @property

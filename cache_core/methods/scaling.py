@@ -170,8 +170,7 @@ class ScalingCache(StepMethod):
 
     def _steps_alone(self, plan: RunPlan) -> bool:
         """Whether coefficients, made without noise, choose the steps and weights are learned."""
-        fits = plan.table is not None and self.predictor is AUTO
-        return fits and plan.traits.noisy and plan.falls
+        return self.predictor is AUTO and plan.traits.noisy and plan.falls
 
     def _repairs(self, plan: RunPlan) -> bool:
         return self.corrects and plan.traits.sums and plan.falls
