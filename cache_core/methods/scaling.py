@@ -118,7 +118,7 @@ class ScalingCache(StepMethod):
         return predictor.calibrated
 
     def own_predictor(self, plan: RunPlan) -> Predictor:
-        return SCALING if self._steps_alone(plan) else self.predictor
+        return SCALING if self.predictor is AUTO and plan.traits.noisy else self.predictor
 
     def prepare(self, plan: RunPlan) -> RunPlan:
         """With a calibrated table drawn toward what is expected of any model."""
