@@ -67,7 +67,7 @@ class Row:
 
 def plans(bed: Bed, full: bool) -> Iterator[Plan]:
     scales = (bed.cfg, 1.0) if full else (bed.cfg,)
-    other = min(OTHER_SHIFTS) if bed.shift > min(OTHER_SHIFTS) else max(OTHER_SHIFTS)
+    other = next(shift for shift in OTHER_SHIFTS if shift != bed.shift)
     shifts = (bed.shift, other) if full and bed.shift else (bed.shift,)
     for cfg, shift, steps, sampler in product(scales, shifts, COMPUTED, ("euler", "dpmpp_2m")):
         yield Plan(steps, cfg, shift, sampler)

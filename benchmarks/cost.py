@@ -22,7 +22,8 @@ OUT, FILE = Path(__file__).parent / "out", "cost.json"
 SIDES = (16, 32, 48, 64)
 # On two cores the network would take a minute per step.
 ANSWERED = (128, 256)
-PLAN = Plan(30, 5.0, 10.0, "euler")
+BED = BEDS["demo_emoji"]
+PLAN = Plan(30, BED.cfg, BED.shift, "euler")
 SPEEDUP, SEED, KEY = 2.0, 1, "cost"
 
 
@@ -158,11 +159,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, print, and write `cost.json`."""
     ready()
-    bed = BEDS["demo_emoji"]
-    model = bed.load(PLAN.shift)
+    model = BED.load(PLAN.shift)
     rows = []
     for side in (*options.sides, *options.answered):
-        rows.append(asdict(measure(bed, model, side, options.repeats, side in options.sides)))
+        rows.append(asdict(measure(BED, model, side, options.repeats, side in options.sides)))
         print(
             " ".join(f"{name} {value:.6g}" for name, value in rows[-1].items() if value), flush=True
         )

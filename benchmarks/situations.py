@@ -45,7 +45,8 @@ situation takes half a minute of one core.
 | --- | --- | --- | --- | --- | --- | --- |
 """
 
-BED, STEPS, CFG, SEED = "demo_emoji", 30, 5.0, 5000
+BED, STEPS, SEED = "demo_emoji", 30, 5000
+CFG = BEDS[BED].cfg
 SPEEDS = (2.0, 3.0)
 # What may be lost against fewer steps: less means nothing over so few prompts.
 NOTHING = 0.5

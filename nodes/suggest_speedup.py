@@ -98,7 +98,7 @@ class ScalingSuggestSpeedup(io.ComfyNode):
         if found.guided is None:
             why = found.note or "there are no coefficients of this model"
             return _say(cls, 1.0, f"No suggestion: {why}\nCalibrate Cache makes coefficients")
-        if found.unlike and coefficients == AUTO:
+        if found.unlike:
             return _say(cls, 1.0, f"No suggestion: {found.note}: {found.unlike}")
         try:
             table = over_run(found.guided, model, schedule, _LATENT)

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..host.inprocess import import_host
-from ..nodes.emoji import EMBEDDING_WIDTH, POOLED_WIDTH, Words
+from ..nodes.emoji import Words
 from .evaluate import load_model, load_vae, sample
-from .networks import CHANNELS, DEPTH, WEIGHTS
+from .networks import CHANNELS, DEPTH, WEIGHTS, settings
 
 CONTROL_FILE = WEIGHTS.with_name("control_weights") / "scalingcache_demo_emoji_control.safetensors"
 BLOCKS = 2
@@ -26,25 +25,9 @@ def make_control(model: nn.Module) -> Any:
     """The network with the first blocks of the model, which see the hint as they do the picture. It
     changes nothing before it has learned."""
     import_host()
-    import comfy.ops
     from comfy.cldm.mmdit import ControlNet
 
-    width = 64 * DEPTH
-    net = ControlNet(
-        num_blocks=BLOCKS,
-        control_latent_channels=CHANNELS,
-        input_size=None,
-        in_channels=CHANNELS,
-        depth=DEPTH,
-        adm_in_channels=POOLED_WIDTH,
-        context_embedder_config={
-            "target": "torch.nn.Linear",
-            "params": {"in_features": EMBEDDING_WIDTH, "out_features": width},
-        },
-        qk_norm="rms",
-        operations=comfy.ops.disable_weight_init,
-        dtype=torch.float32,
-    )
+    net = ControlNet(num_blocks=BLOCKS, control_latent_channels=CHANNELS, **settings())
     net.requires_grad_(True)
     own = net.load_state_dict(model.state_dict(), strict=False).missing_keys
     for name, value in net.named_parameters():

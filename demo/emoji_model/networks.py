@@ -63,26 +63,29 @@ def make_vae() -> Any:
     return vae
 
 
+def settings() -> dict[str, Any]:
+    """What the transformer and its ControlNet are made with."""
+    import comfy.ops
+
+    texts = {"in_features": EMBEDDING_WIDTH, "out_features": 64 * DEPTH}
+    return {
+        "input_size": None,
+        "in_channels": CHANNELS,
+        "depth": DEPTH,
+        "adm_in_channels": POOLED_WIDTH,
+        "context_embedder_config": {"target": "torch.nn.Linear", "params": texts},
+        "qk_norm": "rms",
+        "operations": comfy.ops.disable_weight_init,
+        "dtype": torch.float32,
+    }
+
+
 def make_sd3() -> Any:
     """Stable Diffusion 3 transformer: 4 joint blocks, 256 wide, four heads."""
     import_host()
-    import comfy.ops
     from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
 
-    width = 64 * DEPTH
-    net = OpenAISignatureMMDITWrapper(
-        input_size=None,
-        in_channels=CHANNELS,
-        depth=DEPTH,
-        adm_in_channels=POOLED_WIDTH,
-        context_embedder_config={
-            "target": "torch.nn.Linear",
-            "params": {"in_features": EMBEDDING_WIDTH, "out_features": width},
-        },
-        qk_norm="rms",
-        operations=comfy.ops.disable_weight_init,
-        dtype=torch.float32,
-    )
+    net = OpenAISignatureMMDITWrapper(**settings())
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))

@@ -16,12 +16,11 @@ import random
 import torch
 from torch import Tensor
 
-from ..model.muon import Muon
 from ..model.networks import export
 from ..model.train_vae import NOISE
 from ..model.training import Ema, Progress, averaged, cosine, reconstruct, save, start
 from ..nodes.emoji import all_names
-from ..unet_model.train_vae import loss_of, with_host_scale
+from ..unet_model.train_vae import loss_of, optimizers_of, with_host_scale
 from .networks import VAE_FILE, make_vae
 from .pictures import SIZE, render
 
@@ -57,15 +56,7 @@ def main() -> None:
         name = f"{NAME}_decoder"
         vae.load_state_dict(averaged(NAME))
         vae.taesd_encoder.requires_grad_(False)
-    trained = [p for p in vae.parameters() if p.requires_grad]
-    kernels = [p for p in trained if p.ndim == 4 and p.shape[0] > 3 and p.shape[1] > 3]
-    chosen = {id(p) for p in kernels}
-    optimizers = [
-        Muon(kernels, lr=options.rate),
-        torch.optim.AdamW(
-            [p for p in trained if id(p) not in chosen], lr=options.rate, betas=(0.9, 0.98)
-        ),
-    ]
+    optimizers = optimizers_of(vae, options.rate)
     ema = Ema(vae, 0.997)
     progress = Progress(0, last=options.steps)
     progress.steps = start(name, vae, ema, optimizers, options.resume)

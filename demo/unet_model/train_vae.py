@@ -12,7 +12,7 @@ import argparse
 import random
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..emoji_model.networks import make_taesd
 from ..model.clips import FRAMES, SIZE, render
@@ -58,6 +58,15 @@ def with_host_scale(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**weights, "vae_scale": scale, "vae_shift": shift}
 
 
+def optimizers_of(vae: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for what is trained of the kernels, AdamW for the rest."""
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim == 4 and p.shape[0] > 3 and p.shape[1] > 3]
+    chosen = {id(p) for p in kernels}
+    others = [p for p in trained if id(p) not in chosen]
+    return [Muon(kernels, lr=rate), torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=14)
@@ -68,15 +77,7 @@ def main() -> None:
     random.seed(0)
     torch.manual_seed(0)
     vae = make_taesd().to(options.device, memory_format=torch.channels_last)
-    trained = [p for p in vae.parameters() if p.requires_grad]
-    kernels = [p for p in trained if p.ndim == 4 and p.shape[0] > 3 and p.shape[1] > 3]
-    chosen = {id(p) for p in kernels}
-    optimizers = [
-        Muon(kernels, lr=options.rate),
-        torch.optim.AdamW(
-            [p for p in trained if id(p) not in chosen], lr=options.rate, betas=(0.9, 0.98)
-        ),
-    ]
+    optimizers = optimizers_of(vae, options.rate)
     ema = Ema(vae, 0.997)
     start(NAME, vae, ema, optimizers, options.resume)
     progress = Progress(options.minutes)

@@ -55,7 +55,8 @@ class Found:
         guided: products of the guided outputs, None to learn during the run.
         note: sentence for the user, if one is due.
         trial: of the file, if it was tried out.
-        unlike: how the file was made otherwise than the run is sampled, as if of another model.
+        unlike: how the file was made otherwise than the run is sampled, as if of another model; empty
+            where the user chose the file.
     """
 
     guided: GramTable | None = None
@@ -118,7 +119,7 @@ def table_for(
     found = find_everywhere(agree, choice, sampling.patcher, sampling.schedule, sampling.scale)
     if predictor is AUTO_PREDICTOR:
         found = nearer(found, choice, traits)
-    elif found.unlike and choice == AUTO:
+    elif found.unlike:
         found = replace(found, note=f"{found.note}: {found.unlike}")
     if found.note:
         note(found.note)
@@ -138,7 +139,7 @@ def find_coefficients(
     if choice != AUTO:
         try:
             file = _fitting(choice, files().get(choice), patcher, fingerprints(patcher))
-            return _used(choice, file, schedule, cfg)
+            return replace(_used(choice, file, schedule, cfg), unlike="")
         except CoefficientError as error:
             return _refused(error)
     seen: list[Found] = []
@@ -221,7 +222,7 @@ def nearer(found: Found, choice: str, traits: Any) -> Found:
         why = "not surely nearer in its trial, so it learns"
         if not found.trial:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
-    elif found.unlike and choice == AUTO:
+    elif found.unlike:
         why = f"{found.unlike}, so it learns; choose the file if it is of this very model"
     elif traits.noisy:
         why = "chooses the steps; made without noise, so weights are learned"
