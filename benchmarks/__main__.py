@@ -1,11 +1,22 @@
-"""`python -m benchmarks fidelity|calibration|cost|large|situations|few_steps|branches|streams|page`."""
+"""`python -m benchmarks COMMAND`: `--help` lists what can be measured."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
-from . import branches, calibration, cost, few_steps, fidelity, large, page, situations, streams
+from . import (
+    branches,
+    calibration,
+    cost,
+    few_steps,
+    fidelity,
+    large,
+    page,
+    situations,
+    snapshot,
+    streams,
+)
 
 
 def main() -> None:
@@ -20,6 +31,7 @@ def main() -> None:
         (few_steps, "what is to gain with 8 steps and fewer"),
         (branches, "ControlNets at some steps only"),
         (streams, "video and sound in one latent, each for itself"),
+        (snapshot, "all that docs/results.md compares, on one revision"),
         (page, "write docs/results.md and README's table from result files"),
     ):
         name = module.__name__.rpartition(".")[2]

@@ -33,8 +33,6 @@ SPEEDS = (1.5, 2.0, 2.5, 3.0)
 # Runs of so many steps or more are measured at `FAR_SPEEDS` too: of fewer, less is left than a picture
 # takes.
 FAR_STEPS = 50
-STEPS = (50, 28, 20)
-SAMPLERS = ("euler", "dpmpp_2m", "uni_pc", "euler_ancestral")
 SEED, SEED_APART = 5000, 100
 
 
@@ -125,7 +123,7 @@ def _row(
             each[name] = [float(f"{v:.4g}") for v in over_seeds(values.tolist(), prompts)]
 
     def mean(name: str) -> float | None:
-        return round(float(np.mean(each[name])), 4) if name in each else None
+        return results.digits(float(np.mean(each[name]))) if name in each else None
 
     return Row(
         bed=bed.name,
@@ -242,27 +240,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure only the times of the rows that the file holds",
     )
-    parser.add_argument(
-        "--full",
-        action="store_true",
-        help="all beds, steps, samplers, scales and 32 prompts; takes days on two cores",
-    )
 
 
 def planned(options: argparse.Namespace) -> Iterator[tuple[Bed, Plan]]:
     """What is to be measured."""
     for name in options.beds:
         bed = replace(BEDS[name], batch=options.batch) if options.batch else BEDS[name]
-        scales = options.cfgs or ((bed.cfg, 1.0) if options.full else (bed.cfg,))
-        for steps, sampler, cfg in product(options.steps, options.samplers, scales):
+        for steps, sampler, cfg in product(
+            options.steps, options.samplers, options.cfgs or (bed.cfg,)
+        ):
             yield bed, Plan(steps, cfg, bed.shift, sampler)
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure, write `fidelity.json` after each row, and draw."""
-    if options.full:
-        options.beds, options.prompts = list(BEDS), 32
-        options.steps, options.samplers = STEPS, SAMPLERS
     if not 1 <= options.prompts <= 64:
         raise SystemExit(f"--prompts: must be 1 to 64, got {options.prompts}")
     ready()

@@ -89,7 +89,7 @@ def _psnr_of(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rounded(row: Row) -> Row:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    return {k: results.digits(v) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

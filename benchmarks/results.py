@@ -64,11 +64,29 @@ def kept(
     if not path.exists():
         return facts, []
     earlier, rows = read(path)
+    return continued(earlier, facts, same, str(path)), rows
+
+
+def continued(
+    earlier: dict[str, Any],
+    facts: dict[str, Any],
+    same: Sequence[str],
+    where: str = "an earlier part",
+) -> dict[str, Any]:
+    """The environment of two runs together.
+
+    Args:
+        same: what must not differ.
+        where: the earlier one, for people.
+
+    Raises:
+        SystemExit: naming what differs.
+    """
     for name in same:
         if earlier[name] != facts[name]:
-            raise SystemExit(f"{path} has {name} {earlier[name]}, not {facts[name]}")
+            raise SystemExit(f"{where} has {name} {earlier[name]}, not {facts[name]}")
     spans = {name: _span(str(earlier[name]), str(facts[name])) for name in ("date", "revision")}
-    return {**facts, **spans}, rows
+    return {**facts, **spans}
 
 
 def _span(earlier: str, now: str) -> str:
@@ -90,6 +108,11 @@ def merged(old: list[Row], new: list[Row]) -> list[Row]:
             row["target"] is not None,
         ),
     )
+
+
+def digits(value: float) -> float:
+    """Five of them: of dB and of what is near 0 alike."""
+    return float(f"{value:.5g}")
 
 
 def plan(row: Row) -> str:

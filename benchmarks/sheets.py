@@ -30,18 +30,15 @@ def save(
     folder: Path, bed: Bed, plan: Plan, rows: list[Row], pictures: Pictures, speed: float
 ) -> None:
     """A sheet with a row of pictures per method that reaches the speed, the nearest to the plain run
-    first, and of clips an animation of the first prompt by the best of each kind."""
+    first, and what shows the best of each kind: of pictures a sheet, of clips an animation of the first
+    prompt."""
     near = sorted(at_speed(rows, speed).values(), key=lambda row: -row["psnr"])
-    strips = [labelled(_strip(pictures[PLAIN][1.0]), f"all {plan.steps} steps")]
-    for row in near:
-        text = f"{name_of(row['method'])}: {row['computed']:.1f} of {plan.steps} computed"
-        strip = _strip(pictures[row["method"]][speed])
-        strips.append(labelled(strip, f"{text}, {row['psnr']:.1f} dB"))
     name = f"{bed.name}_{plan.steps}_{plan.sampler}_cfg{plan.cfg:g}_{speed:g}x"
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(strips)).save(folder / f"sheet_{name}.png")
+    Image.fromarray(_sheet(plan, near, pictures, speed)).save(folder / f"sheet_{name}.png")
+    best = [row for row in standing(rows, speed).values() if row is not None]
     if _clips(pictures[PLAIN][1.0]).shape[1] > 1:
-        frames = animation(plan, rows, pictures, speed)
+        frames = animation(plan, best, pictures, speed)
         first, *others = [Image.fromarray(frame) for frame in frames]
         first.save(
             folder / f"clips_{name}.webp",
@@ -51,16 +48,28 @@ def save(
             loop=0,
             quality=80,
         )
+    else:
+        kinds = _sheet(plan, sorted(best, key=lambda row: -row["psnr"]), pictures, speed)
+        Image.fromarray(kinds).save(folder / f"kinds_{name}.webp", quality=80)
+
+
+def _sheet(plan: Plan, rows: list[Row], pictures: Pictures, speed: float) -> Frames:
+    """Strips under each other: all steps, then those of rows."""
+    strips = [labelled(_strip(pictures[PLAIN][1.0]), f"all {plan.steps} steps")]
+    for row in rows:
+        text = f"{name_of(row['method'])}: {row['computed']:.1f} of {plan.steps} computed"
+        strip = _strip(pictures[row["method"]][speed])
+        strips.append(labelled(strip, f"{text}, {row['psnr']:.1f} dB"))
+    return np.concatenate(strips)
 
 
 def animation(plan: Plan, rows: list[Row], pictures: Pictures, speed: float) -> list[Frames]:
-    """Frames in which the clips of the first prompt play beside each other: all steps, and the best of
-    each kind at a speed."""
+    """Frames in which the clips of the first prompt play beside each other: all steps, and those of
+    rows."""
     shown = [(f"all {plan.steps} steps", pictures[PLAIN][1.0])]
-    for row in standing(rows, speed).values():
-        if row is not None:
-            text = f"{name_of(row['method'])}, {row['psnr']:.0f} dB"
-            shown.append((text, pictures[row["method"]][speed]))
+    for row in rows:
+        text = f"{name_of(row['method'])}, {row['psnr']:.0f} dB"
+        shown.append((text, pictures[row["method"]][speed]))
     clips = [(text, _bytes(_clips(made)[0])) for text, made in shown]
     return [
         _grid([labelled(_larger(clip[moment]), text) for text, clip in clips])

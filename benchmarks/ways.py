@@ -88,7 +88,6 @@ def _own(bed: Bed) -> list[Way]:
     from scaling_cache.cache_core.methods.base import Few
     from scaling_cache.cache_core.methods.scaling import Mode
     from scaling_cache.cache_core.planning.optimiser import target_steps
-    from scaling_cache.cache_core.predict import predictors
     from scaling_cache.nodes.host.cache import Cache, install
     from scaling_cache.nodes.host.coefficients import NONE
 
@@ -106,15 +105,9 @@ def _own(bed: Bed) -> list[Way]:
         return install(model, Cache(settings, coefficients=NONE))
 
     own, file = Group.OURS, bed.coefficients.name
-    squares = predictors.LEAST_SQUARES
     return [
         Way("scaling_cache_online", own, candidates=_speedup, make=with_settings()),
-        Way(
-            "scaling_cache",
-            own,
-            candidates=_speedup,
-            make=with_settings(file, predictor=squares),
-        ),
+        Way("scaling_cache", own, candidates=_speedup, make=with_settings(file)),
         Way(
             "scaling_cache_budget",
             own,
