@@ -34,6 +34,9 @@ _COMPUTED, _BETWEEN = (
     Decision(False, "between two computed ones"),
 )
 
+# Steps that count for less than one are rounded.
+_NEAR = 0.5
+
 
 @dataclass
 class _Branch:
@@ -57,21 +60,23 @@ class BranchRun(Run):
 
     Attributes:
         interval: branches are computed at every so many steps, 1 or more.
+        counts: how much each step counts toward it, 1 on average.
         predictor: how an output follows from past ones.
         axis: where a sigma lies along which outputs change evenly.
         room: bytes of one output for one conditioning, about.
     """
 
     interval: int
+    counts: Sequence[float]
     predictor: Predictor
     axis: Axis
     room: int = 0
     _known: dict[Hashable, _Branch] = field(default_factory=dict, init=False)
     # The last two steps at which branches were computed, how many there were since there was nothing to
-    # predict from, and steps since.
+    # predict from, and what steps since count.
     _steps: tuple[int, int] = field(default=(0, 0), init=False)
     _computed: int = field(default=0, init=False)
-    _since: int = field(default=0, init=False)
+    _since: float = field(default=0.0, init=False)
     # Whether the step under way is to be decided, and what its evaluation did.
     _open: bool = field(default=False, init=False)
     _asked: bool = field(default=False, init=False)
@@ -167,10 +172,10 @@ class BranchRun(Run):
         return _IDLE
 
     def _settle(self, moment: Moment) -> None:
-        self._since += 1
+        self._since += self.counts[moment.step]
         early = self._computed < self.predictor.depth
-        if early or self._since >= self.interval or self._last(moment):
-            self._since, self._computed = 0, self._computed + 1
+        if early or self._since >= self.interval - _NEAR or self._last(moment):
+            self._since, self._computed = 0.0, self._computed + 1
             self._steps = self._steps[1], moment.step
             self._decision = _COMPUTED
         else:

@@ -31,8 +31,9 @@ class ScalingBranchCache(io.ComfyNode):
                     BranchCache().interval,
                     1,
                     100,
-                    "ControlNets are computed at every so many steps; 1 is off. The first two steps and "
-                    "the last one always compute them.",
+                    "ControlNets are computed at about every so many steps, closer together where most "
+                    "of the noise goes; 1 is off. The first two steps and the last one always compute "
+                    "them.",
                 ),
                 inputs.switch("enabled", True, "Off computes them at every step."),
             ],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 
 def even_steps(
@@ -50,6 +51,23 @@ def limit_gap(computed: Iterable[int], steps: int, longest: int) -> tuple[int, .
         if step < steps:
             chosen.append(step)
     return tuple(chosen)
+
+
+def counted(log_snr: Sequence[float]) -> tuple[float, ...]:
+    """How much each step counts where steps are counted: half of it is one, the other half the share of
+    noise that went since the step before, over what goes on average. So the last steps count for more
+    where a shift leaves most of the noise to them.
+
+    Args:
+        log_snr: logarithm of signal over noise at each step and at the end, rising.
+
+    Returns:
+        One for each step, of mean 1 but for the first one, before which nothing went.
+    """
+    noise = [1 / (1 + math.exp(place)) for place in log_snr[:-1]]
+    whole = noise[0] - noise[-1]
+    gone = ((before - here) * (len(noise) - 1) / whole for before, here in pairwise(noise))
+    return (1.0, *((1 + share) / 2 for share in gone))
 
 
 def every(interval: int, head: int, steps: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -48,6 +49,20 @@ def test_two_to_begin_with_every_third_and_the_last():
         "a tensor that stands for two blocks is kept once"
     )
     assert run.nbytes == 0
+
+
+def test_the_last_steps_count_for_more_where_most_of_the_noise_is_left_to_them():
+    places = [math.log((1 - sigma) / sigma) for sigma in shifted(STEPS, 10.0)]
+    plan = plan_of(STEPS, None, traits(STEPS), log_snr=(*places, 7.0))
+    run = BranchCache(3).start(start_of(plan))
+    ran = [at for at in range(STEPS) if step(run, at, "a")[0]]
+    assert ran == [0, 1, 5, 8, 10, 11]
+
+
+def shifted(steps: int, shift: float) -> list[float]:
+    """Sigmas of a flow model with a shift, all but the last."""
+    even = [1 - (i + 0.5) / (steps + 0.5) for i in range(steps)]
+    return [shift * t / (1 + (shift - 1) * t) for t in even]
 
 
 def test_steps_that_ask_nothing_count_for_nothing():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scaling_cache.cache_core.decide.schedules import (
     centred,
+    counted,
     even_steps,
     limit_gap,
 )
@@ -51,6 +52,18 @@ def test_steps_outside_the_window_are_computed(steps: int, data: st.DataObject):
     stop = data.draw(st.integers(first, steps))
     computed = even_steps(steps, 1, 1, (first, stop))
     assert {0, steps - 1, *range(first), *range(stop, steps)} <= set(computed)
+
+
+@given(st.lists(st.floats(0.001, 2.0), min_size=3, max_size=60), st.floats(-8, 0))
+def test_steps_count_one_on_average_and_half_at_least(widths: list[float], start: float):
+    places = [start + sum(widths[:i]) for i in range(len(widths) + 1)]
+    found = counted(places)
+    assert len(found) == len(widths)
+    assert min(found) >= 0.5
+    assert sum(found[1:]) == pytest.approx(len(found) - 1)
+    noise = [1 / (1 + math.exp(place)) for place in places[:-1]]
+    gone = [before - here for before, here in pairwise(noise)]
+    assert max(found[1:]) == found[1 + gone.index(max(gone))]
 
 
 @given(STEPS, st.integers(1, 8), st.sets(st.integers(0, 199)))

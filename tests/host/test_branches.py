@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -24,8 +25,8 @@ from testbed.controls import adapter, control_for, put
 from testbed.install import cached
 
 STEPS = 10
-# Two to begin with, every third and the last.
-EXPECTED = [0, 1, 4, 7, 9]
+# Two to begin with, about every third and the last: most of the noise of flow models goes late.
+EVEN, EXPECTED = [0, 1, 4, 7, 9], [0, 1, 5, 8, 9]
 Conds = tuple[list[list[Any]], list[list[Any]]]
 
 
@@ -140,9 +141,10 @@ def test_outputs_between_computed_steps_follow_the_line(name: str):
     plain = sample(built(name), name, conds)
     assert not torch.equal(plain, sample(built(name), name, conds_of(name)))
     result, run = branched(name, conds)
-    near(result, by_hand(name, conds, EXPECTED))
+    expected = EVEN if name.startswith("sd") and name != "sd3" else EXPECTED
+    near(result, by_hand(name, conds, expected))
     assert not torch.equal(result, plain)
-    assert computed(run) == EXPECTED
+    assert computed(run) == expected
     assert run.report.evaluations == STEPS
     assert run.nbytes == 0
     # The host forgets hint and range itself.
@@ -216,7 +218,7 @@ def test_batches_that_the_host_stacks_in_another_way_are_computed(monkeypatch: p
     monkeypatch.setattr(model.model, "memory_required", needs)
     result, run = branched("flux", conds, model)
     # Steps 3 and 6 were to be predicted: their batches are new, or older than the last computed step.
-    assert computed(run) == [0, 1, 3, 4, 6, 7, 9]
+    assert computed(run) == [0, 1, 3, 5, 6, 8, 9]
     assert (result - plain).abs().max() < 0.1 * plain.abs().max()
 
 
@@ -273,10 +275,11 @@ def test_with_scaling_cache_the_interval_counts_what_it_computes(behind: bool):
     hook.remove()
     ran = computed(steps[0])
     assert len(ran) < 20
-    places = [i for i in range(len(ran)) if i < 2 or (i - 1) % 3 == 0 or i == len(ran) - 1]
-    assert computed(branches[0]) == [ran[i] for i in places]
+    found = computed(branches[0])
+    assert set(found) <= set(ran)
+    assert found == [*ran[:2], *found[2:-1], ran[-1]]
+    assert len(found) == len(asked) == math.ceil(len(ran) / 3) + 1
     assert branches[0].report.evaluations == len(ran)
-    assert len(asked) == len(places)
 
 
 def test_what_cannot_be_helped_is_said_and_computed():
