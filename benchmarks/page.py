@@ -29,10 +29,9 @@ PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 CALIBRATED = ROOT / "docs" / "results_calibration.md"
 IMAGES = ROOT / "docs" / "images"
 FIDELITY, SHAPES, SAMPLERS = "fidelity.json", "fidelity_shapes.json", "fidelity_samplers.json"
-VIDEO, VIDEO_ALL = "fidelity_video.json", "fidelity_video_all.json"
-AGAIN = "fidelity_again.json"
+VIDEO, AGAIN = "fidelity_video.json", "fidelity_again.json"
 # Files of which pages compare prompt by prompt, and FLIP.
-PER_PROMPT = (FIDELITY, SHAPES, VIDEO, VIDEO_ALL)
+PER_PROMPT = (FIDELITY, SHAPES, VIDEO)
 # Columns of one bed and plan alone.
 _DRAWN = ("setting", "seconds", "evaluations", "work", "samples", "ssim", "truth_psnr", "curve")
 CALIBRATION, COST = "calibration.json", "cost.json"
@@ -128,8 +127,7 @@ def run(options: argparse.Namespace) -> None:
         plots.samplings(panels, IMAGES / "samplers.png")
         page = filled(page, "samplers", samplers(environment, rows))
     if (path := options.results / VIDEO).exists():
-        every = results.read(options.results / VIDEO_ALL)
-        page = filled(page, "video", video(*results.read(path), every))
+        page = filled(page, "video", video(*results.read(path)))
     if (path := options.results / CALIBRATION).exists():
         environment, rows = results.read(path)
         for bed, mine in by_bed(rows):

@@ -94,12 +94,17 @@ def run(options: argparse.Namespace) -> None:
 
 def _measure(part: Part, folder: Path) -> None:
     """A folder that has its name when all of it was measured, and not before."""
+    options = options_of(part)
+    options.out = folder.with_suffix(".part")
+    fidelity.run(options)
+    options.out.rename(folder)
+
+
+def options_of(part: Part) -> argparse.Namespace:
+    """As if they were typed."""
     parser = argparse.ArgumentParser()
     fidelity.add_arguments(parser)
-    unfinished = folder.with_suffix(".part")
-    words = shlex.split(f"{part.options} {_COMMON}")
-    fidelity.run(parser.parse_args([*words, "--out", str(unfinished)]))
-    unfinished.rename(folder)
+    return parser.parse_args(shlex.split(f"{part.options} {_COMMON}"))
 
 
 def take(folder: Path) -> None:

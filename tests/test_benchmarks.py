@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import calibration, fidelity, measures, page, plots, results, sheets
+from benchmarks import calibration, fidelity, measures, page, plots, results, sheets, snapshot
 from benchmarks.beds import BEDS, Plan
 from benchmarks.lab import Lab, other_seed, tune
 from benchmarks.meter import in_steps
 from benchmarks.sections.aims import aimed
 from benchmarks.sections.calibration import calibrated
 from benchmarks.sections.common import by_plan
-from benchmarks.sections.fidelity import gains, sections, short
+from benchmarks.sections.fidelity import by_speed, gains, sections, short
 from benchmarks.sections.further import again, samplers, video
 from benchmarks.standings import standing
 from benchmarks.statistics import interval, over_seeds
@@ -184,6 +184,8 @@ def row(
         "psnr_worst": None if psnr is None else psnr - 1,
         "ssim": None if psnr is None else 0.9,
         "perceptual": None,
+        "st_lpips": None,
+        "jod": None if psnr is None else 9.2,
         "truth_psnr": 30.0,
         "n": 3,
         "samples": 3,
@@ -240,7 +242,8 @@ def test_gains_are_those_of_prompts_and_may_be_losses(rows: list[Any]):
 
 def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]):
     text = sections(FACTS, rows)
-    assert "| EOC | published, in this pack | - | - |" in text
+    assert "| TeaCache | published, in this pack | 40.0 (39.0) at 24.0 | - |" in text
+    assert "EOC (-)" in text
     assert (
         "| Scaling Cache, learning | this pack's own | 50.0 (49.0) at 25.0 | 45.0 (44.0) at 17.0"
         in text
@@ -259,30 +262,36 @@ def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]
     assert "EOC" not in in_short
 
 
-def test_the_video_page_has_the_best_on_many_prompts_and_all_on_few(rows: list[Any]):
-    many = [{**r, "n": 32} for r in rows if r["method"] != "EOC"]
-    shorter = [{**r, "steps": 28} for r in many]
-    text = video(FACTS, [*many, *shorter], (FACTS, rows))
-    first, _, folded = text.partition("<details>")
-    assert "\n32 held-out prompts" in first
-    assert "EOC" not in first
+def test_the_video_page_begins_with_most_steps(rows: list[Any]):
+    text = video(FACTS, [*rows, *({**r, "steps": 28} for r in rows)])
+    first, _, _ = text.partition("<details>")
+    assert "\n3 held-out prompts" in first
     assert "toy, 50 steps euler, cfg 4, shift 3" in first
     assert "<summary>toy, 28 steps euler, cfg 4, shift 3</summary>" in text
-    assert "3 held-out prompts" in folded
-    assert "EOC" in folded
+
+
+def test_what_is_further_than_fewer_steps_has_a_sentence(rows: list[Any]):
+    worse = row("MagCache", Group.PUBLISHED, 2.0, 25.0, 38.0)
+    text = by_speed([*rows, worse])
+    assert "Further than fewer steps at 2x, dB: MagCache (38.0), EOC (-)." in text
+    assert "| MagCache" not in text
+    assert "| TeaCache | published, in this pack | 40.0" in text
+    assert "Further than" not in by_speed(rows[:4]), "there is nothing to compare with"
 
 
 def test_what_misses_an_aim_is_bold(rows: list[Any]):
     lines = aimed(rows).splitlines()
     # 10 dB over the published method, 2 under the host's, 11 over fewer steps; worst prompt 49 over 40.
-    assert "| toy | 2x | learning | **-2.0** | +10.0 | +11.0 | - | +9.0 |" in lines
-    assert "| toy | 3x | learning | - | - | - | - | - |" in lines
+    assert "| toy | 2x | learning | **-2.0** | +10.0 | +11.0 | - | - | **9.20** | +9.0 |" in lines
+    assert "| toy | 3x | learning | - | - | - | - | - | 9.20 | - |" in lines
+    assert "over fewer steps, dB (at least 6 at 2x and 3x; 4 at 4x) |" in lines[2]
     assert "| toy, 50 steps euler, cfg 4, shift 3 | 3x | 45.0 dB | - |" in lines
 
 
-def test_flip_is_compared_with_the_lowest_of_the_others(rows: list[Any]):
-    for each, flip in zip(rows, (None, 0.03, 0.1, 0.05, 0.01, 0.08, 0.06), strict=True):
-        each["perceptual"] = flip
+@pytest.mark.parametrize("measure", ["perceptual", "st_lpips"])
+def test_distances_are_compared_with_the_lowest_of_the_others(rows: list[Any], measure: str):
+    for each, found in zip(rows, (None, 0.03, 0.1, 0.05, 0.01, 0.08, 0.06), strict=True):
+        each[measure] = found
     lines = aimed(rows).splitlines()
     # EOC computes too much to be at this speed.
     assert any("| toy | 2x | learning |" in line and "**0.60**" in line for line in lines)
@@ -407,6 +416,48 @@ def test_what_is_added_later_says_so(tmp_path: Path, rows: list[Any]):
         results.kept(file, {**first, "prompts": 4}, ("prompts",))
 
 
+def test_parts_of_one_revision_are_joined(rows: list[Any]):
+    more = [{**r, "steps": 20} for r in rows]
+    facts = {**FACTS, "prompts": 3}
+    later = {**facts, "date": "2026-01-02"}
+    joined, found = snapshot.joined([(facts, rows), (later, more)])
+    assert joined == {**facts, "date": "2026-01-01 to 2026-01-02"}
+    assert found == [*rows, *more]
+    for name, other in (("revision", "abcd"), ("seeds", [2]), ("prompts", 4)):
+        with pytest.raises(SystemExit, match=name):
+            snapshot.joined([(facts, rows), ({**facts, name: other}, more)])
+
+
+@pytest.mark.parametrize("name", snapshot.PARTS)
+def test_parts_of_the_snapshot_ask_for_what_there_is(name: str):
+    options = snapshot.options_of(snapshot.PARTS[name])
+    beds = {bed for bed, _ in fidelity.planned(options)}
+    assert beds
+    for bed in beds:
+        ways = all_ways(bed.load(bed.shift), bed)
+        assert fidelity.chosen(ways, options.ways or [way.method for way in ways])
+
+
+def test_a_snapshot_measures_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What was broken off is measured again, what is there is not, and pages wait for the last part."""
+    measured: list[str] = []
+
+    def measure(options: argparse.Namespace) -> None:
+        options.out.mkdir(exist_ok=True)
+        measured.append(options.out.stem)
+
+    monkeypatch.setattr(fidelity, "run", measure)
+    monkeypatch.setattr(snapshot, "take", lambda folder: measured.append("page"))
+    first, second, *others = snapshot.PARTS
+    (tmp_path / first).mkdir()
+    (tmp_path / f"{second}.part").mkdir()
+    snapshot.run(argparse.Namespace(out=tmp_path, parts=[first, second]))
+    assert measured == [second]
+    assert not (tmp_path / f"{second}.part").exists()
+    snapshot.run(argparse.Namespace(out=tmp_path, parts=others))
+    assert measured == [second, *others, "page"]
+
+
 def test_a_second_run_replaces_its_methods_and_keeps_the_others(rows: list[Any]):
     again = [rows[0], {**rows[1], "psnr": 51.0}]
     other = {**rows[1], "bed": "other"}
@@ -437,20 +488,21 @@ def test_a_sheet_holds_every_method_and_clips_play_beside_each_other(
     made = {r["method"]: {2.0: clips(0.5)} for r in rows} | {"plain": {1.0: clips(1.0)}}
     plan = Plan(50, 4.0, 3.0, "euler")
     sheets.save(tmp_path, BEDS["demo_video"], plan, rows, made, 2.0)
-    sheet, *animated = sorted(tmp_path.iterdir(), key=lambda path: path.suffix)
+    sheet, best = sorted(tmp_path.iterdir(), key=lambda path: path.suffix)
     methods = len(results.at_speed(rows, 2.0)) + 1
     shown = 2 if frames == 1 else 1
     with Image.open(sheet) as image:
         assert image.size == (32 * shown, methods * (32 + 22))
-    assert len(animated) == (frames > 1)
-    for path in animated:
-        with Image.open(path) as image:
-            # All steps, learning, the best published one, the host's, fewer steps: three in a row.
-            assert (image.n_frames, image.size) == (frames, (3 * 64, 2 * (64 + 22)))
-            first, last = (_middle_of(image, moment) for moment in (0, frames - 1))
-        # The plain run's tile fades from white to black, its neighbour from grey.
-        assert (first > (240, 110)).all()
-        assert (last < 15).all()
+    # All steps, learning, the best published one, the host's, fewer steps.
+    with Image.open(best) as image:
+        if frames == 1:
+            assert image.size == (32 * shown, 5 * (32 + 22))
+            return
+        assert (image.n_frames, image.size) == (frames, (3 * 64, 2 * (64 + 22)))
+        first, last = (_middle_of(image, moment) for moment in (0, frames - 1))
+    # The plain run's tile fades from white to black, its neighbour from grey.
+    assert (first > (240, 110)).all()
+    assert (last < 15).all()
 
 
 def _middle_of(image: Image.Image, moment: int) -> NDArray[np.float64]:

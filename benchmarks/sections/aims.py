@@ -13,9 +13,7 @@ from .common import by_plan, own_name, table
 def aimed(rows: list[Row]) -> str:
     """What the pack aims at on each bed and how near it comes; bold where it misses."""
     head = ["bed", "at", "Scaling Cache"]
-    head += [
-        f"{aim.text} ({'at most' if aim.most else 'at least'} {aim.bound:g})" for aim in aims.AIMS
-    ]
+    head += [aim.head for aim in aims.AIMS]
     lines, kept = [head], [["bed, steps", "at", *map(own_name, OWN)]]
     for title, mine in by_plan(rows):
         steps, speed = mine[0]["steps"], aims.KEPT.get(mine[0]["steps"])
@@ -28,7 +26,7 @@ def aimed(rows: list[Row]) -> str:
         for speed, method in product(aims.SPEEDS, aims.METHODS):
             found = at_speed(mine, speed)
             if method in found:
-                cells = [_aim_cell(aim, found[method], found) for aim in aims.AIMS]
+                cells = [_aim_cell(aim, found[method], found, speed) for aim in aims.AIMS]
                 lines.append([mine[0]["bed"], f"{speed:g}x", own_name(method), *cells])
     return (
         f"At {max(aims.KEPT)} steps:\n\n{table(lines)}\n"
@@ -36,12 +34,12 @@ def aimed(rows: list[Row]) -> str:
     )
 
 
-def _aim_cell(aim: aims.Aim, row: Row, found: dict[str, Row]) -> str:
+def _aim_cell(aim: aims.Aim, row: Row, found: dict[str, Row], speed: float) -> str:
     value = aim.measure(row, found)
     if value is None:
         return "-"
-    text = f"{value:.2f}" if aim.most else f"{value:+.1f}"
-    return text if aim.reached(value) else f"**{text}**"
+    text = format(value, aim.form)
+    return text if aim.reached(value, speed) else f"**{text}**"
 
 
 def _psnr_kept(row: Row | None) -> str:

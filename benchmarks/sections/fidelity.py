@@ -30,7 +30,7 @@ from .common import (
 # Of a row, its title, and how it is shown.
 _Column = tuple[str, str, str]
 # Measures with weights.
-_LEARNT: Sequence[_Column] = (("st_lpips", "ST-LPIPS", ".4f"), ("jod", "JOD", ".2f"))
+_LEARNT: Sequence[_Column] = (("st_lpips", "ST-LPIPS", ".5f"), ("jod", "JOD", ".2f"))
 # Measures of another seed that are told.
 _FLOOR = (
     ("psnr", "PSNR", ".1f"),
@@ -90,7 +90,8 @@ def overview(groups: list[tuple[str, list[Row]]], speeds: Sequence[float] = SHOR
 
 
 def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
-    """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first.
+    """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first. Published
+    methods that are further than fewer steps there have a sentence.
 
     Args:
         further: rows of other numbers of steps, in columns of their own.
@@ -103,8 +104,18 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
     middle = found.get("2x", found[f"{speeds[0]:g}x"])
     methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
     order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
+    plain = middle.get("fewer_steps")
+    further_off = [
+        method
+        for method in order
+        if plain is not None
+        and methods[method] == Group.PUBLISHED.value
+        and (method not in middle or middle[method]["psnr"] < plain["psnr"])
+    ]
     lines = [["method", "", *found]]
     for method in order:
+        if method in further_off:
+            continue
         cells = [
             f"{row['psnr']:.1f} ({row['psnr_worst']:.1f}) at {row['computed']:.1f}"
             if (row := at.get(method))
@@ -114,8 +125,17 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
         lines.append([plots.name_of(method), methods[method], *cells])
     return (
         "PSNR in dB: mean over prompts (worst prompt) at computed steps. A dash: no setting comes near "
-        f"this speed.{floor(rows)}\n\n{table(lines)}"
+        f"this speed.{floor(rows)}\n\n{table(lines)}{_below(further_off, middle)}"
     )
+
+
+def _below(methods: Sequence[str], found: dict[str, Row]) -> str:
+    """Methods that are further than plain sampling with as many steps, or have no setting at a speed."""
+    told = [
+        f"{plots.name_of(m)} ({found[m]['psnr']:.1f})" if m in found else f"{plots.name_of(m)} (-)"
+        for m in methods
+    ]
+    return f"\nFurther than fewer steps at 2x, dB: {', '.join(told)}.\n" if told else ""
 
 
 def floor(rows: list[Row]) -> str:
