@@ -775,6 +775,7 @@ def test_with_noise_a_file_chooses_the_steps_and_weights_are_learned(
         sample(put(tiny, c, predictor=AUTO, **budget), **noisy) for c in ("none", "auto")
     )
     assert torch.equal(learning, told)
+    assert "tiny.safetensors: made without the noise that this sampler adds" in said[-1]
 
 
 def test_auto_takes_no_file_of_a_base_model_for_one_of_few_steps(
