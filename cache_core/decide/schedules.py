@@ -64,8 +64,10 @@ def counted(log_snr: Sequence[float]) -> tuple[float, ...]:
     Returns:
         One for each step, of mean 1 but for the first one, before which nothing went.
     """
-    noise = [1 / (1 + math.exp(place)) for place in log_snr[:-1]]
+    noise = [(1 - math.tanh(place / 2)) / 2 for place in log_snr[:-1]]
     whole = noise[0] - noise[-1]
+    if whole == 0.0:
+        return (1.0,) * len(noise)
     gone = ((before - here) * (len(noise) - 1) / whole for before, here in pairwise(noise))
     return (1.0, *((1 + share) / 2 for share in gone))
 

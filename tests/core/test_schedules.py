@@ -63,7 +63,12 @@ def test_steps_count_one_on_average_and_half_at_least(widths: list[float], start
     assert sum(found[1:]) == pytest.approx(len(found) - 1)
     noise = [1 / (1 + math.exp(place)) for place in places[:-1]]
     gone = [before - here for before, here in pairwise(noise)]
-    assert max(found[1:]) == found[1 + gone.index(max(gone))]
+    assert max(found[1:]) == pytest.approx(found[1 + gone.index(max(gone))])
+
+
+@pytest.mark.parametrize("places", [(0.0, 1.0), (800.0, 801.0, 802.0), (-900.0, -899.0, -1.0)])
+def test_where_no_noise_goes_steps_are_counted(places: tuple[float, ...]):
+    assert counted(places) == (1.0,) * (len(places) - 1)
 
 
 @given(STEPS, st.integers(1, 8), st.sets(st.integers(0, 199)))
