@@ -70,7 +70,7 @@ PARTS = {
         f"--beds demo_video {_FAR} {_VIDEO}",
         (("clips_demo_video_50_euler_cfg4_3x.webp", "clips_demo_video_3x.webp"),),
     ),
-    "video_20": Part(page.VIDEO, f"--beds demo_video --steps 20 --speeds 1.5 2 {_MANY} {_VIDEO}"),
+    "video_20": Part(page.VIDEO, f"--beds demo_video --steps 20 --speeds 2 {_MANY} {_VIDEO}"),
 }
 
 
