@@ -143,7 +143,8 @@ def floor(rows: list[Row]) -> str:
     found = next((row for row in rows if row["method"] == OTHER_SEED), None)
     if found is None:
         return ""
-    shown = (f"{name} {number(found[column], form)}" for column, name, form in _FLOOR)
+    known = _measured(_FLOOR, [found])
+    shown = (f"{name} {number(found[column], form)}" for column, name, form in known)
     return f" Another seed: {', '.join(shown)}."
 
 

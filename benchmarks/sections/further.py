@@ -22,7 +22,7 @@ from .common import (
     table,
     with_interval,
 )
-from .fidelity import by_speed, gains, overview
+from .fidelity import by_speed, floor, gains, overview
 
 
 def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
@@ -32,7 +32,7 @@ def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
         [
             "## On the UNet\n",
             origin(environment, rows) + "\n",
-            overview(groups, (*SHORT, *FAR_SPEEDS)),
+            overview(groups, (*SHORT, *FAR_SPEEDS)) + floor(groups[0][1]).strip(),
             *(folded(title, [by_speed(mine), gains(mine)]) for title, mine in groups),
         ]
     )
