@@ -20,7 +20,7 @@ from .sections.aims import aimed
 from .sections.calibration import by_bed, calibrated, picture_of
 from .sections.common import SHORT, by_plan
 from .sections.cost import costs
-from .sections.fidelity import sections, short
+from .sections.fidelity import nearer, sections, short
 from .sections.further import again, samplers, shapes, video
 from .standings import standing
 
@@ -150,6 +150,7 @@ def write(path: Path, page: str, full: Path | None) -> None:
 def draw(rows: list[Row]) -> None:
     """The pictures of the first bed and plan."""
     _, mine = by_plan(rows)[0]
+    mine = nearer(mine)
     plots.against_computed(mine, IMAGES / "fidelity_computed.png")
     plots.against_time(mine, IMAGES / "fidelity_speedup.png")
     plots.curves(mine, IMAGES / "fidelity_curves.png")

@@ -7,7 +7,7 @@ from itertools import product
 from .. import aims
 from ..results import Row, at_speed
 from ..standings import OWN
-from .common import by_plan, own_name, table
+from .common import SHORT, by_plan, own_name, table
 
 
 def aimed(rows: list[Row]) -> str:
@@ -25,7 +25,8 @@ def aimed(rows: list[Row]) -> str:
             continue
         for speed, method in product(aims.SPEEDS, aims.METHODS):
             found = at_speed(mine, speed)
-            if method in found:
+            # Of the oracle no more than what is aimed at.
+            if method in found and (method in OWN or speed in SHORT):
                 cells = [_aim_cell(aim, found[method], found, speed) for aim in aims.AIMS]
                 lines.append([mine[0]["bed"], f"{speed:g}x", own_name(method), *cells])
     return (

@@ -104,17 +104,10 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
     middle = found.get("2x", found[f"{speeds[0]:g}x"])
     methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
     order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
-    plain = middle.get("fewer_steps")
-    further_off = [
-        method
-        for method in order
-        if plain is not None
-        and methods[method] == Group.PUBLISHED.value
-        and (method not in middle or middle[method]["psnr"] < plain["psnr"])
-    ]
+    told = [method for method in order if _is_further(methods[method], middle.get(method), middle)]
     lines = [["method", "", *found]]
     for method in order:
-        if method in further_off:
+        if method in told or not any(method in at for at in found.values()):
             continue
         cells = [
             f"{row['psnr']:.1f} ({row['psnr_worst']:.1f}) at {row['computed']:.1f}"
@@ -125,8 +118,26 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
         lines.append([plots.name_of(method), methods[method], *cells])
     return (
         "PSNR in dB: mean over prompts (worst prompt) at computed steps. A dash: no setting comes near "
-        f"this speed.{floor(rows)}\n\n{table(lines)}{_below(further_off, middle)}"
+        f"this speed.{floor(rows)}\n\n{table(lines)}{_below(told, middle)}"
     )
+
+
+def nearer(rows: list[Row]) -> list[Row]:
+    """Without the methods that a sentence tells of, and without the oracle."""
+    middle = at_speed(rows, SHORT[0])
+    return [
+        row
+        for row in rows
+        if row["group"] != Group.ORACLE.value
+        and not _is_further(row["group"], middle.get(row["method"]), middle)
+    ]
+
+
+def _is_further(group: str, row: Row | None, found: dict[str, Row]) -> bool:
+    """Whether a published method is further than plain sampling with as many steps, or has no setting."""
+    plain = found.get("fewer_steps")
+    published = plain is not None and group == Group.PUBLISHED.value
+    return published and (row is None or row["psnr"] < plain["psnr"])
 
 
 def _below(methods: Sequence[str], found: dict[str, Row]) -> str:

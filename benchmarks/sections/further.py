@@ -32,7 +32,8 @@ def shapes(environment: dict[str, Any], rows: list[Row]) -> str:
         [
             "## On the UNet\n",
             origin(environment, rows) + "\n",
-            overview(groups, (*SHORT, *FAR_SPEEDS)) + floor(groups[0][1]).strip(),
+            overview(groups, (*SHORT, *FAR_SPEEDS)),
+            floor(groups[0][1]).strip() + "\n",
             *(folded(title, [by_speed(mine), gains(mine)]) for title, mine in groups),
         ]
     )
