@@ -254,9 +254,9 @@ def branch_graph() -> Graph:
         tool_name("ControlNet", steered.name),
         "ScalingBranchCache",
         {"interval": 3, "enabled": True},
-        "**Branch Cache on SD 3.5 Large with a ControlNet**\n\nComputes the ControlNet at every third "
-        "step and predicts what it adds at the others; the model runs at every step. Put *Scaling Cache* "
-        "before or behind it to leave out steps as well.",
+        "**Branch Cache on SD 3.5 Large with a ControlNet**\n\nComputes the ControlNet at about every "
+        "third step and predicts what it adds at the others; the model runs at every step. Put *Scaling "
+        "Cache* before or behind it to leave out steps as well.",
     )
 
 
