@@ -18,8 +18,8 @@ class BranchCache(Method):
 
     Attributes:
         interval: branches are computed at every so many steps, 1 (off) or more, closer together where
-            more noise goes at once: on the emoji model with shift 10 that is 6 to 24 dB nearer than every
-            so many steps as they come, with shift 3 -3 to +8 (docs/branches.md).
+            more noise goes at once: on the emoji model with shift 10 that is -2 to +26 dB from every so
+            many steps as they come, in the mean +11, with shift 3 -3 to +8 (docs/branches.md).
     """
 
     name: ClassVar[str] = "Branch Cache"
