@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import Any
 
@@ -91,7 +91,7 @@ def overview(groups: list[tuple[str, list[Row]]], speeds: Sequence[float] = SHOR
 
 def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
     """PSNR, worst prompt and computed steps of each method at each speed, the best at 2x first. Published
-    methods that are further than fewer steps there have a sentence.
+    methods that are further than fewer steps at every speed have a sentence.
 
     Args:
         further: rows of other numbers of steps, in columns of their own.
@@ -104,7 +104,7 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
     middle = found.get("2x", found[f"{speeds[0]:g}x"])
     methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
     order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
-    told = [method for method in order if _is_further(methods[method], middle.get(method), middle)]
+    told = [method for method in order if _is_further(method, methods[method], found.values())]
     lines = [["method", "", *found]]
     for method in order:
         if method in told or not any(method in at for at in found.values()):
@@ -124,20 +124,21 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
 
 def nearer(rows: list[Row]) -> list[Row]:
     """Without the methods that a sentence tells of, and without the oracle."""
-    middle = at_speed(rows, SHORT[0])
+    found = [at_speed(rows, speed) for speed in speeds_of(rows)]
     return [
         row
         for row in rows
         if row["group"] != Group.ORACLE.value
-        and not _is_further(row["group"], middle.get(row["method"]), middle)
+        and not _is_further(row["method"], row["group"], found)
     ]
 
 
-def _is_further(group: str, row: Row | None, found: dict[str, Row]) -> bool:
-    """Whether a published method is further than plain sampling with as many steps, or has no setting."""
-    plain = found.get("fewer_steps")
-    published = plain is not None and group == Group.PUBLISHED.value
-    return published and (row is None or row["psnr"] < plain["psnr"])
+def _is_further(method: str, group: str, speeds: Collection[dict[str, Row]]) -> bool:
+    """Whether a published method is further than plain sampling with as many steps at every speed that it
+    has a setting for."""
+    plain = [at for at in speeds if "fewer_steps" in at]
+    further = (at[method]["psnr"] < at["fewer_steps"]["psnr"] for at in plain if method in at)
+    return group == Group.PUBLISHED.value and bool(plain) and all(further)
 
 
 def _below(methods: Sequence[str], found: dict[str, Row]) -> str:
