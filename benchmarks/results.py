@@ -95,9 +95,10 @@ def _span(earlier: str, now: str) -> str:
 
 
 def merged(old: list[Row], new: list[Row]) -> list[Row]:
-    """Rows of two runs, the later ones in place of earlier ones of the same method. Beds stay as they
-    come, plans are in order, the most guidance and steps first, and of each the plain run."""
-    key = ("bed", "steps", "sampler", "cfg", "shift", "method")
+    """Rows of two runs, the later ones in place of earlier ones of the same method at the same speed.
+    Beds stay as they come, plans are in order, the most guidance and steps first, and of each the plain
+    run."""
+    key = ("bed", "steps", "sampler", "cfg", "shift", "method", "target")
     replaced = {tuple(row[k] for k in key) for row in new}
     rows = [row for row in old if tuple(row[k] for k in key) not in replaced] + new
     beds = list(dict.fromkeys(row["bed"] for row in rows))

@@ -29,7 +29,10 @@ _FEWER = "fewer_steps fewer_steps_multistep"
 _OTHERS = f"host_easycache host_lazycache {_FEWER}"
 _EMOJI = f"{_OWN} DiCache MeanCache 'First Block Cache' SmoothCache DBCache TeaCache {_OTHERS}"
 _UNET = f"{_OWN} SmoothCache EasyCache BudCache MeanCache {_OTHERS}"
-_VIDEO = f"{_OWN} DiCache SmoothCache 'TaylorSeer 3, blocks' host_easycache {_FEWER}"
+_VIDEO = (
+    f"{_OWN} DiCache SmoothCache 'TaylorSeer 3, blocks' MeanCache BudCache EasyCache TeaCache "
+    f"'First Block Cache' DBCache host_easycache {_FEWER}"
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ PARTS = {
     ),
     "unet_samplers": Part(page.SAMPLERS, f"--beds demo_unet {_SAMPLERS} {_UNET}"),
     "unet_unguided": Part(page.SAMPLERS, f"--beds demo_unet {_UNGUIDED} {_UNET}"),
+    "video_far": Part(page.VIDEO, f"--beds demo_video --steps 50 --speeds 4 5 {_MANY}"),
     "video_50": Part(
         page.VIDEO,
-        f"--beds demo_video {_FAR} {_VIDEO}",
+        f"--beds demo_video --steps 50 --speeds 2 3 {_MANY} {_VIDEO}",
         (("clips_demo_video_50_euler_cfg4_3x.webp", "clips_demo_video_3x.webp"),),
     ),
     "video_20": Part(page.VIDEO, f"--beds demo_video --steps 20 --speeds 2 {_MANY} {_VIDEO}"),

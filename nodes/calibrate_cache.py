@@ -16,7 +16,7 @@ from ..cache_core.calibration.profiling import (
     mean_changes,
     skip_order,
 )
-from ..cache_core.calibration.trial import SPEEDUPS
+from ..cache_core.calibration.trial import FAR
 from ..cache_core.methods.delta_cache import FIELDS
 from ..cache_core.run.report import format_ranges
 from . import inputs
@@ -63,7 +63,7 @@ class ScalingCalibrateCache(io.ComfyNode):
                     1,
                     64,
                     "Runs per positive conditioning. Four runs in all are a good start. With two "
-                    "conditionings or more the coefficients are tried out as well, in five further runs "
+                    "conditionings or more the coefficients are tried out as well, in seven further runs "
                     "each, so that Scaling Cache takes them where they are nearer.",
                 ),
                 io.Boolean.Input(
@@ -150,12 +150,17 @@ def _use(file: CoefficientFile) -> str:
     """What Scaling Cache makes of a file."""
     if file.trial is None:
         return "Scaling Cache uses it for this model with the predictor least squares"
-    if file.trial.wins:
-        return f"Scaling Cache uses it from now on for this model: {file.trial}"
-    return (
-        "Scaling Cache goes on learning with this model, as the coefficients were not surely nearer: "
-        f"{file.trial}"
-    )
+    near, far = file.trial.told(), file.trial.told(FAR)
+    if file.trial.wins():
+        use = f"Scaling Cache uses it from now on for this model: {near}"
+        other = f"From {FAR:g}x on it learns, as they were not surely nearer there: {far}"
+    else:
+        use = (
+            "Scaling Cache goes on learning with this model, as the coefficients were not surely nearer: "
+            f"{near}"
+        )
+        other = f"From {FAR:g}x on it uses them: {far}"
+    return use if file.trial.wins() == file.trial.wins(FAR) else f"{use}\n{other}"
 
 
 def _first_block(file: CoefficientFile) -> str:
@@ -163,11 +168,8 @@ def _first_block(file: CoefficientFile) -> str:
     changes = None if file.blocks is None else file.blocks.first_block
     if changes is None:
         return ""
-    low, high = (f"{first_block_threshold(changes, speedup):.2g}" for speedup in SPEEDUPS)
-    return (
-        f"First Block Cache: residual_diff_threshold {low} for {SPEEDUPS[0]:g}x, {high} for "
-        f"{SPEEDUPS[1]:g}x"
-    )
+    low, high = (f"{first_block_threshold(changes, speedup):.2g}" for speedup in (2.0, 3.0))
+    return f"First Block Cache: residual_diff_threshold {low} for 2x, {high} for 3x"
 
 
 def _steady_blocks(file: CoefficientFile, model: Any) -> str:

@@ -141,8 +141,8 @@ def predictor(names: Sequence[str]) -> io.Input:
 def placed_steps(warmup: int, max_gap: int) -> list[io.Input]:
     """Where steps are computed whatever the target, and the user's own list."""
     head = (
-        "Steps at the start that are always computed. 0 leaves them to the target, which places "
-        "every step; an error budget then computes 3."
+        "Steps at the start that are always computed. 0 leaves them to the target or the budget, "
+        "which place every step."
     )
     gap = "At most so many steps are predicted in a row; above 4x up to 12."
     return [

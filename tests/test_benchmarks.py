@@ -458,13 +458,13 @@ def test_a_snapshot_measures_what_is_missing(tmp_path: Path, monkeypatch: pytest
     assert measured == [second, *others, "page"]
 
 
-def test_a_second_run_replaces_its_methods_and_keeps_the_others(rows: list[Any]):
+def test_a_second_run_replaces_its_rows_and_keeps_the_others(rows: list[Any]):
     again = [rows[0], {**rows[1], "psnr": 51.0}]
     other = {**rows[1], "bed": "other"}
     found = results.merged([*rows, other], again)
     assert found[0]["method"] == "plain"
-    assert [r["psnr"] for r in found if r["method"] == "scaling_cache_online"] == [51.0, 50.0]
-    assert len(found) == len(rows)
+    assert [r["psnr"] for r in found if r["method"] == "scaling_cache_online"] == [45.0, 51.0, 50.0]
+    assert len(found) == len(rows) + 1
     assert found[-1] is other
 
 

@@ -103,7 +103,8 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
         found |= {f"{speed:g}x of {steps}": at_speed(mine, speed) for speed in speeds_of(mine)}
     middle = found.get("2x", found[f"{speeds[0]:g}x"])
     methods = {row["method"]: row["group"] for row in rows if row["target"] is not None}
-    order = sorted(methods, key=lambda m: -middle[m]["psnr"] if m in middle else 0.0)
+    first = {m: next((at[m] for at in found.values() if m in at), None) for m in methods}
+    order = sorted(methods, key=lambda m: (m not in middle, -first[m]["psnr"] if first[m] else 0.0))
     told = [method for method in order if _is_further(method, methods[method], found.values())]
     lines = [["method", "", *found]]
     for method in order:

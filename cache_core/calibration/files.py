@@ -22,7 +22,7 @@ from ..decide.signals import SignalKind
 from ..planning.gram import Floats, GramTable, affine_weights, definite, raised
 from .block_tables import BlockTable
 from .folder import write
-from .trial import Trial
+from .trial import SPEEDUPS, Trial
 
 FORMAT = 1
 # A table of 1000 steps and 4 branches takes 32 MB; anything larger is not one of ours.
@@ -47,7 +47,7 @@ _AXES: Mapping[str, tuple[int, ...]] = {
     "gram": (_MOST_BRANCHES, MOST_STEPS, MOST_STEPS),
     "guided": (1, MOST_STEPS, MOST_STEPS),
     _GAINS: (MOST_STEPS,),
-    _TRIAL: (_MOST_PROMPTS, 2, 2),
+    _TRIAL: (_MOST_PROMPTS, 2, len(SPEEDUPS)),
     "ratios": (_MOST_BRANCHES, MOST_STEPS),
     "polynomial": (_MOST_POWERS,),
     "valid": (2,),

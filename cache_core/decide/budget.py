@@ -7,153 +7,127 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..planning.prior import influence, line_places
+from ..planning.gram import Floats, Steps
+from ..planning.prior import influence, line_misses
+from ..predict.predictors import area
 from .policies import ALWAYS, Decision, RunPlan
 
-# Spacings that an error budget chooses from, each 7 % closer than the one before.
-_DISTANCES = 80
+# How far lines are taken to miss before any was measured, as a share of what is expected: about as far as
+# those of the demo models do.
+_UNMEASURED = 0.06
 
 
 class Budget:
     """Computes as few steps as the estimated mean error allows.
 
-    The error of a linear prediction grows with curvature times `area`, which is the change that
-    this policy is told. The curvature is measured at each computed step; then the widest spacing is
-    taken whose predictions up to the end, at that curvature, stay with those already made within
-    the budget. A step whose own estimate is beyond what is left is computed. A measurement speaks
-    for about its own distance, so a row of predictions is at most one longer than the last one.
+    It keeps to what targets would compute: of their choices it follows the one of the fewest steps whose
+    predictions up to the end, with those already made, are estimated to stay within the budget. How far a
+    line misses at each step is expected as of any model, times how far lines missed at the computed steps
+    so far, on average: outputs go straight in mid-run, and what is measured there alone says that few
+    steps will do at the end too. A step whose own estimate is beyond what is left is computed. A
+    measurement speaks for about its own distance, so a gap is at most twice the last one.
     """
 
-    def __init__(self, plan: RunPlan, budget: float, forced: frozenset[int], longest: int) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        budget: float,
+        forced: frozenset[int],
+        choices: Sequence[tuple[int, ...]],
+    ) -> None:
         """
         Args:
             plan: of the run.
             budget: allowed mean relative error of the outputs, each step by its influence on the
                 result.
             forced: steps that are always computed.
-            longest: steps that may be predicted in a row.
+            choices: computed steps to choose from, each holding the first step and those that are forced;
+                fewest first, the last one all steps.
         """
         if plan.log_snr is None:
             weights = [abs(here - then) for here, then in pairwise(plan.sigmas)]
-            line: Sequence[float] = range(plan.steps)
+            self._places, self._knows = np.array(plan.sigmas[:-1]), False
         else:
             weights = influence(plan.sigmas, plan.log_snr)
-            line = line_places(plan.log_snr[:-1], weights)
-        whole = max(sum(weights), 1e-12)
-        self._shares = [weight / whole for weight in weights]
-        self._axis = plan.sigmas if plan.log_snr is None else plan.log_snr
-        distances = (line[-1] - line[0]) * 0.93 ** np.arange(_DISTANCES)
-        self._spacings = _Spacings(self._axis, line, self._shares, distances, forced, longest)
-        self._budget = budget
-        self._forced = forced
-        self._longest = longest
+            self._places, self._knows = np.array(plan.log_snr[:-1]), True
+        self._shares = np.array(weights) / max(sum(weights), 1e-12)
+        self._next = np.stack([_paced(choice, plan.steps) for choice in choices])
+        self._left = np.stack([self._behind(choice) for choice in choices])
+        self._budget, self._forced = budget, forced
         self._spent = 0.0
-        self._row = 0
-        self._proved = 0
-        self._last: tuple[int, ...] = ()
-        self._next = 0
-        self._curvature: float | None = None
+        self._measured: list[float] = []
+        self._computed: tuple[int, ...] = ()
+        self._planned = 0
         self._step = 0
-        self._change: float | None = None
+        self._expected: float | None = None
 
     def decide(self, step: int, change: float | None) -> Decision:
-        self._step, self._change = step, change
-        decision = self._judge(step, change)
-        if decision.compute:
-            self._row, self._proved = 0, self._row
-            self._last = (*self._last[-1:], step)
-        else:
-            self._row += 1
+        self._step, self._expected = step, None
+        if self._computed:
+            older, last = (-1, *self._computed)[-2:]
+            self._expected = float(self._misses(*np.array([[step], [last], [older]]))[0])
+        decision = self._judge(step)
+        if not decision.compute:
             self._spent += (decision.error or 0.0) * self._shares[step]
         return decision
 
     def settle(self, computed: bool, missed: float | None = None) -> None:
-        if missed is None or not self._change or len(self._last) < 2:
+        if missed is not None and self._expected:
+            self._measured.append(missed / self._expected)
+        if not computed:
             return
-        found = missed / self._change
-        # One measurement says little, an old one as well.
-        self._curvature = found if self._curvature is None else (self._curvature + found) / 2
-        left = self._budget - self._spent
-        older, newest = self._last
-        chosen = self._spacings.widest(older, newest, self._curvature, left)
-        self._next = self._step + 1 if chosen is None else chosen
+        if self._step not in self._computed:
+            self._computed = (*self._computed[-1:], self._step)
+        self._planned = self._step + 1
+        if (scale := self._scale()) is not None:
+            within = self._left[:, self._step] * scale <= self._budget - self._spent
+            chosen = within.argmax() if within.any() else -1
+            gap = 2 * (self._step - self._computed[0]) or len(self._shares)
+            self._planned = min(int(self._next[chosen, self._step]), self._step + gap)
 
-    def _judge(self, step: int, change: float | None) -> Decision:
+    def _judge(self, step: int) -> Decision:
         if step in self._forced:
             return Decision(True, ALWAYS)
-        if change is None or self._curvature is None:
+        scale, share = self._scale(), self._shares[step]
+        if self._expected is None or scale is None:
             return Decision(True, "not enough history")
-        if self._row >= self._longest:
-            return Decision(True, "longest gap reached")
-        if self._row > self._proved:
-            return Decision(True, "longest gap measured so far")
-        if step >= self._next:
+        if step >= self._planned:
             return Decision(True, "planned within the error budget")
-        error, share = self._curvature * change, self._shares[step]
-        limit = (self._budget - self._spent) / share if share else None
+        error = self._expected * scale
+        limit = float((self._budget - self._spent) / share) if share else None
         if limit is not None and error > limit:
             return Decision(True, "error budget reached", error=error, limit=limit)
         return Decision(False, "within error budget", error=error, limit=limit)
 
+    def _scale(self) -> float | None:
+        """How far lines miss, as a share of what is expected; None where nothing tells it yet."""
+        if self._measured:
+            return float(np.mean(self._measured))
+        return _UNMEASURED if self._knows else None
 
-class _Spacings:
-    """What computing steps so far apart costs from any step on, worked out once for all of a run.
+    def _behind(self, choice: tuple[int, ...]) -> Floats:
+        """Expected mean error of what a choice predicts behind each step."""
+        steps = np.setdiff1d(np.arange(len(self._shares)), choice)
+        before = np.searchsorted(choice, steps)
+        known = np.array([-1, -1, *choice])
+        each = np.zeros(len(self._shares) + 1)
+        missed = self._misses(steps, known[before + 1], known[before])
+        each[steps] = missed * self._shares[steps]
+        return each[::-1].cumsum()[::-1][1:]
 
-    From a computed step n with the one before it b away, the steps up to the next computed one m
-    have `sum area(a_s - a_n, b) share_s = S2(n, m) + b S1(n, m)`, where S1 and S2 sum the distance
-    and its square. What follows m is known once all later steps are, since the next one after m
-    does not depend on n.
-    """
+    def _misses(self, steps: Steps, last: Steps, older: Steps) -> Floats:
+        """How far lines are expected to miss: as a share of the outputs, or up to their curvature."""
+        if self._knows:
+            return line_misses(self._places, steps, last, older)
+        at = self._places[np.stack([steps, last, older])]
+        return area(at[0] - at[1], at[1] - at[2])
 
-    def __init__(
-        self,
-        axis: Sequence[float],
-        line: Sequence[float],
-        shares: Sequence[float],
-        distances: np.ndarray,
-        forced: frozenset[int],
-        longest: int,
-    ) -> None:
-        """
-        Args:
-            axis: places of the steps, between which lines are drawn.
-            line: places of the steps, between which spacings are taken; never falling.
-            shares: of each step in the result.
-            distances: [spacings] on `line`, widest first.
-            forced: steps that are always computed.
-            longest: steps that may be predicted in a row.
-        """
-        steps = len(shares)
-        reach = min(longest, steps) + 1
-        places, along = np.asarray(axis[:steps], float), np.asarray(line, float)
-        hops = np.arange(steps)[:, None] + np.arange(1, reach + 1)
-        inside = np.minimum(hops, steps - 1)
-        near = np.abs(places[inside] - places[:, None])
-        each = np.where(hops < steps, np.asarray(shares, float)[inside], 0.0)
-        none = np.zeros((steps, 1))
-        self._axis = places
-        self._first = np.hstack([none, np.cumsum(near * each, 1)])
-        self._second = np.hstack([none, np.cumsum(near * near * each, 1)])
-        self._ahead = along[inside] - along[:, None]
-        self._stop = np.isin(hops, list(forced)) | (np.arange(1, reach + 1) == reach)
-        self._stop |= hops >= steps
-        # [spacings, steps]: hop to the next computed step, the end of the run among them.
-        self._hop = np.stack([(self._stop | (self._ahead >= d)).argmax(1) + 1 for d in distances])
-        self._after = np.zeros((len(distances), steps + 1))
-        rows = np.arange(len(distances))
-        for n in reversed(range(steps)):
-            m = n + self._hop[:, n]
-            following = np.where(m < steps, m, 0)
-            hop = self._hop[rows, following]
-            back = np.abs(places[following] - places[n])
-            cost = self._second[following, hop - 1] + back * self._first[following, hop - 1]
-            self._after[:, n] = np.where(m < steps, cost + self._after[rows, following], 0.0)
 
-    def widest(self, older: int, newest: int, curvature: float, left: float) -> int | None:
-        """The next computed step at the widest spacing whose error is within what is left, None if
-        there is none; the number of steps where nothing more is computed."""
-        hop = self._hop[:, newest]
-        back = abs(self._axis[newest] - self._axis[older])
-        now = self._second[newest, hop - 1] + back * self._first[newest, hop - 1]
-        within = (now + self._after[:, newest]) * curvature <= left
-        return int(newest + hop[within.argmax()]) if within.any() else None
+def _paced(choice: tuple[int, ...], steps: int) -> Steps:
+    """From each step on, the one that comes next at the pace of a choice, among whose steps the last
+    computed one need not be."""
+    ends = [*choice, steps]
+    numbers = np.interp(np.arange(steps), ends, np.arange(len(ends)))
+    ahead = np.interp(numbers + 1, np.arange(len(ends)), ends)
+    # What is a whole step may come out a little below it.
+    return np.maximum((ahead + 1e-9).astype(int), np.arange(steps) + 1)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
 
+import numpy as np
+
 from ..decide.budget import Budget
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
-from ..planning.optimiser import Chains, best_chains, in_a_row, target_steps, within_error
+from ..planning.optimiser import FAR, Chains, best_chains, in_a_row, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, SCALING, Axis, LeastSquares, Predictor
@@ -22,9 +24,11 @@ from .spans import ScalingSpans
 
 # Computed steps at the start where nothing else tells how outputs bend.
 WARMUP = 3
-# What is left in the result of errors of the outputs: pictures of the demo models are then alike at
-# one budget with and without coefficients.
-LEFT = 0.2
+# Of a budget, what expected errors of lines may be, and what calibrated ones may leave in the result: so
+# pictures of the demo models are alike at one budget with and without coefficients.
+LINES, LEFT = 0.5, 0.2
+# Choices of steps that a budget has, up to the speed-up that `max_gap` is meant for.
+_CHOICES = 80
 
 
 class Mode(Enum):
@@ -51,8 +55,8 @@ class ScalingCache(StepMethod):
         mode: aim at a speed-up or stay within an error budget.
         budget: allowed mean relative error of the outputs, 0 to 1.
         predictor: how a skipped output is predicted.
-        warmup: steps at the start that are always computed; 0 for what the mode needs: 3 for an
-            error budget, 1 for a target, which places its steps itself (3 where it cannot).
+        warmup: steps at the start that are always computed; 0 for what is needed: 1, or 3 where nothing
+            tells signal from noise.
         max_gap: steps that may be predicted in a row, 1 or more; above 4x up to 12.
         corrects: whether computed steps make good what the predicted ones before them missed.
         listed: computed steps in place of a speed-up or a budget; empty for none.
@@ -136,26 +140,29 @@ class ScalingCache(StepMethod):
         if self.mode is Mode.BUDGET and not plan.short:
             if self._calibrated(plan) and (chains := self._chains(plan)) is not None:
                 return Listed(within_error(chains, LEFT * self.budget).steps)
-            return Budget(plan, self.budget, self._forced(plan), self._longest(plan))
+            counts = np.geomspace(plan.steps / FAR, plan.steps, _CHOICES).round().astype(int)
+            choices = dict.fromkeys(self._placed(plan, *counts))
+            return Budget(plan, LINES * self.budget, self._forced(plan), list(choices))
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
         least = 0 if self.few is Few.STEPS else plan.worth(self._calibrated(plan))
         asked = max(target_steps(plan.steps, self.target), least)
         taken = plan.taken(self.target, self._least(plan))
-        computed = self._placed(plan, min(asked + taken, plan.steps))
+        (computed,) = self._placed(plan, min(asked + taken, plan.steps))
         base.tell_less(plan, self.asked, asked, len(computed))
         return Listed(computed)
 
-    def _placed(self, plan: RunPlan, wanted: int) -> tuple[int, ...]:
-        """Computed steps that serve this model best, or as far as is expected any."""
+    def _placed(self, plan: RunPlan, *wanted: int) -> list[tuple[int, ...]]:
+        """For each number of computed steps, those that serve this model best, or as far as is expected
+        any."""
         chains, longest = self._chains(plan), self._longest(plan)
+        if chains is None and plan.log_snr is not None:
+            limits = (self._forced(plan), longest, self._repairs(plan), plan.rates, plan.breaks)
+            chains = line_chains(plan.sigmas, plan.log_snr, *limits)
         if chains is not None:
-            return chains.within(wanted).steps
-        if plan.log_snr is None:
-            even = even_steps(plan.steps, wanted, self._warmup(plan), plan.window)
-            return limit_gap(even, plan.steps, longest)
-        limits = (self._forced(plan), longest, self._repairs(plan), plan.rates, plan.breaks)
-        return line_chains(plan.sigmas, plan.log_snr, *limits).within(wanted).steps
+            return [chains.within(n).steps for n in wanted]
+        even = (even_steps(plan.steps, n, self._warmup(plan), plan.window) for n in wanted)
+        return [limit_gap(each, plan.steps, longest) for each in even]
 
     def _chains(self, plan: RunPlan) -> Chains | None:
         """Calibrated choices of computed steps, fewest first; none without coefficients that fit."""
@@ -183,8 +190,7 @@ class ScalingCache(StepMethod):
 
     def _warmup(self, plan: RunPlan) -> int:
         """Computed steps at the start."""
-        placed = self.mode is not Mode.BUDGET and plan.log_snr is not None
-        return max(self.warmup or (1 if placed else WARMUP), self._least(plan))
+        return max(self.warmup or (WARMUP if plan.log_snr is None else 1), self._least(plan))
 
     def _longest(self, plan: RunPlan) -> int:
         return 1 if plan.traits.unknown else in_a_row(self.asked, self.max_gap)

@@ -28,7 +28,7 @@ Weigh = Callable[[Floats, Steps, int], Floats]
 LONGEST = 12
 # Targets from which on the few computed steps are spaced by what they cost, and not by a limit that is
 # meant for more of them.
-_FAR = 4.0
+FAR = 4.0
 
 
 def in_a_row(target: float | None, limit: int) -> int:
@@ -38,7 +38,7 @@ def in_a_row(target: float | None, limit: int) -> int:
         target: speed-up to aim at, None for none.
         limit: as the user sets it, for targets up to 4x.
     """
-    return max(limit, LONGEST) if target is not None and target > _FAR else limit
+    return max(limit, LONGEST) if target is not None and target > FAR else limit
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ _ALONE = 0.003
 # for one unit only, since outputs bend more there. Guidance makes more of both, some samplers of early
 # ones.
 UNGUIDED, GUIDED, CARRIED = (0.0, 0.1), (0.15, 0.6), (0.25, 0.1)
+# Lines miss by more at both ends than such functions tell: by these rates per unit before -1, for three
+# units, and from 0 on. So they do on training prompts of the three demo models, within a factor of two.
+_BENT_EARLY, _BENT_LATE, _REACH = 0.7, 0.4, 3.0
 # Of what is expected of any model in a calibrated table: a few prompts do not tell all. The two are
 # compared by lines over so many steps.
 _SHARE = 0.4
@@ -170,24 +173,6 @@ def influence(sigmas: Sequence[float], log_snr: Sequence[float]) -> list[float]:
     return [abs(here - then) * g for (here, then), g in zip(pairwise(sigmas), grown, strict=True)]
 
 
-def line_places(log_snr: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Places of steps such that runs of equal length on them cost a line the same.
-
-    Outputs bend about evenly over the logarithm of signal over noise. A line that is followed over n
-    steps of width w and weight v misses by (n w)^2 at each of them, n^3 w^2 v in all. With so many runs
-    the sum is smallest if n goes with w^(-2/3) v^(-1/3), so a step counts the inverse.
-
-    Args:
-        log_snr: of each step, rising.
-        weights: of the error at each step.
-    """
-    places = [0.0]
-    for (before, here), weight in zip(pairwise(log_snr), weights, strict=False):
-        wide = max(here - before, 0.0)
-        places.append(places[-1] + wide ** (2 / 3) * weight ** (1 / 3))
-    return places
-
-
 def products(places: Floats, within: int | None = None) -> Floats:
     """Expected products of the outputs at some places: a Matern 3/2 kernel of length 1 (Rasmussen and
     Williams, Gaussian Processes for Machine Learning, eq. 4.17).
@@ -199,10 +184,34 @@ def products(places: Floats, within: int | None = None) -> Floats:
     found = np.zeros((count, count))
     for offset in range(count if within is None else min(within + 1, count)):
         later, earlier = np.arange(offset, count), np.arange(count - offset)
-        apart = math.sqrt(3) * np.abs(places[later] - places[earlier])
-        found[later, earlier] = found[earlier, later] = (1 + apart) * np.exp(-apart)
+        found[later, earlier] = found[earlier, later] = _alike(places[later] - places[earlier])
     found[0, 0] += _ALONE
     return found
+
+
+def _alike(apart: Floats) -> Floats:
+    far = math.sqrt(3) * np.abs(apart)
+    return (1 + far) * np.exp(-far)
+
+
+def line_misses(places: Floats, steps: Steps, last: Steps, older: Steps) -> Floats:
+    """How far lines are expected to miss outputs, as a share of their size and up to a factor that is the
+    model's own.
+
+    Args:
+        places: logarithm of signal over noise at each step of the run, rising.
+        steps: [n] whose outputs are predicted.
+        last, older: [n] the two outputs that each line goes through; `older` is -1 where there is none,
+            and the last one stands for what follows.
+    """
+    at = places[np.stack([steps, last, older])]
+    behind = np.where(older < 0, np.inf, at[1] - at[2])
+    bent = (at[0] - at[1]) / np.maximum(behind, _TOLD)
+    shares = np.stack([np.ones(len(steps)), -1 - bent, bent])
+    gram = _alike(at[:, None] - at)
+    gram[[1, 2], [1, 2]] += _ALONE * (np.stack([last, older]) == 0)
+    ends = _BENT_EARLY * (-1 - at[0]).clip(0, _REACH) + _BENT_LATE * at[0].clip(0)
+    return np.exp(ends) * np.sqrt(np.einsum("an,abn,bn->n", shares, gram, shares).clip(0.0))
 
 
 def polynomial_weights(known: Floats, at: Floats) -> Floats:

@@ -404,7 +404,7 @@ def extrapolation_ratio(past: Sequence[Known], at: float) -> float | None:
     return min(max(ratio, -FURTHEST), FURTHEST)
 
 
-def area(ahead: float, behind: float) -> float:
+def area(ahead: Any, behind: Any) -> Any:
     """A line through two points misses a curve by half its curvature times this.
 
     Args:

@@ -268,7 +268,7 @@ def calibrate_graph(wan: Graph) -> Graph:
     note = (
         "**Calibrate Cache on Wan 2.1 T2V 1.3B**\n\nSamples four clips with all steps computed and "
         "writes a coefficient file, which Scaling Cache finds for this model. Its predictor *least "
-        "squares* takes it. With a second prompt at *positive_2* each is also tried out in five further "
+        "squares* takes it. With a second prompt at *positive_2* each is also tried out in seven further "
         "clips, and *auto* takes the file where that came nearer. As it stands: as long as four clips."
     )
     return Graph(tool_name("Calibrate", "Wan 2.1 1.3B"), wan.folder, kept, note)

@@ -118,7 +118,7 @@ def table_for(
         return None
     found = find_everywhere(agree, choice, sampling.patcher, sampling.schedule, sampling.scale)
     if predictor is AUTO_PREDICTOR:
-        found = nearer(found, choice, traits, method.asked is not None)
+        found = nearer(found, choice, traits, method.asked)
     elif found.unlike:
         found = replace(found, note=f"{found.note}: {found.unlike}")
     if found.note:
@@ -206,7 +206,7 @@ def find_everywhere(agree: Agree | None, choice: str, *where: Any) -> Found:
     return Found(None, "Coefficients: not used, since they are not the same on all ranks")
 
 
-def nearer(found: Found, choice: str, traits: Any, asked: bool) -> Found:
+def nearer(found: Found, choice: str, traits: Any, asked: float | None) -> Found:
     """What the predictor auto takes of a file: all, unless learning during the run was nearer when
     it was tried out; a file that was not tried, or was made otherwise than the run is sampled, only if
     the user chose it.
@@ -215,17 +215,18 @@ def nearer(found: Found, choice: str, traits: Any, asked: bool) -> Found:
         choice: of the user.
         traits: of the sampler. Files are made without noise; where it adds some, they choose the steps
             alone, and nothing where it is wholly new at each step or what is added is not known.
-        asked: whether a speed-up decides; a budget knows the error of calibrated weights only.
+        asked: speed-up that decides; None for a budget, which knows the error of calibrated weights
+            only.
     """
     if found.guided is None:
         return found
-    if not (found.trial.wins if found.trial else choice != AUTO):
+    if not (found.trial.wins(asked) if found.trial else choice != AUTO):
         why = "not surely nearer in its trial, so it learns"
         if not found.trial:
             why = "not tried out, so it learns; choose the file, or calibrate with two prompts"
     elif found.unlike:
         why = f"{found.unlike}, so it learns; choose the file if it is of this very model"
-    elif traits.noisy and asked:
+    elif traits.noisy and asked is not None:
         why = "chooses the steps; made without noise, so weights are learned"
         return replace(found, note=f"{found.note}: {why}")
     elif traits.stochastic:

@@ -78,8 +78,8 @@ def test_a_trial_comes_back_and_says_what_was_nearer(path: Path, content: Coeffi
         store(path, replace(content, trial=Trial(psnr)))
         trial = load(path).trial
         assert trial is not None
-        assert trial.wins is wins
-        assert str(trial) == (
+        assert trial.wins() is wins
+        assert trial.told() == (
             f"58.0 dB with the coefficients, {learning:.1f} dB learning during the run"
         )
 
@@ -88,11 +88,26 @@ def test_a_difference_that_may_be_chance_does_not_win():
     learning = np.zeros((4, 2))
     for gains, wins in (((6.0, 7.0, 6.0, 7.0), True), ((9.0, -4.0, 6.0, -3.0), False)):
         squares = np.array(gains)[:, None].repeat(2, 1)
-        assert Trial(np.stack([learning, squares], 1)).wins is wins
+        assert Trial(np.stack([learning, squares], 1)).wins() is wins
+
+
+@pytest.mark.parametrize("near", [10.0, -10.0])
+def test_what_was_tried_at_4x_decides_from_3_5x_on_and_nowhere_else(near: float):
+    learning = np.full((2, 3), 50.0)
+    squares = learning + np.array([near, near, -near]) + np.array([[0.0], [0.1]])
+    trial = Trial(np.stack([learning, squares], 1))
+    for speedup in (None, 1.5, 2.0, 3.0, 3.4):
+        assert trial.wins(speedup) is (near > 0)
+        assert trial.told(speedup).startswith(f"{50 + near + 0.05:.1f} dB with")
+    for speedup in (3.5, 4.0, 6.0):
+        assert trial.wins(speedup) is (near < 0)
+        assert trial.told(speedup).startswith(f"{50 - near + 0.05:.1f} dB with")
+        # Files of earlier versions were not tried there.
+        assert Trial(trial.psnr[..., :2]).wins(speedup) is (near > 0)
 
 
 @pytest.mark.parametrize(
-    "psnr", [np.ones(2), np.ones((3, 2, 3)), np.ones((1, 2, 2)), np.full((2, 2, 2), np.inf)]
+    "psnr", [np.ones(2), np.ones((3, 2, 4)), np.ones((1, 2, 2)), np.full((2, 2, 2), np.inf)]
 )
 def test_a_trial_that_cannot_be_is_refused(psnr: np.ndarray):
     with pytest.raises(ValueError, match=r"^trial: "):

@@ -65,7 +65,7 @@ def made(kind: str) -> CoefficientFile:
     file = CoefficientFile(provenance, table, GramTable(sigmas, gram[2:]))
     if kind == "refined":
         gains = np.linspace(3, 0.3, STEPS)
-        trial = Trial(rng.uniform(20, 50, (4, 2, 2)))
+        trial = Trial(rng.uniform(20, 50, (4, 2, 3)))
         file = replace(file, guided=replace(file.guided, gains=gains), trial=trial)
     if kind == "blocks":
         each = rng.uniform(0, 1, (2, 6, STEPS))
@@ -91,7 +91,8 @@ def use(file: CoefficientFile) -> list[float]:
         for schedule in (own, other):
             found += _planned(table, schedule, planned=table is tables[0])
     if file.trial is not None:
-        found += [float(file.trial.wins), float(len(str(file.trial)))]
+        for speedup in (None, 2.0, 4.0):
+            found += [float(file.trial.wins(speedup)), float(len(file.trial.told(speedup)))]
     if file.blocks is not None:
         found += _of_blocks(file.blocks)
     return found

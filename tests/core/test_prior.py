@@ -24,6 +24,7 @@ from scaling_cache.cache_core.planning.prior import (
     filled,
     influence,
     line_chains,
+    line_misses,
     polynomial_weights,
     products,
     steadied,
@@ -285,3 +286,26 @@ def test_a_method_of_others_sees_the_table_as_it_was_measured():
     assert not np.allclose(drawn.gram, table.gram)
     assert own.corrector is not None
     assert own.corrector.table is drawn
+
+
+@pytest.mark.parametrize("older", [0, 4, None])
+def test_what_a_line_misses_follows_from_the_expected_products(older: int | None):
+    """Up to what both ends have more: before -1 and behind 0."""
+    _, places = flow(40)
+    at = np.array(places[:-1])
+    last, before = 7, -1 if older is None else older
+    for step in (8, 12, 20, 30, 39):
+        left = np.zeros(40)
+        left[step], left[last] = 1.0, -1.0
+        if older is not None:
+            bent = (at[step] - at[last]) / (at[last] - at[older])
+            left[[last, older]] += -bent, bent
+        wanted = math.sqrt(left @ products(at) @ left)
+        more = math.exp(0.7 * min(max(-1 - at[step], 0), 3) + 0.4 * max(at[step], 0))
+        found = line_misses(at, *np.array([[step], [last], [before]]))
+        assert found == pytest.approx([wanted * more], rel=1e-6)
+
+
+def test_a_line_between_places_that_are_the_same_misses_by_more_than_can_be_told():
+    at = np.array([-1.0, -1.0, 0.0])
+    assert line_misses(at, *np.array([[2], [1], [0]]))[0] > 1e6

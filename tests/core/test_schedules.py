@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scaling_cache.cache_core.decide.schedules import (
     centred,
     counted,
@@ -17,7 +16,7 @@ from scaling_cache.cache_core.decide.schedules import (
     limit_gap,
 )
 from scaling_cache.cache_core.planning.optimiser import target_steps
-from scaling_cache.cache_core.planning.prior import influence, line_places
+from scaling_cache.cache_core.planning.prior import influence
 
 STEPS = st.integers(8, 200)
 
@@ -90,28 +89,6 @@ def test_bad_sizes_name_the_field():
         target_steps(0, 2.0)
     with pytest.raises(ValueError, match="speedup"):
         target_steps(10, 0.5)
-
-
-def test_line_places_weigh_a_run_of_steps_by_what_a_line_misses():
-    """Runs of 8 narrow steps and of 2 wide ones, each an eighth as often, miss the same in all."""
-    narrow, wide = 0.1, 0.8
-    places = line_places([0.0, narrow, narrow + wide], [1.0, 1.0])
-    assert (places[2] - places[1]) / (places[1] - places[0]) == pytest.approx(4)
-    assert 8**3 * narrow**2 == pytest.approx(2**3 * wide**2)
-
-
-def test_line_places_are_closest_where_errors_count_most():
-    """The chosen lengths of runs cost less than any that are a little longer here and shorter there."""
-    widths, weights = np.full(40, 0.1), np.geomspace(8, 1, 40)
-    places = np.diff(line_places(np.cumsum(widths), weights))
-
-    def cost(density: NDArray[np.float64]) -> float:
-        runs = density / density.sum()
-        return float(np.sum(weights[:39] / runs**2))
-
-    best = cost(places)
-    for bend in (0.8, 0.9, 1.1, 1.2):
-        assert cost(places**bend) > best
 
 
 def test_influence_is_that_of_the_width_alone_where_a_model_adds_little_noise():

@@ -24,6 +24,7 @@ changes it, and then this list says which:
     Scaling Cache with heun: the second evaluation of a skipped step was predicted as if it were at the
     noise level of the first, from outputs of both. Recorded on another machine, so without bits.
     Scaling Cache on flux with dpmpp_2m: late errors counted for too little. Without bits too.
+    Scaling Cache with an error budget: what was measured last alone said how few steps the end needs.
     Scaling Cache with guidance, 8 cases: early errors counted for too much. Without bits too.
     Scaling Cache with guidance, 4 cases: late errors counted for too little, and with dpmpp_2m and heun
     too few of 12 steps were computed. Without bits too.
