@@ -243,7 +243,7 @@ def test_gains_are_those_of_prompts_and_may_be_losses(rows: list[Any]):
 def test_the_page_shows_every_method_and_where_it_has_no_setting(rows: list[Any]):
     text = sections(FACTS, rows)
     assert "| TeaCache | published, in this pack | 40.0 (39.0) at 24.0 | - |" in text
-    assert "EOC (-)" in text
+    assert "No setting comes near: EOC." in text
     assert (
         "| Scaling Cache, learning | this pack's own | 50.0 (49.0) at 25.0 | 45.0 (44.0) at 17.0"
         in text
@@ -273,7 +273,9 @@ def test_the_video_page_begins_with_most_steps(rows: list[Any]):
 def test_what_is_further_than_fewer_steps_has_a_sentence(rows: list[Any]):
     worse = row("MagCache", Group.PUBLISHED, 2.0, 25.0, 38.0)
     text = by_speed([*rows, worse])
-    assert "Further than fewer steps at 2x, dB: MagCache (38.0), EOC (-)." in text
+    assert (
+        "Further than fewer steps at 2x, dB: MagCache (38.0). No setting comes near: EOC." in text
+    )
     assert "| MagCache" not in text
     assert "| TeaCache | published, in this pack | 40.0" in text
     assert "Further than" not in by_speed(rows[:4]), "there is nothing to compare with"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Iterable
+from itertools import groupby
 
 from .. import aims
 from ..results import Row, at_speed
@@ -23,16 +24,23 @@ def aimed(rows: list[Row]) -> str:
             kept.append([title, f"{speed:g}x", *cells])
         if steps != max(aims.KEPT):
             continue
-        for speed, method in product(aims.SPEEDS, aims.METHODS):
+        for speed in aims.SPEEDS:
             found = at_speed(mine, speed)
             # Of the oracle no more than what is aimed at.
-            if method in found and (method in OWN or speed in SHORT):
-                cells = [_aim_cell(aim, found[method], found, speed) for aim in aims.AIMS]
-                lines.append([mine[0]["bed"], f"{speed:g}x", own_name(method), *cells])
+            methods = aims.METHODS if speed in SHORT else OWN
+            for same in _alike(found[method] for method in methods if method in found):
+                cells = [_aim_cell(aim, same[0], found, speed) for aim in aims.AIMS]
+                names = " and ".join(own_name(row["method"]) for row in same)
+                lines.append([mine[0]["bed"], f"{speed:g}x", names, *cells])
     return (
         f"At {max(aims.KEPT)} steps:\n\n{table(lines)}\n"
         f"{aims.SAME:g} dB, at which hardly a difference can be seen:\n\n{table(kept)}"
     )
+
+
+def _alike(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows with those that are the same run by run, as without a file that is of use."""
+    return [list(same) for _, same in groupby(rows, key=lambda row: row["each"])]
 
 
 def _aim_cell(aim: aims.Aim, row: Row, found: dict[str, Row], speed: float) -> str:

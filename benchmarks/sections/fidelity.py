@@ -106,9 +106,10 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
     first = {m: next((at[m] for at in found.values() if m in at), None) for m in methods}
     order = sorted(methods, key=lambda m: (m not in middle, -first[m]["psnr"] if first[m] else 0.0))
     told = [method for method in order if _is_further(method, methods[method], found.values())]
+    near = {method for at in found.values() for method in at}
     lines = [["method", "", *found]]
     for method in order:
-        if method in told or not any(method in at for at in found.values()):
+        if method in told or method not in near:
             continue
         cells = [
             f"{row['psnr']:.1f} ({row['psnr_worst']:.1f}) at {row['computed']:.1f}"
@@ -119,7 +120,7 @@ def by_speed(rows: list[Row], further: Sequence[list[Row]] = ()) -> str:
         lines.append([plots.name_of(method), methods[method], *cells])
     return (
         "PSNR in dB: mean over prompts (worst prompt) at computed steps. A dash: no setting comes near "
-        f"this speed.{floor(rows)}\n\n{table(lines)}{_below(told, middle)}"
+        f"this speed.{floor(rows)}\n\n{table(lines)}{_below(told, middle, near)}"
     )
 
 
@@ -142,13 +143,22 @@ def _is_further(method: str, group: str, speeds: Collection[dict[str, Row]]) -> 
     return group == Group.PUBLISHED.value and bool(plain) and all(further)
 
 
-def _below(methods: Sequence[str], found: dict[str, Row]) -> str:
-    """Methods that are further than plain sampling with as many steps, or have no setting at a speed."""
-    told = [
-        f"{plots.name_of(m)} ({found[m]['psnr']:.1f})" if m in found else f"{plots.name_of(m)} (-)"
-        for m in methods
-    ]
-    return f"\nFurther than fewer steps at 2x, dB: {', '.join(told)}.\n" if told else ""
+def _below(methods: Sequence[str], found: dict[str, Row], near: Collection[str]) -> str:
+    """Methods that are further than plain sampling with as many steps, with their dB at a speed, and
+    those that have no setting near any.
+
+    Args:
+        found: rows at that speed.
+        near: those that have one.
+    """
+    known = {m: f" ({found[m]['psnr']:.1f})" for m in methods if m in found}
+    further = ", ".join(plots.name_of(m) + known.get(m, "") for m in methods if m in near)
+    none = ", ".join(plots.name_of(m) for m in methods if m not in near)
+    head = "Further than fewer steps at 2x, dB" if known else "Further than fewer steps"
+    told = [f"{head}: {further}."] * bool(further) + [f"No setting comes near: {none}."] * bool(
+        none
+    )
+    return f"\n{' '.join(told)}\n" if told else ""
 
 
 def floor(rows: list[Row]) -> str:

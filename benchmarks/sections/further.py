@@ -70,8 +70,8 @@ def video(environment: dict[str, Any], rows: list[Row]) -> str:
     return "\n".join(
         [
             "## On the video model\n",
-            "The same comparison on the demo's video model (Wan 2.1), slow on two cores: the ways that "
-            "were nearest of their kind, out of all on four prompts at revision 041b9f4.\n",
+            "The same comparison on the demo's video model (Wan 2.1), slow on two cores: every way at 4x "
+            "and 5x, and at 2x and 3x those that come nearest there or on four prompts.\n",
             origin(environment, rows) + "\n",
             f"{title}. {by_speed(first)}",
             folded("Prompt by prompt", [gains(first)]),

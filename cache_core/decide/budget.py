@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..planning.gram import Floats, Steps
+from ..planning.optimiser import FAR
 from ..planning.prior import influence, line_misses
 from ..predict.predictors import area
 from .policies import ALWAYS, Decision, RunPlan
@@ -15,6 +16,8 @@ from .policies import ALWAYS, Decision, RunPlan
 # How far lines are taken to miss before any was measured, as a share of what is expected: about as far as
 # those of the demo models do.
 _UNMEASURED = 0.06
+# Choices of steps at most.
+_CHOICES = 80
 
 
 class Budget:
@@ -41,8 +44,8 @@ class Budget:
             budget: allowed mean relative error of the outputs, each step by its influence on the
                 result.
             forced: steps that are always computed.
-            choices: computed steps to choose from, each holding the first step and those that are forced;
-                fewest first, the last one all steps.
+            choices: computed steps to choose from, such as of `counts`, each holding the first step and
+                those that are forced; fewest first, the last one all steps.
         """
         if plan.log_snr is None:
             weights = [abs(here - then) for here, then in pairwise(plan.sigmas)]
@@ -121,6 +124,12 @@ class Budget:
             return line_misses(self._places, steps, last, older)
         at = self._places[np.stack([steps, last, older])]
         return area(at[0] - at[1], at[1] - at[2])
+
+
+def counts(steps: int) -> list[int]:
+    """Numbers of computed steps to choose from, fewest first, up to the speed-up `max_gap` is for."""
+    spread = np.geomspace(steps / FAR, steps, _CHOICES).round().astype(int)
+    return np.unique(spread).tolist()
 
 
 def _paced(choice: tuple[int, ...], steps: int) -> Steps:

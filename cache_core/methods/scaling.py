@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
 
-import numpy as np
-
-from ..decide.budget import Budget
+from ..decide.budget import Budget, counts
 from ..decide.policies import Listed, Policy, RunPlan
 from ..decide.schedules import even_steps, limit_gap
-from ..planning.optimiser import FAR, Chains, best_chains, in_a_row, target_steps, within_error
+from ..planning.optimiser import Chains, best_chains, in_a_row, target_steps, within_error
 from ..planning.prior import line_chains, steadied
 from ..predict.corrector import Corrector
 from ..predict.predictors import AUTO, LEAST_SQUARES, SCALING, Axis, LeastSquares, Predictor
@@ -27,8 +25,6 @@ WARMUP = 3
 # Of a budget, what expected errors of lines may be, and what calibrated ones may leave in the result: so
 # pictures of the demo models are alike at one budget with and without coefficients.
 LINES, LEFT = 0.5, 0.2
-# Choices of steps that a budget has, up to the speed-up that `max_gap` is meant for.
-_CHOICES = 80
 
 
 class Mode(Enum):
@@ -140,9 +136,8 @@ class ScalingCache(StepMethod):
         if self.mode is Mode.BUDGET and not plan.short:
             if self._calibrated(plan) and (chains := self._chains(plan)) is not None:
                 return Listed(within_error(chains, LEFT * self.budget).steps)
-            counts = np.geomspace(plan.steps / FAR, plan.steps, _CHOICES).round().astype(int)
-            choices = dict.fromkeys(self._placed(plan, *counts))
-            return Budget(plan, LINES * self.budget, self._forced(plan), list(choices))
+            choices = self._placed(plan, *counts(plan.steps))
+            return Budget(plan, LINES * self.budget, self._forced(plan), choices)
         if self.predictor is LEAST_SQUARES and plan.table is None:
             plan.note("Least squares needs coefficients of this model: scaling is used")
         least = 0 if self.few is Few.STEPS else plan.worth(self._calibrated(plan))
@@ -153,8 +148,7 @@ class ScalingCache(StepMethod):
         return Listed(computed)
 
     def _placed(self, plan: RunPlan, *wanted: int) -> list[tuple[int, ...]]:
-        """For each number of computed steps, those that serve this model best, or as far as is expected
-        any."""
+        """So many computed steps that serve this model best, or as far as is expected any."""
         chains, longest = self._chains(plan), self._longest(plan)
         if chains is None and plan.log_snr is not None:
             limits = (self._forced(plan), longest, self._repairs(plan), plan.rates, plan.breaks)
