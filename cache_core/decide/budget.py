@@ -45,7 +45,7 @@ class Budget:
                 result.
             forced: steps that are always computed.
             choices: computed steps to choose from, such as of `counts`, each holding the first step and
-                those that are forced; fewest first, the last one all steps.
+                those that are forced; fewest first.
         """
         if plan.log_snr is None:
             weights = [abs(here - then) for here, then in pairwise(plan.sigmas)]
@@ -82,11 +82,12 @@ class Budget:
         if self._step not in self._computed:
             self._computed = (*self._computed[-1:], self._step)
         self._planned = self._step + 1
-        if (scale := self._scale()) is not None:
-            within = self._left[:, self._step] * scale <= self._budget - self._spent
-            chosen = within.argmax() if within.any() else -1
+        if (scale := self._scale()) is None:
+            return
+        within = self._left[:, self._step] * scale <= self._budget - self._spent
+        if within.any():
             gap = 2 * (self._step - self._computed[0]) or len(self._shares)
-            self._planned = min(int(self._next[chosen, self._step]), self._step + gap)
+            self._planned = min(int(self._next[within.argmax(), self._step]), self._step + gap)
 
     def _judge(self, step: int) -> Decision:
         if step in self._forced:
