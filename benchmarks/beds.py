@@ -42,7 +42,7 @@ class Bed:
         conditioning: what the model takes for a batch of prompts.
         load_vae: its autoencoder.
         latent: shape without the batch.
-        coefficients: file made from four training prompts, or sixteen.
+        coefficients: file made from sixteen training prompts.
         batch: prompts that are sampled at once.
         cfg: its usual guidance scale.
         shift: of its schedule, in all runs that are compared; 0 where it cannot be shifted.

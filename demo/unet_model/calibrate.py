@@ -2,7 +2,7 @@
 
     python -m demo.unet_model.calibrate
 
-Four training prompts, one seed each, 50 steps euler, cfg 4.
+Sixteen training prompts, one seed each, 50 steps euler, cfg 4.
 """
 
 from __future__ import annotations
